@@ -1,0 +1,146 @@
+"""Makes an agent: models are looked up first, then everything is stored in one transaction."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from perdure.agents.default_rules import starting_rules
+from perdure.agents.model_choice import Catalog, Chosen, default_window, overlay, resolve
+from perdure.agents.names import random_name
+from perdure.agents.opening import opening
+from perdure.agents.prompts import BLOCK_DESCRIPTIONS, system_prompt
+from perdure.domain.agents import Agent, AgentDetails, NewAgent
+from perdure.domain.blocks import Block
+from perdure.domain.conversations import Conversation
+from perdure.domain.errors import NotBuilt
+from perdure.domain.ids import new_id, now
+from perdure.domain.messages import Message, TextPart
+from perdure.domain.models import EmbeddingModel, Model, ModelSettings
+from perdure.domain.tools import Tool
+from perdure.loop.context import compile_system
+from perdure.store import agents as agent_store
+from perdure.store import blocks as block_store
+from perdure.store import conversations as conversation_store
+from perdure.store import messages as message_store
+from perdure.store import secrets as secret_store
+from perdure.store import tools as tool_store
+from perdure.store.database import Database
+from perdure.store.secrets import Vault
+from perdure.tools.registry import DEFAULT_TOOLS
+
+MAKER: Final = "api"
+"""Who wrote what came in by a request, as a block's history says it."""
+
+
+async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str, new: NewAgent) -> AgentDetails:
+    """Make an agent with its blocks, tools, default conversation and opening messages, all or nothing.
+
+    Raises NotFound for an unknown model, block or identity, Invalid for unknown tools and values that contradict,
+    Conflict for two blocks of one label, Unprocessable where a prompt is missing, NotBuilt for what this
+    version lacks.
+    """
+    refuse_unbuilt(new.folder_ids, companion=new.attributes.get("enable_sleeptime") and not _is_voice(new))
+    if new.include_default_folder:
+        raise NotBuilt("include_default_source is not built yet in this version. Leave it out.")
+    if new.include_multi_agent_tools:
+        raise NotBuilt("include_multi_agent_tools is not built yet in this version. Leave it out.")
+    chosen = await resolve(catalog, new.choice)
+    model = chosen.model or await catalog.resolve(await catalog.default_model())
+    agent = _agent(new, model, chosen.embedding)
+    return await db.write(lambda conn: _store(conn, tenant, vault, agent, new))
+
+
+def refuse_unbuilt(folder_ids: Sequence[str] | None, *, companion: bool | None) -> None:
+    """Raises NotBuilt where an agent shall have folders, or a companion that works on its memory in the background."""
+    if folder_ids:
+        raise NotBuilt("Folders cannot be attached to agents yet in this version. Leave folder_ids and source_ids out.")
+    if companion:
+        raise NotBuilt("Sleeptime companions are not built yet in this version. Leave enable_sleeptime out.")
+
+
+def _is_voice(new: NewAgent) -> bool:
+    # These runs as their nearest other type; their callers always ask for the companion.
+    return new.agent_type == "voice_convo_agent"
+
+
+def _agent(new: NewAgent, model: Model, embedding: EmbeddingModel | None) -> Agent:
+    at = now()
+    attributes: dict[str, Any] = dict(new.attributes)
+    if new.agent_type == "workflow_agent":
+        attributes["message_buffer_autoclear"] = True
+    if "role:subagent" in new.tags:
+        attributes["hidden"] = True
+    if new.choice.embedding_config and new.choice.embedding_config.get("embedding_chunk_size"):
+        attributes.setdefault("embedding_chunk_size", new.choice.embedding_config["embedding_chunk_size"])
+    agent = Agent(
+        id=new_id("agent"),
+        name=new.name if new.name is not None else random_name(),
+        conversation_id=new_id("conv"),
+        agent_type=new.agent_type,
+        system=new.system if new.system is not None else system_prompt(new.agent_type),
+        model=model,
+        context_window=default_window(model),
+        # The settings object of 1.x means parallel calls unless it says otherwise; without it they are off.
+        settings=ModelSettings(parallel_tool_calls=new.choice.model_settings is not None),
+        embedding=embedding,
+        created_at=at,
+        updated_at=at,
+        **attributes,
+    )
+    return overlay(agent, new.choice, Chosen(model, embedding))
+
+
+def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+    tools = _tools(conn, tenant, new)
+    agent = msgspec.structs.replace(agent, tool_rules=starting_rules(new, agent.model, tools))
+    agent_store.create(conn, tenant, agent)
+    conversation_store.create(
+        conn,
+        tenant,
+        Conversation(
+            id=agent.conversation_id,
+            agent_id=agent.id,
+            created_at=agent.created_at,
+            updated_at=agent.created_at,
+            is_default=True,
+        ),
+    )
+    blocks = _attach_blocks(conn, tenant, agent, new)
+    for tool in tools:
+        tool_store.attach(conn, agent.id, tool.id)
+    agent_store.set_tags(conn, agent.id, new.tags)
+    if new.secrets:
+        secret_store.replace(conn, agent.id, new.secrets, vault)
+    if new.identity_ids:
+        agent_store.set_identities(conn, tenant, agent.id, new.identity_ids)
+    system = Message(
+        id=new_id("message"),
+        agent_id=agent.id,
+        role="system",
+        parts=(TextPart(text=compile_system(agent, blocks, now=agent.created_at)),),
+        created_at=agent.created_at,
+    )
+    message_store.append(conn, tenant, agent.conversation_id, (system, *opening(agent, tools, new.opening, now())))
+    return agent_store.details(conn, tenant, agent.id, vault)
+
+
+def _tools(conn: Connection, tenant: str, new: NewAgent) -> list[Tool]:
+    names = (*(DEFAULT_TOOLS[new.agent_type] if new.include_base_tools else ()), *new.tool_names)
+    found = [*tool_store.by_names(conn, tenant, names), *tool_store.by_ids(conn, tenant, new.tool_ids)]
+    return list({tool.id: tool for tool in found}.values())
+
+
+def _attach_blocks(conn: Connection, tenant: str, agent: Agent, new: NewAgent) -> list[Block]:
+    blocks: list[Block] = []
+    for index, block in enumerate(new.blocks):
+        description = block.description if block.description is not None else BLOCK_DESCRIPTIONS.get(block.label)
+        at = agent.created_at + index
+        block = msgspec.structs.replace(block, description=description, created_at=at, updated_at=at)
+        block_store.create(conn, tenant, block, actor=MAKER)
+        blocks.append(block)
+    blocks += block_store.by_ids(conn, tenant, new.block_ids)
+    for block in blocks:
+        block_store.attach(conn, agent.id, block)
+    return blocks

@@ -1,0 +1,162 @@
+"""Which model an agent gets and how it is asked: handles resolved, settings laid over each other."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from perdure.domain.agents import Agent, ModelChoice
+from perdure.domain.errors import Invalid
+from perdure.domain.models import MAX_DEFAULT_WINDOW, EmbeddingModel, Model, ModelSettings
+
+
+class Catalog(Protocol):
+    """Who knows the models there are."""
+
+    async def resolve(self, handle: str) -> Model: ...
+
+    async def resolve_embedding(self, handle: str) -> EmbeddingModel: ...
+
+    async def default_model(self) -> str:
+        """The handle for an agent whose maker names none."""
+        ...
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """The models a choice names; None where it names none."""
+
+    model: Model | None
+    embedding: EmbeddingModel | None
+
+
+async def resolve(catalog: Catalog, choice: ModelChoice) -> Chosen:
+    """Look up the models a choice names. Raises NotFound for an unknown handle, Invalid for what is none."""
+    model, embedding = None, None
+    if (handle := _handle(choice)) is not None:
+        model = await catalog.resolve(handle)
+    if (handle := _embedding_handle(choice)) is not None:
+        embedding = await catalog.resolve_embedding(handle)
+    return Chosen(model, embedding)
+
+
+def default_window(model: Model) -> int:
+    """The context window, in tokens, of an agent whose maker asks for none."""
+    return min(model.context_window, MAX_DEFAULT_WINDOW)
+
+
+def overlay(agent: Agent, choice: ModelChoice, chosen: Chosen) -> Agent:
+    """The agent with what a choice says about its models. Raises Invalid where its token counts contradict."""
+    model = chosen.model or agent.model
+    settings = _settings(agent.settings, choice)
+    reasoning, answer = settings.max_reasoning_tokens, settings.max_output_tokens
+    if reasoning is not None and answer is not None and reasoning >= answer:
+        raise Invalid(
+            f"max_reasoning_tokens ({reasoning}) must be less than max_tokens ({answer}): reasoning counts as output."
+        )
+    return msgspec.structs.replace(
+        agent,
+        model=model,
+        context_window=_window(agent, choice, model),
+        settings=settings,
+        model_settings=_sent_so_far(agent, model, choice.model_settings),
+        embedding=chosen.embedding or agent.embedding,
+        response_format=settings.response_format,
+    )
+
+
+def _handle(choice: ModelChoice) -> str | None:
+    config = choice.llm_config
+    if config is None:
+        return choice.model
+    # Only the name counts: an endpoint of the caller's choosing would be sent the operator's key.
+    provider_name = config.get("provider_name") or config.get("model_endpoint_type") or ""
+    return config.get("handle") or f"{provider_name}/{config['model']}"
+
+
+def _embedding_handle(choice: ModelChoice) -> str | None:
+    config = choice.embedding_config
+    if config is None:
+        return choice.embedding
+    return config.get("handle") or f"{config.get('embedding_endpoint_type') or ''}/{config['embedding_model']}"
+
+
+def _window(agent: Agent, choice: ModelChoice, model: Model) -> int:
+    asked = choice.context_window or (choice.llm_config or {}).get("context_window")
+    if asked:
+        return asked
+    if model == agent.model:
+        return agent.context_window
+    if agent.context_window == default_window(agent.model):
+        return default_window(model)
+    return min(agent.context_window, model.context_window)
+
+
+def _sent_so_far(agent: Agent, model: Model, sent: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Earlier settings stay under those sent now, as long as both are for one kind of provider."""
+    kept = agent.model_settings or {}
+    kind = None if sent is None else sent.get("provider_type")
+    if model.provider_type != agent.model.provider_type or kind not in (None, kept.get("provider_type")):
+        kept = {}
+    return {**kept, **(sent or {})} or None
+
+
+_FROM_CONFIG: Final = {
+    "temperature": "temperature", "max_tokens": "max_output_tokens", "parallel_tool_calls": "parallel_tool_calls",
+    "enable_reasoner": "reasoning", "effort": "reasoning_effort", "reasoning_effort": "reasoning_effort",
+    "max_reasoning_tokens": "max_reasoning_tokens", "frequency_penalty": "frequency_penalty",
+    "verbosity": "verbosity", "strict": "strict", "response_format": "response_format",
+}  # fmt: skip
+"""Fields of the older config that say how to ask, and what we call them."""
+
+_FROM_SETTINGS: Final = {
+    "provider_type": "provider_type", "temperature": "temperature", "max_output_tokens": "max_output_tokens",
+    "parallel_tool_calls": "parallel_tool_calls", "effort": "reasoning_effort", "verbosity": "verbosity",
+    "frequency_penalty": "frequency_penalty", "strict": "strict", "response_format": "response_format",
+    "response_schema": "response_format",
+}  # fmt: skip
+_NESTED: Final = frozenset({"reasoning", "thinking", "thinking_config"})
+
+
+def _settings(base: ModelSettings, choice: ModelChoice) -> ModelSettings:
+    """`base` under the older config, under the single older fields, under the settings object."""
+    fields = _renamed(choice.llm_config or {}, _FROM_CONFIG)
+    if fields.get("max_reasoning_tokens") == 0:
+        fields["max_reasoning_tokens"] = None
+    single = {
+        "max_reasoning_tokens": choice.max_reasoning_tokens,
+        "reasoning": choice.reasoning,
+        "parallel_tool_calls": choice.parallel_tool_calls,
+        "response_format": choice.response_format,
+    }
+    fields |= {name: value for name, value in single.items() if value is not None}
+    if choice.max_tokens is not msgspec.UNSET:
+        fields["max_output_tokens"] = choice.max_tokens
+    sent = choice.model_settings
+    if sent is not None:
+        fields |= _renamed(sent, _FROM_SETTINGS) | _reasoning(sent)
+        unknown = {name: value for name, value in sent.items() if name not in _FROM_SETTINGS and name not in _NESTED}
+        fields["extra"] = {**base.extra, **unknown}
+    return msgspec.structs.replace(base, **fields)
+
+
+def _renamed(sent: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {ours: sent[theirs] for theirs, ours in names.items() if sent.get(theirs) is not None}
+
+
+def _reasoning(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The three ways in which the variants say whether, how hard and how long to reason."""
+    fields: dict[str, Any] = {}
+    effort = (sent.get("reasoning") or {}).get("reasoning_effort")
+    if effort is not None:
+        fields |= {"reasoning": effort != "none", "reasoning_effort": effort}
+    thinking = sent.get("thinking") or {}
+    if thinking.get("type") is not None:
+        fields["reasoning"] = thinking["type"] == "enabled"
+    if thinking.get("budget_tokens") is not None:
+        fields["max_reasoning_tokens"] = thinking["budget_tokens"]
+    config = sent.get("thinking_config") or {}
+    if config.get("include_thoughts") is not None:
+        fields["reasoning"] = config["include_thoughts"]
+    if (config.get("thinking_budget") or 0) > 0:
+        fields["max_reasoning_tokens"] = config["thinking_budget"]
+    return fields

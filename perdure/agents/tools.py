@@ -1,0 +1,48 @@
+"""Giving an agent tools and taking them away: a new version each time, and the approvals that tools demand."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection
+
+from perdure.agents.default_rules import with_approvals
+from perdure.domain.agents import Agent
+from perdure.domain.tools import Tool
+from perdure.store import agents as agent_store
+from perdure.store import tools as tool_store
+
+
+def attach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> None:
+    """Give an agent a tool, if it has it not. Raises NotFound for either."""
+    agent = agent_store.get(conn, tenant, agent_id)
+    _attach(conn, tenant, agent, [tool_store.get(conn, tenant, tool_id)])
+
+
+def detach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> None:
+    """Take a tool from an agent, if it has it. Raises NotFound for either."""
+    agent = agent_store.get(conn, tenant, agent_id)
+    tool = tool_store.get(conn, tenant, tool_id)
+    if tool_store.detach(conn, agent.id, tool.id):
+        agent_store.bump(conn, agent.id)
+
+
+def replace_tools(conn: Connection, tenant: str, agent_id: str, tool_ids: Sequence[str]) -> None:
+    """Make these the tools of an agent. Raises Invalid naming the unknown ones."""
+    agent = agent_store.get(conn, tenant, agent_id)
+    wanted = tool_store.by_ids(conn, tenant, tool_ids)
+    gone = {tool.id for tool in tool_store.of_agent(conn, agent.id)} - {tool.id for tool in wanted}
+    for tool_id in gone:
+        tool_store.detach(conn, agent.id, tool_id)
+    if gone:
+        agent_store.bump(conn, agent.id)
+    _attach(conn, tenant, agent_store.get(conn, tenant, agent.id), wanted)
+
+
+def _attach(conn: Connection, tenant: str, agent: Agent, tools: Sequence[Tool]) -> None:
+    fresh = [tool for tool in tools if tool_store.attach(conn, agent.id, tool.id)]
+    if not fresh:
+        return
+    rules = with_approvals(agent.tool_rules, fresh)
+    agent_store.update(conn, tenant, agent, msgspec.structs.replace(agent, tool_rules=rules))
+    if rules == agent.tool_rules:
+        agent_store.bump(conn, agent.id)

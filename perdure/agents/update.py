@@ -1,0 +1,122 @@
+"""Changes an agent, forgets its history, deletes it."""
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from perdure.agents.blocks import replace_blocks
+from perdure.agents.create import refuse_unbuilt
+from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
+from perdure.agents.opening import opening
+from perdure.agents.tools import replace_tools
+from perdure.domain.agents import Agent, AgentChanges, AgentDetails
+from perdure.domain.errors import Busy, NotBuilt
+from perdure.domain.ids import now
+from perdure.loop.context import recompile
+from perdure.store import agents as agent_store
+from perdure.store import messages as message_store
+from perdure.store import runs as run_store
+from perdure.store import search
+from perdure.store import secrets as secret_store
+from perdure.store import tools as tool_store
+from perdure.store.database import Database
+from perdure.store.secrets import Vault
+
+COMPILED: Final = ("system", "timezone", "tool_rules")
+"""The fields of an agent that stand in its system message. The rest leaves it alone, so that it stays cached."""
+
+
+async def update_agent(
+    db: Database, catalog: Catalog, vault: Vault, tenant: str, agent_id: str, changes: AgentChanges
+) -> AgentDetails:
+    """Change an agent, all or nothing, and return it with its relations.
+
+    Raises NotFound for the agent and for an unknown model, block or identity, Invalid for unknown tools and values
+    that contradict, Conflict for two blocks of one label or where the agent changed meanwhile, NotBuilt for what this
+    version lacks.
+    """
+    refuse_unbuilt(changes.folder_ids, companion=changes.attributes.get("enable_sleeptime"))
+    chosen = await resolve(catalog, changes.choice)
+    return await db.write(lambda conn: _update(conn, tenant, vault, agent_id, changes, chosen))
+
+
+def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
+    """Delete an agent with its history; its blocks stay. Raises NotFound, and Busy while it has runs to be ended."""
+    agent = agent_store.get(conn, tenant, agent_id)
+    _refuse_running(conn, agent, "deleted")
+    search.forget(conn, agent.id)
+    agent_store.delete(conn, tenant, agent.id)
+
+
+def reset_messages(
+    conn: Connection, tenant: str, vault: Vault, agent_id: str, *, add_default_initial_messages: bool
+) -> AgentDetails:
+    """Take all messages but the system message, which is compiled anew, out of an agent's context; history keeps them.
+
+    Raises NotFound, and Busy while a run works on them.
+    """
+    agent = agent_store.get(conn, tenant, agent_id)
+    _refuse_running(conn, agent, "reset")
+    message_store.reset_context(conn, agent.conversation_id)
+    recompile(conn, tenant, agent)
+    if add_default_initial_messages:
+        first = opening(agent, tool_store.of_agent(conn, agent.id), None, now())
+        message_store.append(conn, tenant, agent.conversation_id, first)
+    return agent_store.details(conn, tenant, agent.id, vault)
+
+
+def _refuse_running(conn: Connection, agent: Agent, done: str) -> None:
+    running = run_store.active(conn, agent.conversation_id)
+    if running:
+        raise Busy(
+            f"The agent cannot be {done} while run {running[0][0]} is unfinished. Wait for it, or cancel it first.",
+            run_id=running[0][0],
+        )
+
+
+def _update(
+    conn: Connection, tenant: str, vault: Vault, agent_id: str, changes: AgentChanges, chosen: Chosen
+) -> AgentDetails:
+    before = agent_store.get(conn, tenant, agent_id)
+    _refuse_other_context(conn, before, changes)
+    after = agent_store.update(conn, tenant, before, _changed(before, changes, chosen))
+    if changes.tags is not None:
+        agent_store.set_tags(conn, agent_id, changes.tags)
+    if changes.secrets is not None:
+        secret_store.replace(conn, agent_id, changes.secrets, vault)
+    if changes.identity_ids is not None:
+        agent_store.set_identities(conn, tenant, agent_id, changes.identity_ids)
+    if changes.tool_ids is not None:
+        replace_tools(conn, tenant, agent_id, changes.tool_ids)
+    moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)
+    after = agent_store.get(conn, tenant, agent_id)
+    if moved or any(getattr(after, name) != getattr(before, name) for name in COMPILED):
+        recompile(conn, tenant, after)
+    return agent_store.details(conn, tenant, agent_id, vault)
+
+
+def _changed(before: Agent, changes: AgentChanges, chosen: Chosen) -> Agent:
+    fields = dict(changes.attributes)
+    if changes.compaction_settings is not None:
+        fields["compaction_settings"] = _merged(before.compaction_settings or {}, changes.compaction_settings)
+    config = changes.choice.embedding_config
+    if config is not None and config.get("embedding_chunk_size"):
+        fields["embedding_chunk_size"] = config["embedding_chunk_size"]
+    return overlay(msgspec.structs.replace(before, **fields), changes.choice, chosen)
+
+
+def _merged(kept: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    """Compaction settings field by field. Another mode drops the prompt, which was written for the one before."""
+    sent = {name: value for name, value in sent.items() if value is not None}
+    if sent.get("mode", kept.get("mode")) != kept.get("mode"):
+        kept = {name: value for name, value in kept.items() if name != "prompt"}
+    return {**kept, **sent}
+
+
+def _refuse_other_context(conn: Connection, agent: Agent, changes: AgentChanges) -> None:
+    wanted = changes.message_ids
+    if wanted is not None and wanted != message_store.context_ids(conn, agent.conversation_id):
+        raise NotBuilt(
+            "Setting message_ids is not built yet in this version. Leave it out; reset-messages clears the context."
+        )

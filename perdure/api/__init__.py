@@ -1,0 +1,1 @@
+"""HTTP, thin: parse, call, encode. `routes.py` shows every operation on one page."""

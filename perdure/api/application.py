@@ -1,0 +1,46 @@
+"""The ASGI application: operations, docs, and what stands around them."""
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
+
+from perdure.api.body_limit import BodyLimit
+from perdure.api.docs import add_docs
+from perdure.api.failures import add_failures
+from perdure.api.not_built import NOT_BUILT
+from perdure.api.openapi import document
+from perdure.api.operations import Operations
+from perdure.api.routes import ROUTES
+from perdure.api.server import Server
+
+
+def create_application(server: Server) -> FastAPI:
+    """The application that answers for `server`. It starts and stops nothing."""
+    operations = Operations((*ROUTES, *NOT_BUILT))
+    middleware = [Middleware(BodyLimit, max_body=server.max_body)]
+    if server.allowed_origins:
+        cors = Middleware(
+            CORSMiddleware, allow_origins=server.allowed_origins, allow_methods=["*"], allow_headers=["*"]
+        )
+        middleware.insert(0, cors)
+    app = FastAPI(
+        title="Perdure",
+        version=server.version,
+        openapi_url=None,
+        redirect_slashes=False,
+        middleware=middleware,
+    )
+    app.state.server = server
+    app.router.default = _nothing_here
+    app.router.routes.append(operations)
+    add_docs(app, lambda: document(operations, ROUTES, server.version))
+    add_failures(app)
+    return app
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        raise HTTPException(404, "Nothing is here. The API begins at /v1, and /docs shows it.")
+    await send({"type": "websocket.close", "code": 1000})

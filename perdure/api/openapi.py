@@ -1,0 +1,129 @@
+"""The OpenAPI document: what the framework knows of the requests, and what is said here of the answers."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from fastapi.openapi.utils import get_openapi
+
+from perdure.api.operations import Operation, Operations
+from perdure.api.reply import ENCODER
+
+_SCHEMAS: Final[Mapping[str, str]] = {
+    "Agent": """id name agent_type system description? metadata:object model embedding? model_settings:object
+        llm_config:object embedding_config:object? compaction_settings:object? response_format:object? memory:Memory
+        blocks:[Block] tools:[Tool] tool_rules:[object] sources:[object] tags:[string] secrets:[object]
+        tool_exec_environment_variables:[object] identity_ids:[string] identities:[object] message_ids:[string]
+        pending_approval:object? managed_group:object? multi_agent_group:object? message_buffer_autoclear:boolean
+        enable_sleeptime:boolean max_files_open:integer? per_file_view_window_char_limit:integer? timezone
+        hidden:boolean? project_id? template_id? base_template_id? deployment_id? entity_id? last_run_completion:date?
+        last_run_duration_ms:integer? last_stop_reason? created_at:date updated_at:date created_by_id?
+        last_updated_by_id?""",
+    "Memory": "blocks:[Block] file_blocks:[object] prompt_template agent_type? git_enabled:boolean",
+    "Block": """id label value limit:integer description? read_only:boolean hidden:boolean? metadata:object
+        tags:[string] name? template_name? is_template:boolean preserve_on_migration:boolean project_id? template_id?
+        base_template_id? deployment_id? entity_id? created_by_id? last_updated_by_id?""",
+    "Tool": """id name tool_type description json_schema:object args_json_schema:object? tags:[string] source_type?
+        source_code? return_char_limit:integer pip_requirements:[object]? npm_requirements:[object]?
+        default_requires_approval:boolean? enable_parallel_execution:boolean metadata_:object project_id? created_by_id?
+        last_updated_by_id? created_at:date? updated_at:date?""",
+    "Model": """handle name display_name? provider_name provider_type model model_endpoint_type model_endpoint?
+        context_window:integer max_context_window:integer""",
+    "EmbeddingModel": """handle name display_name provider_name provider_type embedding_model embedding_endpoint_type
+        embedding_endpoint? embedding_dim:integer""",
+    "Message": """id date:date message_type name? otid? sender_id? step_id? is_err:boolean? seq_id:integer? run_id?""",
+    "Reply": "messages:[Message] stop_reason:StopReason usage:Usage logprobs:object? turns:[object]?",
+    "StopReason": "message_type stop_reason",
+    "Usage": """message_type completion_tokens:integer prompt_tokens:integer total_tokens:integer step_count:integer
+        cached_input_tokens:integer? cache_write_tokens:integer? reasoning_tokens:integer? context_tokens:integer?
+        run_ids:[string]?""",
+    "Run": """id agent_id conversation_id? status stop_reason? background:boolean created_at:date updated_at:date
+        completed_at:date? metadata:object request_config:object base_template_id? callback_url? callback_sent_at:date?
+        callback_status_code:integer? callback_error? ttft_ns:integer? total_duration_ns:integer? job_type
+        created_by_id? last_updated_by_id?""",
+    "Health": "version status",
+    "Done": "message",
+    "Error": "detail",
+    "Problem": "loc:[any] msg type",
+    "Problems": "detail:[Problem]",
+}
+"""The objects answers are made of: names, each with `:type` unless it is a string, and `?` where it may be null."""
+
+_TYPES: Final[Mapping[str, dict[str, Any]]] = {
+    "string": {"type": "string"},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "object": {"type": "object", "additionalProperties": True},
+    "date": {"type": "string", "format": "date-time"},
+    "any": {},
+    "stream": {"type": "string", "description": "Server-sent events, one JSON object each, ended by [DONE]."},
+}
+
+_FIELD: Final = re.compile(r"(?P<name>\w+)(?::(?P<type>\[?\w+\]?))?(?P<null>\?)?")
+
+_SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "bare": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-BARE-PASSWORD",
+        "description": "The word `password`, a space, and the password.",
+    },
+}
+
+
+def document(operations: Operations, rows: Iterable[Operation], version: str) -> bytes:
+    """The document of `rows`, as JSON."""
+    listed = list(rows)
+    made = get_openapi(title="Perdure", version=version, routes=[operations.route(row) for row in listed])
+    for row in listed:
+        said = made["paths"][row.path][row.method.lower()]
+        said["responses"] = _responses(row)
+        if row.is_open:
+            said["security"] = []
+    components = made.setdefault("components", {})
+    bodies = components.get("schemas", {})
+    components["schemas"] = {**bodies, **{name: _schema(text) for name, text in _SCHEMAS.items()}}
+    components["securitySchemes"] = _SECURITY
+    made["security"] = [{name: []} for name in _SECURITY]
+    return ENCODER.encode(made)
+
+
+def fields(name: str) -> set[str]:
+    """The names of a schema's fields."""
+    return set(_schema(_SCHEMAS[name])["properties"])
+
+
+def _responses(row: Operation) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for kind in (row.returns or "any").split("|"):
+        content["text/event-stream" if kind == "stream" else "application/json"] = {"schema": _type(kind)}
+    return {
+        "200": {"description": "Done.", "content": content},
+        "422": {"description": "Something sent is wrong.", "content": _json("Problems")},
+        "default": {"description": "What went wrong, and what to do.", "content": _json("Error")},
+    }
+
+
+def _json(kind: str) -> dict[str, Any]:
+    return {"application/json": {"schema": _type(kind)}}
+
+
+def _schema(text: str) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for word in text.split():
+        field = _FIELD.fullmatch(word)
+        assert field is not None, f"{word!r} is not a field"
+        schema = _type(field["type"] or "string")
+        properties[field["name"]] = {"anyOf": [schema, {"type": "null"}]} if field["null"] else schema
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": True}
+
+
+def _type(kind: str) -> dict[str, Any]:
+    if kind.startswith("["):
+        return {"type": "array", "items": _type(kind[1:-1])}
+    if kind in _TYPES:
+        return _TYPES[kind]
+    assert kind in _SCHEMAS, f"{kind!r} is not a schema"
+    return {"$ref": f"#/components/schemas/{kind}"}

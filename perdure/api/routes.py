@@ -1,0 +1,76 @@
+"""Every operation this version has, on one page. What the contract has beyond these is in `not_built.py`."""
+
+from typing import Final
+
+from perdure.api import agents, blocks, health, messages, models, runs, tools
+from perdure.api.operations import Operation
+
+# fmt: off
+ROUTES: Final = (
+    Operation("GET", "/v1/health/", health.check_health, "Whether the server is up", "Health", is_open=True),
+
+    # agents
+    Operation("GET", "/v1/agents/", agents.list_agents, "List agents", "[Agent]"),
+    Operation("POST", "/v1/agents/", agents.create_agent, "Create an agent", "Agent"),
+    Operation("GET", "/v1/agents/count", agents.count_agents, "Count agents", "integer"),
+    Operation("GET", "/v1/agents/{agent_id}", agents.retrieve_agent, "Get an agent", "Agent"),
+    Operation("PATCH", "/v1/agents/{agent_id}", agents.update_agent, "Change an agent", "Agent"),
+    Operation("DELETE", "/v1/agents/{agent_id}", agents.delete_agent, "Delete an agent", "Done"),
+    Operation("PATCH", "/v1/agents/{agent_id}/reset-messages", agents.reset_messages,
+              "Empty an agent's context", "Agent"),
+    Operation("GET", "/v1/tags/", agents.list_tags, "List the tags of agents", "[string]"),
+
+    # messages
+    Operation("GET", "/v1/agents/{agent_id}/messages", messages.list_messages, "List an agent's messages", "[Message]"),
+    Operation("POST", "/v1/agents/{agent_id}/messages", messages.send_message, "Send messages to an agent",
+              "Reply|stream", sends_messages=True),
+    Operation("POST", "/v1/agents/{agent_id}/messages/stream", messages.stream_message,
+              "Send messages to an agent and stream the answer", "stream", sends_messages=True),
+    Operation("PATCH", "/v1/agents/{agent_id}/messages/{message_id}", messages.modify_message,
+              "Change a message", "Message"),
+    Operation("GET", "/v1/messages/", messages.list_all_messages, "List the messages of all agents", "[Message]"),
+    Operation("GET", "/v1/messages/{message_id}", messages.retrieve_message, "Get a message", "[Message]"),
+
+    # runs
+    Operation("GET", "/v1/runs/{run_id}", runs.retrieve_run, "Get a run", "Run"),
+    Operation("POST", "/v1/runs/{run_id}/stream", runs.stream_run, "Follow a run", "stream"),
+    Operation("GET", "/v1/runs/{run_id}/stream", runs.read_run_stream, "Follow a run without posting", "stream"),
+
+    # an agent's memory, and blocks by themselves
+    Operation("GET", "/v1/agents/{agent_id}/core-memory", blocks.retrieve_core_memory,
+              "Get an agent's memory as one object", "Memory"),
+    Operation("GET", "/v1/agents/{agent_id}/core-memory/blocks", blocks.list_agent_blocks,
+              "List an agent's blocks", "[Block]"),
+    Operation("GET", "/v1/agents/{agent_id}/core-memory/blocks/{block_label}", blocks.retrieve_agent_block,
+              "Get an agent's block by its label", "Block"),
+    Operation("PATCH", "/v1/agents/{agent_id}/core-memory/blocks/{block_label}", blocks.update_agent_block,
+              "Change an agent's block by its label", "Block"),
+    Operation("PATCH", "/v1/agents/{agent_id}/core-memory/blocks/attach/{block_id}", blocks.attach_block,
+              "Attach a block to an agent", "Agent"),
+    Operation("PATCH", "/v1/agents/{agent_id}/core-memory/blocks/detach/{block_id}", blocks.detach_block,
+              "Detach a block from an agent", "Agent"),
+    Operation("GET", "/v1/blocks/", blocks.list_blocks, "List blocks", "[Block]"),
+    Operation("POST", "/v1/blocks/", blocks.create_block, "Create a block", "Block"),
+    Operation("GET", "/v1/blocks/count", blocks.count_blocks, "Count blocks", "integer"),
+    Operation("GET", "/v1/blocks/{block_id}", blocks.retrieve_block, "Get a block", "Block"),
+    Operation("PATCH", "/v1/blocks/{block_id}", blocks.update_block, "Change a block", "Block"),
+    Operation("DELETE", "/v1/blocks/{block_id}", blocks.delete_block, "Delete a block", "Done"),
+    Operation("GET", "/v1/blocks/{block_id}/agents", blocks.list_block_agents,
+              "List the agents a block is attached to", "[Agent]"),
+
+    # tools
+    Operation("GET", "/v1/tools/", tools.list_tools, "List tools", "[Tool]"),
+    Operation("GET", "/v1/tools/count", tools.count_tools, "Count tools", "integer"),
+    Operation("POST", "/v1/tools/add-base-tools", tools.add_base_tools, "Restore the built-in tools", "[Tool]"),
+    Operation("GET", "/v1/tools/{tool_id}", tools.retrieve_tool, "Get a tool", "Tool"),
+    Operation("GET", "/v1/agents/{agent_id}/tools", tools.list_agent_tools, "List an agent's tools", "[Tool]"),
+    Operation("PATCH", "/v1/agents/{agent_id}/tools/attach/{tool_id}", tools.attach_tool,
+              "Attach a tool to an agent", "Agent"),
+    Operation("PATCH", "/v1/agents/{agent_id}/tools/detach/{tool_id}", tools.detach_tool,
+              "Detach a tool from an agent", "Agent"),
+
+    # models
+    Operation("GET", "/v1/models/", models.list_models, "List models", "[Model]"),
+    Operation("GET", "/v1/models/embedding", models.list_embedding_models, "List embedding models", "[EmbeddingModel]"),
+)
+# fmt: on

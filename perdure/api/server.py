@@ -1,0 +1,33 @@
+"""What every request is answered with: the open parts of one running server."""
+
+from dataclasses import dataclass
+
+from perdure.providers.catalog import Catalog
+from perdure.runs.runner import Runner
+from perdure.store.database import Database
+from perdure.store.secrets import Vault
+from perdure.tools.executor import Executor
+from perdure.tools.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """The parts, and what the operator decided.
+
+    `password` of None means that nobody is asked for one. Then `loopback_only` says that the server listens on this
+    machine alone and must be addressed by a name of this machine, so that no web page can reach it through a name of
+    its own. `allowed_origins` are web origins (`https://host[:port]`, or `*`) whose pages may call it. `max_body` is in
+    bytes.
+    """
+
+    db: Database
+    catalog: Catalog
+    registry: Registry
+    executor: Executor
+    runner: Runner
+    vault: Vault
+    password: str | None
+    version: str
+    max_body: int
+    loopback_only: bool
+    allowed_origins: tuple[str, ...] = ()

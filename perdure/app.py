@@ -1,0 +1,160 @@
+"""The one place that wires the parts together and runs them as a server."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+import msgspec
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from perdure import __version__
+from perdure.api.application import create_application
+from perdure.api.server import Server
+from perdure.config import Settings, is_loopback
+from perdure.domain.errors import Unavailable
+from perdure.domain.ids import DEFAULT_TENANT
+from perdure.loop.turn import Rooms
+from perdure.providers.catalog import Catalog
+from perdure.providers.offline import OfflineProvider
+from perdure.runs.runner import Policy, Runner
+from perdure.store import tools as tool_store
+from perdure.store.migrate import bring_up_to_date
+from perdure.store.secrets import open_vault
+from perdure.store.sqlite import open_sqlite
+from perdure.tools.executor import Executor
+from perdure.tools.registry import Registry
+
+BACKLOG = 2048
+"""Connections the kernel holds while the server is busy."""
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """What a started server tells whoever started it. `port` is the one it got where any free one was asked for."""
+
+    url: str
+    port: int
+    data: str
+    catalog: Catalog
+
+
+def serve(settings: Settings, *, ready: Callable[[ServerInfo], None] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is called once requests are answered.
+
+    Raises Unavailable for a port in use and for data that cannot be used, Invalid for a setting that cannot be.
+    """
+    uvloop.run(_serve(settings, ready))
+
+
+async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None) -> None:
+    listener = _listen(settings.host, settings.port)
+    try:
+        async with running(settings) as (server, application):
+            port = listener.getsockname()[1]
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            info = ServerInfo(f"http://{host}:{port}", port, server.db.location, server.catalog)
+            http = _Http(application, server.runner, lambda: ready(info) if ready else None)
+            # What is alive now stays alive: the collector need not walk it again while tokens flow.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 50, 50)
+            await http.serve(sockets=[listener])
+    finally:
+        listener.close()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
+    """All parts of a server, opened in order and closed in reverse, without the network."""
+    registry = Registry(settings.trusted_tools)
+    db = open_sqlite(settings.data, settings.sync)
+    try:
+        await bring_up_to_date(db)
+        await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
+        catalog = Catalog(settings.environment, [OfflineProvider()])
+        executor = Executor(db, registry, settings.tool_seconds)
+        runner = Runner(Rooms(db, catalog, executor), _policy(settings))
+        try:
+            await runner.recover()
+            server = Server(
+                db=db,
+                catalog=catalog,
+                registry=registry,
+                executor=executor,
+                runner=runner,
+                vault=open_vault(settings.data, settings.encryption_key),
+                password=settings.password,
+                version=__version__,
+                max_body=settings.max_body,
+                loopback_only=is_loopback(settings.host),
+                allowed_origins=settings.cors_origins,
+            )
+            yield server, create_application(server)
+        finally:
+            await runner.close()
+            await catalog.close()
+    finally:
+        await db.close()
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        queue=settings.busy == "queue",
+        max_queued=settings.max_queued,
+        ping_seconds=settings.ping_seconds,
+        retention_hours=settings.retention_hours,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything else, so that a second server fails before it touches the data."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"Cannot listen on {host} port {port}: {error.strerror}. "
+            "Choose another with --host and --port, or stop what uses it."
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+class _Http(uvicorn.Server):
+    """uvicorn, told when it is ready, and draining runs while connections drain."""
+
+    def __init__(self, application: ASGIApp, runner: Runner, ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False,
+                # Trusting X-Forwarded-* of just anyone would let callers choose their own address.
+                proxy_headers=False, server_header=False, timeout_keep_alive=75, backlog=BACKLOG,
+            )
+        )  # fmt: skip
+        self._runner = runner
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.gather(super().shutdown(sockets=sockets), self._runner.close())
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Stop on SIGINT and SIGTERM without raising them again: what is open is still to be closed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield

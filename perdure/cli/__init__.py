@@ -1,0 +1,95 @@
+"""The command line: serve · demo · doctor. What a command needs is loaded when it is called."""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from perdure import __version__
+from perdure.config import read_settings
+from perdure.domain.errors import PerdureError
+from perdure.lazy import lazy_module
+
+if TYPE_CHECKING:
+    from perdure.cli import demo as demo_command
+    from perdure.cli import doctor as doctor_command
+    from perdure.cli import serve as serve_command
+else:
+    demo_command: ModuleType = lazy_module("perdure.cli.demo")
+    doctor_command: ModuleType = lazy_module("perdure.cli.doctor")
+    serve_command: ModuleType = lazy_module("perdure.cli.serve")
+
+application: Final = typer.Typer(
+    name="perdure",
+    help="A self-hosted server for agents that remember.",
+    epilog="Settings may also come from the environment: see docs/configuration.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).", show_default=False)]
+Port = Annotated[str | None, typer.Option(help="Port to listen on (8283); 0 takes any free one.", metavar="PORT")]
+Data = Annotated[Path | None, typer.Option(help="Data directory (~/.perdure).", metavar="DIR", show_default=False)]
+DatabaseUrl = Annotated[str | None, typer.Option(help="For PostgreSQL, in a later release.", metavar="URL")]
+Sync = Annotated[str | None, typer.Option(help="full survives a power cut, normal (the default) a killed process.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Let others on the network in without a password.")]
+
+
+def main() -> None:
+    """Run the command line. What is raised on purpose is one line on stderr and exit code 1."""
+    try:
+        application()
+    except PerdureError as error:
+        typer.echo(f"perdure: {error.message}", err=True)
+        sys.exit(1)
+
+
+@application.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"perdure {__version__}")
+        raise typer.Exit
+
+
+@application.command(help="Serve agents until Ctrl-C or SIGTERM.")
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    database_url: DatabaseUrl = None,
+    sync: Sync = None,
+    insecure: Insecure = False,
+    ready_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    settings = read_settings(
+        os.environ, host=host, port=port, data=data, database_url=database_url, sync=sync, insecure=insecure or None
+    )
+    serve_command.run(settings, ready_file)
+
+
+@application.command(help="Start a server, tell an agent something, restart it, and see it remember.")
+def demo(
+    model: Annotated[
+        str | None, typer.Option(help="Use this model instead of the built-in offline one.", metavar="HANDLE")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the data in this directory instead of deleting it.", metavar="DIR")
+    ] = None,
+) -> None:
+    raise typer.Exit(demo_command.run(model, keep))
+
+
+@application.command(help="Say what is found on this machine, and what is missing.")
+def doctor(
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+) -> None:
+    raise typer.Exit(doctor_command.run(os.environ, host=host, port=port, data=data))

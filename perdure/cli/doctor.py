@@ -1,0 +1,190 @@
+"""`perdure doctor`: what is found on this machine, what is missing, and how to get it."""
+
+import asyncio
+import logging
+import platform
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+import typer
+
+from perdure import __version__
+from perdure.cli import machine
+from perdure.config import Settings, read_settings
+from perdure.domain.errors import PerdureError
+from perdure.providers.catalog import Catalog, ProviderReport
+from perdure.providers.offline import OFFLINE_MODEL, OfflineProvider
+from perdure.store.migrate import HEAD, check_known
+from perdure.store.sqlite_file import DataFile, look_into
+from perdure.tools.registry import Registry
+
+OLDEST_PYTHON: Final = (3, 11)
+NAMES_SHOWN: Final = 8
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line. A `problem` keeps the server from starting; a `note` is missing, and it starts all the same."""
+
+    mark: Literal["ok", "note", "problem"]
+    subject: str
+    text: str
+
+
+def run(environment: Mapping[str, str], **flags: Any) -> int:
+    """Print what is found. Returns the exit code: 1 where something keeps `perdure serve` from starting."""
+    # What providers fail at is said below, in its place.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    has_problem = False
+    for finding in _findings(environment, flags):
+        has_problem |= finding.mark == "problem"
+        mark = typer.style(f"{finding.mark:7}", fg=_COLOURS[finding.mark], bold=True)
+        typer.echo(f"{mark}  {finding.subject:10}  {finding.text}")
+    typer.echo("`perdure serve` cannot start as it is." if has_problem else "`perdure serve` can start.")
+    return int(has_problem)
+
+
+_COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "red"}
+
+
+def _findings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Iterator[Finding]:
+    yield _python()
+    try:
+        settings = read_settings(environment, **flags)
+    except PerdureError as error:
+        yield Finding("problem", "settings", error.message)
+    else:
+        file = look_into(settings.data)
+        yield _data(file)
+        yield _port(settings, file)
+        yield _tools(settings)
+        yield from _providers(environment)
+    yield from _sandbox()
+    yield _node()
+
+
+def _python() -> Finding:
+    text = f"Perdure {__version__} on Python {platform.python_version()} ({sys.executable}), {platform.platform()}"
+    if sys.version_info[:2] >= OLDEST_PYTHON:
+        return Finding("ok", "python", text)
+    return Finding("problem", "python", f"{text}. Install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer.")
+
+
+def _data(file: DataFile) -> Finding:
+    if file.problem:
+        return Finding(
+            "problem",
+            "data",
+            f"{file.path}: {file.problem}. Mend that, restore a backup, or choose another directory with --data.",
+        )
+    if file.size is None:
+        return Finding("ok", "data", f"{file.path} does not exist yet; the first start makes it")
+    text = f"{file.path}, {file.size / 2**20:.1f} MiB, schema {file.schema or 'none yet'}"
+    if file.schema not in (None, HEAD):
+        try:
+            check_known(file.schema)
+        except PerdureError as error:
+            return Finding("problem", "data", error.message)
+        text += f" (the next start migrates it to {HEAD}, after a backup)"
+    if file.holder is not None:
+        return Finding("ok", "data", f"{text}, in use by the server that is process {file.holder}")
+    return Finding("ok", "data", text)
+
+
+def _port(settings: Settings, file: DataFile) -> Finding:
+    place = f"{settings.host} port {settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((settings.host, settings.port))
+        except OSError as error:
+            if file.holder is not None:
+                return Finding("ok", "address", f"{place} is taken, and a server is running on this data")
+            return Finding(
+                "problem", "address", f"{place}: {error.strerror}. Choose another with --host and --port, or stop "
+                "what uses it."
+            )  # fmt: skip
+    return Finding("ok", "address", f"{place} is free")
+
+
+def _tools(settings: Settings) -> Finding:
+    try:
+        Registry(settings.trusted_tools)
+    except PerdureError as error:
+        return Finding("problem", "tools", error.message)
+    count = len(settings.trusted_tools)
+    return Finding("ok", "tools", f"built in, and {count} named in PERDURE_TOOLS" if count else "the built-in ones")
+
+
+def _providers(environment: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        reports = asyncio.run(_reports(environment))
+    except PerdureError as error:
+        yield Finding("problem", "models", error.message)
+        return
+    for report in reports:
+        if report.name != OFFLINE_MODEL.provider_name:
+            yield _provider(report)
+    if len(reports) == 1:
+        yield Finding(
+            "note",
+            "models",
+            f"only {OFFLINE_MODEL.handle}, a rule-based stand-in. Set OPENAI_API_KEY for OpenAI's models, or "
+            "OLLAMA_BASE_URL=http://127.0.0.1:11434 for those of Ollama; docs/configuration.md has the others.",
+        )
+
+
+async def _reports(environment: Mapping[str, str]) -> list[ProviderReport]:
+    catalog = Catalog(environment, [OfflineProvider()])
+    try:
+        return await catalog.report()
+    finally:
+        await catalog.close()
+
+
+def _provider(report: ProviderReport) -> Finding:
+    place = f"{report.name} at {report.url}, {'with a key' if report.has_key else 'without a key'}"
+    if report.error is not None:
+        return Finding("note", "models", f"{place}: it could not be asked for its models. {report.error}")
+    text = f"{place}: {_named(report.name, report.models)}"
+    if report.embedding_models:
+        text += f"; for embeddings {_named(report.name, report.embedding_models)}"
+    if report.refused:
+        reasons = "; ".join(f"{name} {why}" for name, why in list(report.refused.items())[:NAMES_SHOWN])
+        text += f"; {len(report.refused)} that cannot serve an agent: {reasons}"
+    return Finding("ok" if report.models else "note", "models", text)
+
+
+def _named(provider: str, names: tuple[str, ...]) -> str:
+    if not names:
+        return "no models"
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(f"{provider}/{name}" for name in names[:NAMES_SHOWN]) + more
+
+
+def _sandbox() -> Iterator[Finding]:
+    """What would keep tools that come as source code apart. This release refuses those, so nothing here is needed."""
+    bubblewrap = machine.program_version("bwrap", "--version")
+    namespaces, landlock = machine.has_user_namespaces(), machine.landlock_version()
+    found = [
+        bubblewrap or "no bubblewrap",
+        "user namespaces" if namespaces else "no user namespaces",
+        f"Landlock {landlock}" if landlock else "no Landlock",
+    ]
+    advice = "" if bubblewrap else " (to have bubblewrap: apt install bubblewrap, or dnf install bubblewrap)"
+    yield Finding(
+        "ok" if bubblewrap or (namespaces and landlock) else "note",
+        "sandbox",
+        f"{', '.join(found)}{advice}. Tools sent as source code are refused by this release all the same.",
+    )
+
+
+def _node() -> Finding:
+    version = machine.program_version("node", "--version")
+    if version:
+        return Finding("ok", "node", f"Node {version}; the server does not need it, the TypeScript SDK does")
+    return Finding("note", "node", "no Node; only the TypeScript SDK needs it (nodejs.org)")

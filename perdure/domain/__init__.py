@@ -1,0 +1,1 @@
+"""The nouns: frozen structs, events, errors and ids. Imports nothing else of ours."""

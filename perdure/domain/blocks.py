@@ -1,0 +1,33 @@
+"""A block is labelled text that is always in the context of the agents it is attached to."""
+
+from typing import Any, Final
+
+import msgspec
+
+DEFAULT_LIMIT: Final = 100_000
+"""Characters a block may hold unless it says otherwise."""
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Labelled text. `limit` is in characters; `version` rises by one with every change of the value."""
+
+    id: str
+    label: str
+    value: str
+    created_at: int
+    updated_at: int
+    limit: int = DEFAULT_LIMIT
+    version: int = 1
+    description: str | None = None
+    read_only: bool = False
+    hidden: bool | None = None
+    metadata: dict[str, Any] = {}
+    tags: tuple[str, ...] = ()
+    template_name: str | None = None
+    is_template: bool = False
+    preserve_on_migration: bool = False
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    deployment_id: str | None = None
+    entity_id: str | None = None

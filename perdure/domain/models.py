@@ -1,0 +1,52 @@
+"""A model handle names a model, `provider/model-name`; settings say how an agent wants it asked."""
+
+from typing import Any, Final
+
+import msgspec
+
+MAX_DEFAULT_WINDOW: Final = 128_000
+"""Tokens: the largest context window an agent gets without asking for more."""
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How to ask a model. None leaves the choice to the provider; token counts are per answer."""
+
+    temperature: float | None = None
+    max_output_tokens: int | None = None
+    parallel_tool_calls: bool = False
+    reasoning: bool = True
+    reasoning_effort: str | None = None
+    max_reasoning_tokens: int | None = None
+    frequency_penalty: float | None = None
+    verbosity: str | None = None
+    strict: bool = False
+    response_format: dict[str, Any] | None = None
+    provider_type: str | None = None
+    extra: dict[str, Any] = {}
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A language model somebody serves. `context_window` is in tokens."""
+
+    handle: str
+    name: str
+    provider_name: str
+    provider_type: str
+    endpoint_type: str
+    context_window: int
+    endpoint: str | None = None
+    display_name: str | None = None
+    supports_tools: bool = True
+
+
+class EmbeddingModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that turns text into vectors of `dimensions` floats."""
+
+    handle: str
+    name: str
+    provider_name: str
+    provider_type: str
+    endpoint_type: str
+    dimensions: int
+    endpoint: str | None = None
+    display_name: str | None = None

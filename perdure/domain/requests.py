@@ -1,0 +1,36 @@
+"""What a caller asks of a run: the input and the options, after `wire/` has read them from JSON."""
+
+from typing import Any, Final
+
+import msgspec
+
+from perdure.domain.messages import Message
+
+DEFAULT_MAX_STEPS: Final = 50
+
+
+class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to an agent.
+
+    `message_types` keeps only those kinds of message (None keeps all). `single_calls` is for callers that see
+    only the singular `tool_call` field, so that parallel calls do not hide behind the first.
+    """
+
+    agent_id: str
+    input: tuple[Message, ...]
+    max_steps: int = DEFAULT_MAX_STEPS
+    stream_tokens: bool = False
+    background: bool = False
+    message_types: frozenset[str] | None = None
+    use_assistant_message: bool = True
+    assistant_message_tool_name: str = "send_message"
+    assistant_message_tool_kwarg: str = "message"
+    single_calls: bool = False
+    override_model: str | None = None
+    override_system: str | None = None
+    client_tools: tuple[dict[str, Any], ...] = ()
+    client_skills: tuple[dict[str, Any], ...] = ()
+    include_compaction_messages: bool = False
+    conversation_id: str | None = None
+    run_type: str = "send_message_streaming"
+    project: str | None = None

@@ -1,0 +1,210 @@
+"""One model answer, collected into the parts of a message while it streams.
+
+A part's index rises whenever the kind of what arrives changes, so ids and otids are known from the first fragment and
+stay the same in the stream, in the stored message and in history read later.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from perdure.domain import events
+from perdure.domain.events import AnyEvent
+from perdure.domain.ids import new_id, now, otid
+from perdure.domain.messages import (
+    AnyPart,
+    HiddenReasoningPart,
+    Message,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    groups,
+)
+from perdure.domain.runs import Usage
+from perdure.providers.base import (
+    AnyDelta,
+    Finished,
+    HiddenReasoningDelta,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    UsageDelta,
+)
+
+MAX_CALLS: Final = 100
+"""Calls kept of one answer; a model that asks for more is not well, and its history must stay usable."""
+
+
+class _OpenPart:
+    """A part that is still growing."""
+
+    __slots__ = ("call_id", "chunks", "hidden", "kind", "name", "otid", "signature")
+
+    def __init__(self, kind: type[AnyPart], part_otid: str) -> None:
+        self.kind = kind
+        self.otid = part_otid
+        self.chunks: list[str] = []
+        self.signature: str | None = None
+        self.call_id = ""
+        self.name = ""
+        self.hidden: HiddenReasoningDelta | None = None
+
+    def close(self) -> AnyPart:
+        text = "".join(self.chunks)
+        if self.kind is ToolCallPart:
+            return ToolCallPart(call_id=self.call_id, name=self.name, arguments=text or "{}")
+        if self.kind is ReasoningPart:
+            return ReasoningPart(text=text, signature=self.signature)
+        if self.hidden is not None:
+            return HiddenReasoningPart(state=self.hidden.state, data=self.hidden.data)
+        return TextPart(text=text)
+
+
+class Answer:
+    """Takes the deltas of one model call; gives the events that show them and, at the end, the message."""
+
+    def __init__(
+        self, *, agent_id: str, run_id: str, step_id: str, show_tokens: bool, parallel_calls: bool, single_calls: bool
+    ) -> None:
+        self.message_id = new_id("message")
+        self.usage = Usage(step_count=1)
+        self.finish: Finished | None = None
+        self._agent_id = agent_id
+        self._run_id = run_id
+        self._step_id = step_id
+        self._show = show_tokens
+        self._parallel = parallel_calls
+        self._single_calls = single_calls
+        self._parts: list[_OpenPart] = []
+        self._calls: dict[int, _OpenPart] = {}
+        self._call_ids: set[str] = set()
+        self._index = -1
+        self._open: _OpenPart | None = None
+
+    def take(self, batch: Sequence[AnyDelta]) -> list[AnyEvent]:
+        """Add fragments; returns the events that show them, none when tokens are not shown."""
+        at = now()
+        shown: list[AnyEvent] = []
+        for delta in batch:
+            event: AnyEvent | None = None
+            match delta:
+                case TextDelta(text):
+                    event = self._text(at, text)
+                case ReasoningDelta(text, signature):
+                    event = self._reasoning(at, text, signature)
+                case ToolCallDelta():
+                    event = self._call(at, delta)
+                case HiddenReasoningDelta(state, data):
+                    part = self._begin(HiddenReasoningPart)
+                    part.hidden = delta
+                    event = events.HiddenReasoning(at, self.message_id, part.otid, self._step_id, state, data)
+                case UsageDelta(usage):
+                    self.usage = usage
+                case Finished():
+                    self.finish = delta
+            if event is not None:
+                shown.append(event)
+        return shown if self._show else []
+
+    @property
+    def has_calls(self) -> bool:
+        return bool(self._calls)
+
+    def message(self) -> Message | None:
+        """What was collected, or None where the model said nothing."""
+        if not self._parts:
+            return None
+        return Message(
+            id=self.message_id, agent_id=self._agent_id, role="assistant",
+            parts=tuple(part.close() for part in self._parts), created_at=now(), step_id=self._step_id,
+            run_id=self._run_id,
+        )  # fmt: skip
+
+    def _begin(self, kind: type[AnyPart]) -> _OpenPart:
+        if not self._parts or self._parts[-1].kind is not kind or (self._single_calls and kind is ToolCallPart):
+            self._index += 1
+        part = _OpenPart(kind, otid(self.message_id, self._index))
+        self._parts.append(part)
+        self._open = part
+        return part
+
+    def _text(self, at: int, text: str) -> AnyEvent | None:
+        if not text:
+            return None
+        part = self._open
+        if part is None or part.kind is not TextPart:
+            part = self._begin(TextPart)
+        part.chunks.append(text)
+        return events.AssistantText(at, self.message_id, part.otid, self._step_id, text)
+
+    def _reasoning(self, at: int, text: str, signature: str | None) -> AnyEvent | None:
+        part = self._open
+        if part is None or part.kind is not ReasoningPart or part.signature is not None:
+            if not text and signature is None:
+                return None
+            part = self._begin(ReasoningPart)
+        if signature is not None:
+            part.signature = signature
+        if not text:
+            return None
+        part.chunks.append(text)
+        return events.Reasoning(at, self.message_id, part.otid, self._step_id, text)
+
+    def _call(self, at: int, delta: ToolCallDelta) -> AnyEvent | None:
+        part = self._calls.get(delta.index)
+        name = None
+        if part is None:
+            if self._calls and (not self._parallel or len(self._calls) >= MAX_CALLS):
+                return None
+            part = self._calls[delta.index] = self._begin(ToolCallPart)
+            part.call_id = self._fresh_call_id(delta.call_id)
+            part.name = name = delta.name or ""
+        if delta.arguments:
+            part.chunks.append(delta.arguments)
+        elif name is None:
+            return None
+        return events.ToolCallDelta(
+            at, self.message_id, part.otid, self._step_id, part.call_id, name, delta.arguments or None
+        )
+
+    def _fresh_call_id(self, asked: str | None) -> str:
+        """The provider's id, or one of ours where it gave none or gave it twice: returns are matched by it."""
+        call_id = asked if asked and asked not in self._call_ids else f"call_{new_id('x')[2:10]}"
+        self._call_ids.add(call_id)
+        return call_id
+
+
+def whole(message: Message, *, single_calls: bool) -> list[AnyEvent]:
+    """The events that show a stored message at once, one for each logical part."""
+    shown: list[AnyEvent] = []
+    at, step = message.created_at, message.step_id
+    for part_otid, parts in groups(message, single_calls=single_calls):
+        first = parts[0]
+        match first:
+            case TextPart():
+                shown.append(events.AssistantText(at, message.id, part_otid, step, _joined(parts)))
+            case ReasoningPart():
+                shown.append(
+                    events.Reasoning(at, message.id, part_otid, step, _joined(parts), first.native, first.signature)
+                )
+            case HiddenReasoningPart():
+                shown.append(events.HiddenReasoning(at, message.id, part_otid, step, first.state, first.data))
+            case ToolCallPart():
+                shown.append(events.ToolCalls(at, message.id, part_otid, step, _calls(parts)))
+            case ToolReturnPart():
+                shown.append(events.ToolReturns(at, message.id, part_otid, step, _returns(parts)))
+            case _:
+                pass
+    return shown
+
+
+def _joined(parts: Sequence[AnyPart]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, TextPart | ReasoningPart))
+
+
+def _calls(parts: Sequence[AnyPart]) -> tuple[ToolCallPart, ...]:
+    return tuple(part for part in parts if isinstance(part, ToolCallPart))
+
+
+def _returns(parts: Sequence[AnyPart]) -> tuple[ToolReturnPart, ...]:
+    return tuple(part for part in parts if isinstance(part, ToolReturnPart))

@@ -1,0 +1,168 @@
+"""What the model sees: the compiled system message, and a history that every provider accepts."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from perdure.domain.agents import Agent
+from perdure.domain.blocks import Block
+from perdure.domain.ids import new_id, now
+from perdure.domain.messages import Message, TextPart, ToolCallPart, ToolReturnPart
+from perdure.domain.requests import TurnRequest
+from perdure.store import blocks as block_store
+from perdure.store import messages as message_store
+
+PLACEHOLDER: Final = "{CORE_MEMORY}"
+"""Where a system prompt wants its memory; without it, memory follows the prompt."""
+
+WITHOUT_BLOCKS: Final = frozenset({"react_agent", "workflow_agent"})
+"""Agent types whose memory blocks are not shown to the model."""
+
+OUTCOME_UNKNOWN: Final = (
+    "The outcome of this call is unknown: the server stopped while it ran. It may or may not have taken effect. "
+    "Check before you try it again."
+)
+
+
+def compile_system(
+    agent: Agent,
+    blocks: Sequence[Block],
+    *,
+    now: int,
+    conversation_id: str | None = None,
+    recall_count: int = 0,
+) -> str:
+    """The system message of an agent: its prompt, its blocks, and facts about its memory.
+
+    `now` is microseconds UTC; `recall_count` is how many messages lie outside the context. The text stays the same
+    from turn to turn until a block changes, so that providers can keep it cached.
+    """
+    sections = [
+        text
+        for text in (_blocks_section(agent, blocks), _facts_section(agent, now, conversation_id, recall_count))
+        if text
+    ]
+    memory = "\n\n".join(sections)
+    if PLACEHOLDER in agent.system:
+        return agent.system.replace(PLACEHOLDER, memory)
+    return f"{agent.system}\n\n{memory}"
+
+
+def _blocks_section(agent: Agent, blocks: Sequence[Block]) -> str:
+    if not blocks or agent.agent_type in WITHOUT_BLOCKS:
+        return ""
+    lines = [
+        "<memory_blocks>",
+        "These blocks are your memory. They are always in view, and what you write in them stays.",
+    ]
+    for block in blocks:
+        lines += [f"<{block.label}>", "<description>", block.description or "", "</description>", "<metadata>"]
+        if block.read_only:
+            lines.append("- read_only=true")
+        lines += [f"- chars_current={len(block.value)}", f"- chars_limit={block.limit}", "</metadata>"]
+        lines += ["<value>", block.value, "</value>", f"</{block.label}>"]
+    lines.append("</memory_blocks>")
+    return "\n".join(lines)
+
+
+def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_count: int) -> str:
+    lines = [
+        "<memory_metadata>",
+        f"- AGENT_ID: {agent.id}",
+        f"- CONVERSATION_ID: {conversation_id or 'default'}",
+        f"- System prompt last recompiled: {local_time(now, agent.timezone)}",
+    ]
+    if recall_count:
+        lines.append(f"- {recall_count} earlier messages are outside this context; conversation_search finds them.")
+    lines.append("</memory_metadata>")
+    return "\n".join(lines)
+
+
+def local_time(at: int, timezone: str) -> str:
+    """A moment in the agent's timezone, e.g. `2026-11-22 03:05:00 PM UTC+0000`."""
+    return datetime.fromtimestamp(at / 1_000_000, ZoneInfo(timezone)).strftime("%Y-%m-%d %I:%M:%S %p %Z%z")
+
+
+def recompile(conn: Connection, tenant: str, agent: Agent) -> None:
+    """Rewrite the stored system message of each of an agent's conversations from its current blocks."""
+    blocks = block_store.of_agent(conn, agent.id)
+    for conversation_id, message in message_store.system_messages(conn, agent.id):
+        shown = None if conversation_id == agent.conversation_id else conversation_id
+        outside = message_store.count_outside_context(conn, conversation_id)
+        text = compile_system(agent, blocks, now=now(), conversation_id=shown, recall_count=outside)
+        message_store.rewrite(conn, tenant, message, (TextPart(text=text),))
+
+
+def assemble(agent: Agent, request: TurnRequest, stored: Sequence[Message], turn_start: int) -> list[Message]:
+    """The messages of a model call: what is in context, with this request's overrides.
+
+    `turn_start` is the seq of the first message of this turn; an agent that keeps no history sees only from there.
+    """
+    messages = mended(stored)
+    if agent.message_buffer_autoclear:
+        messages = messages[:1] + [message for message in messages[1:] if message.seq >= turn_start]
+    if messages and messages[0].role == "system":
+        text = request.override_system if request.override_system is not None else messages[0].text
+        if request.client_skills:
+            text += "\n\n" + _skills_section(request)
+        messages[0] = Message(
+            id=messages[0].id, agent_id=agent.id, role="system", parts=(TextPart(text=text),), created_at=0
+        )
+    return messages
+
+
+def _skills_section(request: TurnRequest) -> str:
+    lines = ["<available_skills>"]
+    lines += [
+        f"- {skill.get('name')} ({skill.get('location')}): {skill.get('description')}"
+        for skill in request.client_skills
+    ]
+    lines.append("</available_skills>")
+    return "\n".join(lines)
+
+
+def mended(stored: Sequence[Message]) -> list[Message]:
+    """History in which every tool call is answered exactly once, directly after it.
+
+    A crash or an edit by hand can leave a call without its return, or a return without its call; providers refuse
+    both, for every later turn. Missing returns say that the outcome is unknown; stray returns are left out.
+    """
+    mended: list[Message] = []
+    open_calls: dict[str, ToolCallPart] = {}
+
+    def close() -> None:
+        if open_calls:
+            mended.append(unanswered(mended[-1], tuple(open_calls.values()), OUTCOME_UNKNOWN))
+            open_calls.clear()
+
+    for message in stored:
+        if message.role == "tool":
+            kept = tuple(part for part in message.tool_returns if open_calls.pop(part.call_id, None) is not None)
+            if kept:
+                mended.append(message if len(kept) == len(message.parts) else with_parts(message, kept))
+            continue
+        close()
+        mended.append(message)
+        open_calls = {call.call_id: call for call in message.tool_calls}
+    close()
+    return mended
+
+
+def unanswered(after: Message, calls: Sequence[ToolCallPart], why: str) -> Message:
+    """A tool message that answers calls which never got a return, with status error and the reason."""
+    parts = tuple(ToolReturnPart(call_id=call.call_id, name=call.name, status="error", text=why) for call in calls)
+    return Message(
+        id=new_id("message"), agent_id=after.agent_id, role="tool", parts=parts, created_at=now(),
+        step_id=after.step_id, run_id=after.run_id, seq=after.seq,
+    )  # fmt: skip
+
+
+def with_parts(message: Message, parts: tuple[ToolReturnPart, ...]) -> Message:
+    """The same message with other parts."""
+    return Message(
+        id=message.id, agent_id=message.agent_id, role=message.role, parts=parts, created_at=message.created_at,
+        seq=message.seq, step_id=message.step_id, run_id=message.run_id, name=message.name,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What an agent remembers: the rules of editing its blocks, and of searching its history."""

@@ -1,0 +1,129 @@
+"""Searching what was said: an agent's question to its own history, answered as JSON text."""
+
+from collections.abc import Collection
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+from sqlalchemy import Connection
+
+from perdure.domain.agents import Agent
+from perdure.domain.errors import Invalid
+from perdure.domain.ids import now
+from perdure.domain.messages import Message, Role
+from perdure.store.message_search import search_messages
+from perdure.store.search import text_of
+
+DEFAULT_ROLES: Final[tuple[Role, ...]] = ("user", "assistant")
+DEFAULT_LIMIT: Final = 5
+MAX_LIMIT: Final = 50
+CONTENT_CHARS: Final = 10_000
+"""Characters shown of one message, so that a huge one does not hide the others."""
+
+DAY_START: Final = time()
+DAY_END: Final = time(23, 59, 59)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS: Final = (("year", 31_536_000), ("day", 86_400), ("hour", 3_600), ("minute", 60))
+"""Units of time ago, with their seconds."""
+
+
+def conversation_search(
+    conn: Connection,
+    tenant: str,
+    agent: Agent,
+    query: str = "",
+    *,
+    roles: Collection[Role] = DEFAULT_ROLES,
+    limit: int = DEFAULT_LIMIT,
+    start_date: str | None = None,
+    end_date: str | None = None,
+) -> str:
+    """What an agent's history holds on `query`, best first, as JSON `{message, results}`; without a query, the newest.
+
+    `limit` is 1 to MAX_LIMIT. Dates are ISO 8601, in the agent's timezone unless they name another; both are
+    included, an end that is a mere date to the end of that day. Raises Invalid for a wrong limit or date.
+    """
+    if limit < 1:
+        raise Invalid(f"limit is {limit}; it has to be 1 to {MAX_LIMIT}.")
+    zone = ZoneInfo(agent.timezone)
+    start, end = _start(start_date, zone), _end(end_date, zone)
+    if start is not None and end is not None and start >= end:
+        raise Invalid("start_date is later than end_date, so nothing can lie between them. Swap them.")
+    found = search_messages(
+        conn, tenant, agent.id, query,
+        roles=roles or DEFAULT_ROLES, start=start, end=end, limit=min(limit, MAX_LIMIT),
+    )  # fmt: skip
+    best = max((relevance for _, relevance in found), default=0.0)
+    at = now()
+    results = [_result(message, relevance / best if best else None, at, zone) for message, relevance in found]
+    return msgspec.json.encode({"message": _summary(query, len(results), bool(best)), "results": results}).decode()
+
+
+def _result(message: Message, relevance: float | None, at: int, zone: tzinfo) -> dict[str, Any]:
+    content = text_of(message)
+    if len(content) > CONTENT_CHARS:
+        content = f"{content[:CONTENT_CHARS]}... [{len(content) - CONTENT_CHARS} more characters]"
+    said = (_EPOCH + timedelta(microseconds=message.created_at)).astimezone(zone)
+    result: dict[str, Any] = {
+        "timestamp": said.isoformat(timespec="seconds"),
+        "time_ago": time_ago(at - message.created_at),
+        "role": message.role,
+        "content": content,
+    }
+    if relevance is not None:
+        result["relevance"] = round(relevance, 3)
+    return result
+
+
+def _summary(query: str, count: int, ranked: bool) -> str:
+    if not count:
+        return "Nothing found. Try other words, fewer conditions or a longer time." if query else "Nothing found."
+    messages = "1 message" if count == 1 else f"{count} messages"
+    if ranked:
+        return f"Found {messages}, best match first. Relevance is relative to the best match, which has 1."
+    note = "The query holds no word to search for. " if query.strip() else ""
+    return f"{note}Showing the newest {messages}, newest first."
+
+
+def time_ago(microseconds: int) -> str:
+    """A span of time in words, e.g. `3 hours ago`."""
+    seconds = microseconds // 1_000_000
+    for unit, length in _UNITS:
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return "just now"
+
+
+def _start(text: str | None, zone: tzinfo) -> int | None:
+    return None if not text else _microseconds(_read("start_date", text, zone, DAY_START))
+
+
+def _end(text: str | None, zone: tzinfo) -> int | None:
+    """The first moment after `text`: a date lasts to the end of its day, a time to the end of its second."""
+    if not text:
+        return None
+    moment = _read("end_date", text, zone, DAY_END)
+    return _microseconds(moment) + (1 if moment.microsecond else 1_000_000)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _read(name: str, text: str, zone: tzinfo, day_time: time) -> datetime:
+    """The moment that `text` names; of a mere date, its `day_time`."""
+    text = text.strip()
+    try:
+        return datetime.combine(date.fromisoformat(text), day_time, zone)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(
+            f"{name} {text[:40]!r} is not a date. Write it as 2026-11-22 or 2026-11-22T15:00; "
+            f"without an offset it is read as {zone} time."
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)

@@ -1,0 +1,125 @@
+"""The providers an environment configures, and the words for what is missing in it."""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, cast, get_args
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from perdure.domain.errors import Invalid
+from perdure.providers.http import Endpoint, HttpClient, Limits
+from perdure.providers.known_providers import CUSTOM, KNOWN_PROVIDERS, KnownProvider
+from perdure.providers.openai_chat import OpenAIChat
+
+_CUSTOM_NAME: Final = re.compile(r"PERDURE_PROVIDER_([A-Z0-9_]+)_BASE_URL")
+_SECOND_LIMIT: Final = 86_400.0
+_ToolChoice = Literal["named", "required", "auto"]
+
+
+def limits(environment: Mapping[str, str]) -> Limits:
+    """Seconds to wait for providers. Raises Invalid for what is not a number of seconds."""
+    standard = Limits()
+    return Limits(
+        first_byte=_seconds(environment, "LETTA_LLM_REQUEST_TIMEOUT_SECONDS", standard.first_byte),
+        gap=_seconds(environment, "LETTA_LLM_STREAM_TIMEOUT_SECONDS", standard.gap),
+    )
+
+
+def configured(environment: Mapping[str, str], http: HttpClient) -> Iterator[OpenAIChat]:
+    """One provider for each that the environment names, known ones first. Raises Invalid for values of no use."""
+    known = {_variable(kind.name): kind for kind in KNOWN_PROVIDERS}
+    for prefix, kind in known.items():
+        provider = _provider(environment, http, kind, prefix)
+        if provider is not None:
+            yield provider
+    for name in sorted(environment):
+        match = _CUSTOM_NAME.fullmatch(name)
+        if match and match[1] not in known:
+            kind = msgspec.structs.replace(CUSTOM, name=match[1].lower().replace("_", "-"))
+            provider = _provider(environment, http, kind, match[1])
+            if provider is not None:
+                yield provider
+
+
+def how_to_configure(provider_name: str) -> str:
+    """What to set so that a provider of this name exists."""
+    for kind in KNOWN_PROVIDERS:
+        if kind.name == provider_name:
+            names = kind.key_names if kind.url else kind.url_names
+            return f"set {names[0]} to use it"
+    return f"set PERDURE_PROVIDER_{_variable(provider_name)}_BASE_URL if it is an OpenAI-compatible server"
+
+
+def _provider(environment: Mapping[str, str], http: HttpClient, kind: KnownProvider, prefix: str) -> OpenAIChat | None:
+    own = f"PERDURE_PROVIDER_{prefix}"
+    url_name, url = _first(environment, (f"{own}_BASE_URL", *kind.url_names))
+    key_name, key = _first(environment, (f"{own}_API_KEY", *kind.key_names))
+    if not url and not (kind.url and key):
+        return None
+    if not (key.isascii() and key.isprintable()):
+        raise Invalid(f"{key_name} holds characters that cannot be part of a key")
+    name = environment.get(kind.handle_base_name or "", "").strip() or kind.name
+    headers = {
+        header: value for header, variable in kind.header_names.items() if (value := environment.get(variable, ""))
+    }
+    endpoint = _endpoint(name, url_name, url or kind.url or "", key, headers)
+    if kind.under_v1 and not endpoint.url.endswith("/v1"):
+        endpoint = msgspec.structs.replace(endpoint, url=f"{endpoint.url}/v1")
+    if choice := environment.get(f"{own}_TOOL_CHOICE", "").strip():
+        if choice not in get_args(_ToolChoice):
+            raise Invalid(f"{own}_TOOL_CHOICE must be one of {', '.join(get_args(_ToolChoice))}")
+        quirks = msgspec.structs.replace(kind.quirks, tool_choice=cast("_ToolChoice", choice))
+        kind = msgspec.structs.replace(kind, quirks=quirks)
+    return OpenAIChat(http, endpoint, kind, _window(environment, f"{own}_CONTEXT_WINDOW"))
+
+
+def _endpoint(name: str, url_name: str, url: str, key: str, headers: dict[str, str]) -> Endpoint:
+    """The endpoint at `url`, with `/v1` added where that names a bare host. A name and password in it are a key."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Invalid(f"{url_name} must be the address of an API, such as http://127.0.0.1:8000/v1")
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    elif parts.username is not None:
+        key = unquote(parts.password or "")
+        pair = f"{unquote(parts.username)}:{key}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+    path = parts.path.rstrip("/") or "/v1"
+    return Endpoint(name=name, url=bare._replace(path=path).geturl(), headers=headers, key=key)
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str]:
+    """The first of `names` that is set to something, with its value; empty strings where none is."""
+    for name in names:
+        if value := environment.get(name, "").strip():
+            return name, value
+    return "", ""
+
+
+def _window(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isdecimal() and int(text) > 0):
+        raise Invalid(f"{name} must be a number of tokens, such as 32768")
+    return int(text)
+
+
+def _seconds(environment: Mapping[str, str], name: str, standard: float) -> float:
+    text = environment.get(name, "").strip()
+    if not text:
+        return standard
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _SECOND_LIMIT:
+        raise Invalid(f"{name} must be a number of seconds, such as {standard:g}")
+    return seconds
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")

@@ -1,0 +1,368 @@
+"""The one HTTP client for everything asked of providers: pooled, bounded in time and size, with errors as ModelError.
+
+It knows requests, JSON and event streams, and nothing of any dialect.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncGenerator, Mapping
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import msgspec
+
+from perdure import __version__
+from perdure.domain.errors import ModelError
+from perdure.lazy import lazy_module
+from perdure.providers.event_stream import EventParser
+from perdure.providers.refusals import decoded, refusal, reported, tidy
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp.tracing import TraceConnectionReuseconnParams
+else:
+    aiohttp = lazy_module("aiohttp")
+
+MAX_JSON_BYTES: Final = 64 * 1024 * 1024
+MAX_ERROR_BYTES: Final = 64 * 1024
+KEEP_ALIVE_SECONDS: Final = 75.0
+DNS_SECONDS: Final = 300
+LINGER_SECONDS: Final = 2.0
+"""How long a stream may take to close after its last payload before its connection is given up."""
+ERROR_BODY_SECONDS: Final = 10.0
+
+_FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
+_USER_AGENT: Final = f"perdure/{__version__}"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds a provider may take to accept a connection, to send its first byte, and between two bytes."""
+
+    connect: float = 10.0
+    first_byte: float = 300.0
+    gap: float = 120.0
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a provider is reached: its API's base URL without a final slash, and the headers it wants.
+
+    `key` is the secret in those headers; it is struck from every error.
+    """
+
+    name: str
+    url: str
+    headers: Mapping[str, str] = {}
+    key: str = ""
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.name!r}, {self.url!r})"
+
+    def failed(self, what: str, error_type: str = "llm_error") -> ModelError:
+        """An error of ours, not of the provider's making: `what` completes the sentence `<name> at <url> …`."""
+        return ModelError(error_type, tidy(f"{self.name} at {self.url} {what}", self.key))
+
+
+class HttpClient:
+    """One pool of connections for the process, opened at the first request inside the running loop.
+
+    Limits on connecting and on response headers are timers of the request. Silence in open streams is found by one task
+    that looks at all of them, so that a chunk costs no timer.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._session: aiohttp.ClientSession | None = None
+        self._streams: set[_Stream] = set()
+        self._watchdog: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def get_json(self, endpoint: Endpoint, url: str) -> Any:
+        """The decoded JSON at `url`. Raises ModelError for everything else that may happen."""
+        return await self._json(endpoint, "GET", url, None)
+
+    async def post_json(self, endpoint: Endpoint, url: str, body: Any) -> Any:
+        """Sends `body` as JSON and returns the decoded answer. Raises ModelError like `get_json`."""
+        return await self._json(endpoint, "POST", url, msgspec.json.encode(body))
+
+    async def sse(self, endpoint: Endpoint, url: str, body: bytes, last: bytes = b"") -> AsyncGenerator[list[bytes]]:
+        """Sends the JSON `body` and yields, for each read from the network, the payloads it completed.
+
+        Ends with the stream, or after the payload `last`, so that its connection can serve again. Closing the generator
+        earlier hangs up on the provider. Raises ModelError for a refusal, for an answer that is not an event stream,
+        for silence over the limits and for a connection lost; a stream that merely ends is not an error here.
+        """
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._limits.first_byte
+        response = await self._answer(endpoint, "POST", url, body, due)
+        stream = self._watch(_Stream(response, due))
+        parser = EventParser()
+        try:
+            data = await _opening(endpoint, response)
+            while data:
+                stream.deadline = math.inf
+                payloads = parser.feed(data)
+                if payloads:
+                    if last and payloads[-1] == last:
+                        stream.linger()
+                        yield payloads
+                        return
+                    yield payloads
+                stream.deadline = clock() + self._limits.gap
+                data = await response.content.readany()
+            if payloads := parser.finish():
+                yield payloads
+        except _SilenceError:
+            raise endpoint.failed("fell silent before its answer was complete", "llm_timeout") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise endpoint.failed(f"lost the connection before its answer was complete: {error}") from error
+        finally:
+            if not stream.lingering:
+                self._streams.discard(stream)
+                response.close()
+
+    async def close(self) -> None:
+        """Hangs up on everyone. Streams still open raise ModelError."""
+        self._closed = True
+        for stream in tuple(self._streams):
+            stream.response.close()
+        self._streams.clear()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            await asyncio.wait((self._watchdog,))
+        if self._session is not None:
+            await self._session.close()
+
+    async def _json(self, endpoint: Endpoint, method: str, url: str, body: bytes | None) -> Any:
+        due = asyncio.get_running_loop().time() + self._limits.first_byte
+        response = await self._answer(endpoint, method, url, body, due)
+        try:
+            async with asyncio.timeout_at(due):
+                raw = await _read(response, MAX_JSON_BYTES)
+        except TimeoutError:
+            raise endpoint.failed("did not complete its answer in time", "llm_timeout") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise endpoint.failed(f"lost the connection before its answer was complete: {error}") from error
+        finally:
+            response.close()
+        if len(raw) > MAX_JSON_BYTES:
+            raise endpoint.failed(f"answered with more than {MAX_JSON_BYTES} bytes")
+        try:
+            return msgspec.json.decode(raw)
+        except (ValueError, RecursionError):
+            raise endpoint.failed(f"answered with something other than JSON: {_beginning(raw)}") from None
+
+    async def _answer(
+        self, endpoint: Endpoint, method: str, url: str, body: bytes | None, due: float
+    ) -> "aiohttp.ClientResponse":
+        """The response to a request, once its headers say that it was accepted. Raises ModelError where they do not."""
+        try:
+            async with asyncio.timeout_at(due):
+                response = await self._send(endpoint, method, url, body)
+        except aiohttp.ConnectionTimeoutError:
+            raise endpoint.failed("did not accept a connection in time", "llm_timeout") from None
+        except TimeoutError:
+            raise endpoint.failed("did not begin to answer in time", "llm_timeout") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise endpoint.failed(f"cannot be reached: {error}") from error
+        if 200 <= response.status < 300:
+            return response
+        try:
+            raise await _refusal(endpoint, response)
+        finally:
+            response.close()
+
+    async def _send(self, endpoint: Endpoint, method: str, url: str, body: bytes | None) -> "aiohttp.ClientResponse":
+        """Asks, and asks once more where a kept connection turns out to have died before it answered a byte."""
+        session = self._opened()
+        proxy, credentials = _proxy(url)
+        tunnelled = url.startswith("https:")
+        headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **endpoint.headers}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if not tunnelled:
+            headers.update(credentials)
+        attempt = _Attempt()
+        while True:
+            attempt.reused = False
+            try:
+                return await session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=proxy,
+                    proxy_headers=credentials if tunnelled else None,
+                    trace_request_ctx=attempt,
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                # aiohttp puts what had come of an answer in the place of the message.
+                begun = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+                if begun or attempt.retried or not attempt.reused:
+                    raise
+                attempt.retried = True
+
+    def _opened(self) -> "aiohttp.ClientSession":
+        if self._closed:
+            raise ModelError("llm_error", "The server is shutting down and asks no more models.")
+        if self._session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_connection_reuseconn.append(_note_reuse)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
+                max_field_size=MAX_ERROR_BYTES,
+                trace_configs=[trace],
+            )
+        return self._session
+
+    def _watch(self, stream: "_Stream") -> "_Stream":
+        self._streams.add(stream)
+        stream.response.content.on_eof(lambda: self._streams.discard(stream))
+        if self._watchdog is None or self._watchdog.done():
+            self._watchdog = asyncio.create_task(self._end_silence(), name="provider stream watchdog")
+        return stream
+
+    async def _end_silence(self) -> None:
+        clock = asyncio.get_running_loop().time
+        pause = max(0.01, min(1.0, self._limits.first_byte / 4, self._limits.gap / 4))
+        while self._streams:
+            await asyncio.sleep(pause)
+            now = clock()
+            for stream in tuple(self._streams):
+                if stream.deadline <= now:
+                    stream.expire()
+                    self._streams.discard(stream)
+                elif stream.is_orphaned():
+                    stream.response.content.set_exception(aiohttp.ClientConnectionError("what it sent was not HTTP"))
+
+
+class _SilenceError(Exception):
+    """Set on a stream whose time is up."""
+
+
+class _Stream:
+    """An open stream as the watchdog sees it. `deadline` is infinite while it is the reader who takes his time."""
+
+    __slots__ = ("deadline", "lingering", "response")
+
+    def __init__(self, response: "aiohttp.ClientResponse", deadline: float) -> None:
+        self.response = response
+        self.deadline = deadline
+        self.lingering = False
+
+    def linger(self) -> None:
+        """Nobody reads on: the response goes back to the pool by itself at its end, or is closed if that takes long."""
+        self.lingering = True
+        self.deadline = asyncio.get_running_loop().time() + LINGER_SECONDS
+
+    def is_orphaned(self) -> bool:
+        """Whether its reader waits for a connection that is gone: aiohttp does not tell him of broken chunk framing."""
+        connection = self.response.connection
+        transport = connection.transport if connection else None
+        return self.deadline < math.inf and not self.lingering and (transport is None or transport.is_closing())
+
+    def expire(self) -> None:
+        if self.lingering:
+            self.response.close()
+        else:
+            self.response.content.set_exception(_SilenceError())
+
+
+class _Attempt:
+    __slots__ = ("retried", "reused")
+
+    def __init__(self) -> None:
+        self.retried = False
+        self.reused = False
+
+
+async def _note_reuse(session: object, context: Any, params: "TraceConnectionReuseconnParams") -> None:
+    context.trace_request_ctx.reused = True
+
+
+async def _refusal(endpoint: Endpoint, response: "aiohttp.ClientResponse") -> ModelError:
+    if 300 <= response.status < 400:
+        target = urlsplit(response.headers.get("Location", "nowhere"))._replace(query="", fragment="").geturl()
+        return endpoint.failed(f"redirects to {target}, which is not followed: set its base URL to where it really is")
+    try:
+        async with asyncio.timeout(ERROR_BODY_SECONDS):
+            body = await _read(response, MAX_ERROR_BYTES)
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        body = b""
+    return refusal(response.status, response.headers, body, endpoint.key)
+
+
+async def _read(response: "aiohttp.ClientResponse", most: int) -> bytes:
+    """The body, or somewhat more than `most` bytes of it where it is longer."""
+    pieces: list[bytes] = []
+    size = 0
+    while size <= most and (data := await response.content.readany()):
+        pieces.append(data)
+        size += len(data)
+    return b"".join(pieces)
+
+
+async def _opening(endpoint: Endpoint, response: "aiohttp.ClientResponse") -> bytes:
+    """The first bytes of an answer, enough to tell that it is an event stream. Raises ModelError if it is not."""
+    head = b""
+    while data := await response.content.readany():
+        head += data
+        if _may_be_events(head, response.content_type):
+            break
+        if head.strip():
+            raise await _not_a_stream(endpoint, response, head)
+    return head
+
+
+def _may_be_events(head: bytes, content_type: str) -> bool:
+    """Whether an answer that begins with `head` can be an event stream. False also while `head` is only white space."""
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if content_type == "text/event-stream":
+        return bool(head) and head[:1] not in b"{[<"
+    return bool(head) and any(head.startswith(field) or field.startswith(head) for field in _FIELDS)
+
+
+async def _not_a_stream(endpoint: Endpoint, response: "aiohttp.ClientResponse", head: bytes) -> ModelError:
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(ERROR_BODY_SECONDS):
+            head += await _read(response, MAX_ERROR_BYTES)
+    kind = response.content_type
+    return reported(decoded(head), endpoint.key) or endpoint.failed(
+        f"answered with {kind} instead of an event stream; is this the address of its API? It says: {_beginning(head)}"
+    )
+
+
+def _beginning(body: bytes) -> str:
+    return " ".join(body[:2000].decode("utf-8", "replace").split())[:200]
+
+
+def _proxy(url: str) -> tuple[str | None, dict[str, str]]:
+    """The proxy the environment names for `url`, with the headers that admit us. Loopback is never proxied."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxy = None if _is_loopback(host) else getproxies().get(parts.scheme)
+    if not proxy or proxy_bypass(host):
+        return None, {}
+    where = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if where.username is None:
+        return where.geturl(), {}
+    credentials = aiohttp.encode_basic_auth(unquote(where.username), unquote(where.password or ""))
+    bare = where._replace(netloc=where.netloc.rpartition("@")[2])
+    return bare.geturl(), {"Proxy-Authorization": credentials}
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified

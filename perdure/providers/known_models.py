@@ -1,0 +1,128 @@
+"""What is known of models by their names, for providers whose listings do not say."""
+
+import re
+from typing import Final
+
+OPENAI_CHAT: Final = frozenset(
+    {
+        "chatgpt-4o-latest",
+        "gpt-3.5-turbo",
+        "gpt-4",
+        "gpt-4-turbo",
+        "gpt-4.1",
+        "gpt-4.1-mini",
+        "gpt-4.1-nano",
+        "gpt-4o",
+        "gpt-4o-mini",
+        "gpt-5",
+        "gpt-5-chat-latest",
+        "gpt-5-mini",
+        "gpt-5-nano",
+        "gpt-5.1",
+        "gpt-5.1-chat-latest",
+        "gpt-5.2",
+        "gpt-5.2-chat-latest",
+        "o1",
+        "o3",
+        "o3-mini",
+        "o4-mini",
+    }
+)
+"""OpenAI's own chat models, without the dates that some names end in."""
+
+_WINDOWS: Final = (
+    # The beginning of a name, and tokens. The longest beginning that fits counts.
+    ("chatgpt-4o", 128_000),
+    ("codestral", 32_768),
+    ("deepseek", 128_000),
+    ("gemma-3", 131_072),
+    ("gemma3", 131_072),
+    ("glm-4", 128_000),
+    ("gpt-3.5", 16_385),
+    ("gpt-4-turbo", 128_000),
+    ("gpt-4.1", 1_047_576),
+    ("gpt-4", 8_192),
+    ("gpt-4o", 128_000),
+    ("gpt-5", 400_000),
+    ("gpt-5-chat", 128_000),
+    ("gpt-5.1-chat", 128_000),
+    ("gpt-5.2-chat", 128_000),
+    ("gpt-oss", 131_072),
+    ("grok-2", 131_072),
+    ("grok-3", 131_072),
+    ("grok-4", 256_000),
+    ("grok-4-fast", 2_000_000),
+    ("kimi-k2", 131_072),
+    ("llama-3.1", 131_072),
+    ("llama-3.2", 131_072),
+    ("llama-3.3", 131_072),
+    ("mistral-large", 131_072),
+    ("mistral-small", 131_072),
+    ("o1", 200_000),
+    ("o3", 200_000),
+    ("o4", 200_000),
+)
+OPENAI_DEFAULT_WINDOW: Final = 128_000
+DEFAULT_WINDOW: Final = 32_768
+
+_DIMENSIONS: Final = (
+    ("all-minilm", 384),
+    ("bge-base", 768),
+    ("bge-large", 1024),
+    ("bge-m3", 1024),
+    ("bge-small", 384),
+    ("e5-large", 1024),
+    ("embeddinggemma", 768),
+    ("multilingual-e5-large", 1024),
+    ("mxbai-embed-large", 1024),
+    ("nomic-embed", 768),
+    ("qwen3-embedding-0.6b", 1024),
+    ("snowflake-arctic-embed", 1024),
+    ("text-embedding-3-large", 3072),
+    ("text-embedding-3-small", 1536),
+    ("text-embedding-ada-002", 1536),
+    ("text-embedding-nomic-embed", 768),
+)
+DEFAULT_DIMENSIONS: Final = 1536
+
+OPENAI_EMBEDDINGS: Final = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
+
+_EMBEDDING: Final = re.compile(r"embed|(^|[/-])(bge|e5|gte|all-minilm)-")
+_NOT_CHAT: Final = re.compile(
+    r"whisper|(^|[/-])tts|dall-e|moderation|transcribe|realtime|rerank|-audio|gpt-image|sora|"
+    r"instruct-\d{4}$|3\.5-turbo-instruct|davinci|babbage|computer-use|deep-research|search-preview|search-api"
+)
+_RESPONSES_ONLY: Final = re.compile(r"(^|/)(o\d|gpt-\d[\d.]*)-pro|codex")
+_DATED: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+
+
+def context_window(name: str, provider_type: str) -> int:
+    """Tokens, judged by the longest known beginning of the name; a cautious figure for a stranger."""
+    base = name.rpartition("/")[2].lower()
+    return _longest(base, _WINDOWS) or (OPENAI_DEFAULT_WINDOW if provider_type == "openai" else DEFAULT_WINDOW)
+
+
+def dimensions(name: str) -> int:
+    """Floats in a vector of embedding model `name`; what most providers use where the model is not known."""
+    return _longest(name.rpartition("/")[2].lower(), _DIMENSIONS) or DEFAULT_DIMENSIONS
+
+
+def is_known_openai(name: str) -> bool:
+    """Whether OpenAI itself is known to serve a chat model of this name."""
+    return _DATED.sub("", name) in OPENAI_CHAT
+
+
+def is_embedding(name: str) -> bool:
+    """Whether the name is that of an embedding model."""
+    return _EMBEDDING.search(name.lower()) is not None
+
+
+def why_not_chat(name: str) -> str | None:
+    """Why a model of this name cannot be talked to through chat completions; None if it can, as far as is known."""
+    if _NOT_CHAT.search(name.lower()):
+        return "not a chat model"
+    return "served through OpenAI's Responses API only" if _RESPONSES_ONLY.search(name.lower()) else None
+
+
+def _longest(base: str, table: tuple[tuple[str, int], ...]) -> int | None:
+    return max(((len(start), value) for start, value in table if base.startswith(start)), default=(0, None))[1]

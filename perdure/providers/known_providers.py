@@ -1,0 +1,156 @@
+"""The providers that speak OpenAI's chat completions, as data: how each is configured, and how it differs."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from perdure.providers.openai_body import Quirks
+
+Listing = Literal["openai", "ollama", "lmstudio", "llamacpp"]
+
+
+class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """One row. A provider is configured by its key where it has a `url` of its own, else by a base URL.
+
+    `url_names` and `key_names` are environment variables, the first one set counts; `PERDURE_PROVIDER_<NAME>_BASE_URL`
+    and `_API_KEY` come before them for every provider. `types` are the contract's words: `provider_type`,
+    `model_endpoint_type`, `embedding_endpoint_type`.
+    """
+
+    name: str
+    types: tuple[str, str, str]
+    quirks: Quirks
+    url: str | None = None
+    url_names: tuple[str, ...] = ()
+    key_names: tuple[str, ...] = ()
+    listing: Listing = "openai"
+    under_v1: bool = False
+    """Whether its API is always under `/v1`, also where the address given stops before."""
+    handle_base_name: str | None = None
+    """The variable that gives another first half for its handles."""
+    header_names: Mapping[str, str] = {}
+    """Headers sent where the variable of that name is set."""
+
+
+_OPENAI_TYPES: Final = ("openai", "openai", "openai")
+
+CUSTOM: Final = KnownProvider(name="", types=_OPENAI_TYPES, quirks=Quirks(openai_models=True))
+"""Any other server of the kind, by its base URL alone."""
+
+KNOWN_PROVIDERS: Final = (
+    KnownProvider(
+        name="openai",
+        types=_OPENAI_TYPES,
+        url="https://api.openai.com/v1",
+        url_names=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+        key_names=("OPENAI_API_KEY",),
+        quirks=Quirks(parallel_tool_calls=True, openai_models=True, effort="reasoning_models", call_id_chars=40),
+    ),
+    KnownProvider(
+        name="ollama",
+        types=("ollama", "ollama", "ollama"),
+        url_names=("OLLAMA_BASE_URL",),
+        under_v1=True,
+        key_names=("OLLAMA_API_KEY",),
+        listing="ollama",
+        quirks=Quirks(tool_choice="auto", effort="never"),
+    ),
+    KnownProvider(
+        name="groq",
+        types=("groq", "groq", "groq"),
+        url="https://api.groq.com/openai/v1",
+        key_names=("GROQ_API_KEY",),
+        quirks=Quirks(tool_choice="required", parallel_tool_calls=True),
+    ),
+    KnownProvider(
+        name="together",
+        types=("together", "together", "together"),
+        url="https://api.together.xyz/v1",
+        key_names=("TOGETHER_API_KEY",),
+        quirks=Quirks(tool_choice="auto"),
+    ),
+    KnownProvider(
+        name="vllm",
+        types=("vllm", "vllm", "vllm"),
+        url_names=("VLLM_API_BASE",),
+        under_v1=True,
+        key_names=("VLLM_API_KEY",),
+        handle_base_name="VLLM_HANDLE_BASE",
+        quirks=Quirks(parallel_tool_calls=True),
+    ),
+    KnownProvider(
+        name="sglang",
+        types=("sglang", "openai", "openai"),
+        url_names=("SGLANG_API_BASE",),
+        under_v1=True,
+        key_names=("SGLANG_API_KEY",),
+        quirks=Quirks(),
+    ),
+    KnownProvider(
+        name="deepseek",
+        types=("deepseek", "deepseek", "openai"),
+        url="https://api.deepseek.com/v1",
+        key_names=("DEEPSEEK_API_KEY",),
+        quirks=Quirks(effort="never", replay_reasoning=True, unsampled=("deepseek-reasoner",)),
+    ),
+    KnownProvider(
+        name="xai",
+        types=("xai", "xai", "openai"),
+        url="https://api.x.ai/v1",
+        key_names=("XAI_API_KEY",),
+        quirks=Quirks(parallel_tool_calls=True, penalties=False),
+    ),
+    KnownProvider(
+        name="lmstudio",
+        types=("lmstudio_openai", "lmstudio", "lmstudio"),
+        url_names=("LMSTUDIO_BASE_URL",),
+        under_v1=True,
+        key_names=("LMSTUDIO_API_KEY",),
+        listing="lmstudio",
+        quirks=Quirks(tool_choice="required", effort="never"),
+    ),
+    KnownProvider(
+        name="llamacpp",
+        types=("openai", "llamacpp", "llamacpp"),
+        url_names=("LLAMACPP_BASE_URL",),
+        under_v1=True,
+        key_names=("LLAMACPP_API_KEY",),
+        listing="llamacpp",
+        quirks=Quirks(tool_choice="required", parallel_tool_calls=True),
+    ),
+    KnownProvider(
+        name="zai",
+        types=("zai", "zai", "openai"),
+        url="https://api.z.ai/api/paas/v4",
+        url_names=("ZAI_BASE_URL",),
+        key_names=("ZAI_API_KEY",),
+        quirks=Quirks(tool_choice="auto", effort="never"),
+    ),
+    KnownProvider(
+        name="baseten",
+        types=("baseten", "baseten", "openai"),
+        url="https://inference.baseten.co/v1",
+        key_names=("BASETEN_API_KEY",),
+        quirks=Quirks(),
+    ),
+    KnownProvider(
+        name="fireworks",
+        types=("fireworks", "openai", "openai"),
+        url="https://api.fireworks.ai/inference/v1",
+        key_names=("FIREWORKS_API_KEY",),
+        quirks=Quirks(),
+    ),
+    KnownProvider(
+        name="openrouter",
+        types=("openrouter", "openrouter", "openai"),
+        url="https://openrouter.ai/api/v1",
+        key_names=("OPENROUTER_API_KEY",),
+        handle_base_name="OPENROUTER_HANDLE_BASE",
+        header_names={"HTTP-Referer": "OPENROUTER_REFERER", "X-Title": "OPENROUTER_TITLE"},
+        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, effort="nested"),
+    ),
+)
+
+ALIASES: Final = {"openai-proxy": "openai", "lmstudio_openai": "lmstudio"}
+"""First halves of handles that mean another provider."""

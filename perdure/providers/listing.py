@@ -1,0 +1,135 @@
+"""Asking servers which models they have, each in the way that tells most about them."""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, cast
+
+import msgspec
+
+from perdure.domain.errors import ModelError
+from perdure.providers.http import Endpoint, HttpClient
+from perdure.providers.known_models import is_embedding, why_not_chat
+
+AT_ONCE: Final = 8
+"""Questions about single models that are asked of one server at the same time."""
+
+_WINDOW_NAMES: Final = (
+    "max_model_len",
+    "context_length",
+    "context_window",
+    "loaded_context_length",
+    "max_context_length",
+    "max_input_tokens",
+)
+_KINDS: Final = {"chat": "chat", "llm": "chat", "vlm": "chat", "embedding": "embedding", "embeddings": "embedding"}
+_OTHER_KINDS: Final = ("image", "audio", "moderation", "rerank", "video", "transcribe", "tts")
+_NUM_CTX: Final = re.compile(r"^\s*num_ctx\s+(\d+)", re.MULTILINE)
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as its server describes it. `refused` says why it cannot serve an agent."""
+
+    name: str
+    kind: Literal["chat", "embedding"] = "chat"
+    window: int | None = None
+    dimensions: int | None = None
+    refused: str | None = None
+
+
+async def list_openai(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """`GET /models`, with whatever the server adds to OpenAI's own fields."""
+    entries = _entries(await http.get_json(endpoint, f"{endpoint.url}/models"), "data")
+    return [listed for entry in entries if (listed := _listed(entry)) is not None]
+
+
+async def list_llamacpp(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """Like OpenAI's, but the window is the one the server was started with, not the one the model was trained with."""
+    models = await list_openai(http, endpoint)
+    try:
+        properties = await http.get_json(endpoint, f"{root(endpoint)}/props")
+    except ModelError:
+        return models
+    window = _number(_fields(_fields(properties).get("default_generation_settings")).get("n_ctx"))
+    return [msgspec.structs.replace(model, window=window or model.window) for model in models]
+
+
+async def list_lmstudio(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """LM Studio's own listing, which knows kinds and windows; the plain one where this version has no other."""
+    try:
+        entries = _entries(await http.get_json(endpoint, f"{root(endpoint)}/api/v0/models"), "data")
+    except ModelError:
+        entries = []
+    if not entries:
+        return await list_openai(http, endpoint)
+    return [listed for entry in entries if (listed := _listed(entry)) is not None]
+
+
+async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """All pulled models, each asked what it can do and how long its window is."""
+    entries = _entries(await http.get_json(endpoint, f"{root(endpoint)}/api/tags"), "models")
+    names = [name for entry in entries if isinstance(name := entry.get("name"), str)]
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(name: str) -> Listed:
+        async with turns:
+            try:
+                shown = await http.post_json(endpoint, f"{root(endpoint)}/api/show", {"model": name})
+            except ModelError as error:
+                return Listed(name=name, refused=f"could not be asked what it can do: {error.detail}")
+        return _shown(name, _fields(shown))
+
+    return await asyncio.gather(*(ask(name) for name in names))
+
+
+def root(endpoint: Endpoint) -> str:
+    """The server's address without the version of its OpenAI API."""
+    return endpoint.url.removesuffix("/v1")
+
+
+def _listed(entry: Mapping[str, Any]) -> Listed | None:
+    name = entry.get("id")
+    if not isinstance(name, str) or not name:
+        return None
+    given = entry.get("type")
+    kind = _KINDS.get(str(given)) or ("embedding" if is_embedding(name) else "chat")
+    if kind == "embedding":
+        return Listed(name=name, kind="embedding")
+    refused = f"is of type {given}" if given in _OTHER_KINDS else why_not_chat(name)
+    parameters = entry.get("supported_parameters")
+    if isinstance(parameters, list) and "tools" not in parameters:
+        refused = "has no tool support"
+    if entry.get("active") is False:
+        refused = "is not active"
+    windows = (_number(entry.get(field)) for field in _WINDOW_NAMES)
+    trained = _number(_fields(entry.get("meta")).get("n_ctx_train"))
+    return Listed(name=name, window=next((window for window in windows if window), trained), refused=refused)
+
+
+def _shown(name: str, shown: Mapping[str, Any]) -> Listed:
+    """Ollama's description of one model. Versions before capabilities were listed show tools in the template."""
+    about = _fields(shown.get("model_info"))
+    architecture = about.get("general.architecture")
+    capabilities = shown.get("capabilities")
+    if capabilities is None:
+        capabilities = ["completion"] + (["tools"] if ".Tools" in str(shown.get("template")) else [])
+    if "embedding" in capabilities:
+        return Listed(name=name, kind="embedding", dimensions=_number(about.get(f"{architecture}.embedding_length")))
+    window = _number(about.get(f"{architecture}.context_length"))
+    if configured := _NUM_CTX.search(str(shown.get("parameters") or "")):
+        window = min(int(configured[1]), window or int(configured[1]))
+    return Listed(name=name, window=window, refused=None if "tools" in capabilities else "has no tool support")
+
+
+def _entries(answer: Any, name: str) -> list[Mapping[str, Any]]:
+    """The list under `name`, or the answer itself where that is the list."""
+    found: Any = answer if isinstance(answer, list) else _fields(answer).get(name)
+    return [entry for entry in cast("list[Any]", found) if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and 0 < value < 1 << 31 else None

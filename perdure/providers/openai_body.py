@@ -1,0 +1,212 @@
+"""The body of a chat completions request: history in OpenAI's words, with each server's quirks."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from perdure.domain.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart
+from perdure.domain.models import ModelSettings
+from perdure.providers.base import ModelRequest
+
+REASONING_MODELS: Final = ("o1", "o3", "o4", "gpt-5")
+"""Names of OpenAI models that reason begin so; other rules hold for them."""
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Quirks(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server differs from OpenAI's own."""
+
+    tool_choice: Literal["named", "required", "auto"] = "named"
+    """The strictest form of `tool_choice` it understands."""
+    parallel_tool_calls: bool = False
+    """Whether it knows the field of that name."""
+    effort: Literal["always", "reasoning_models", "nested", "never"] = "always"
+    """For which models it takes `reasoning_effort`; `nested` means OpenRouter's `reasoning` object instead."""
+    openai_models: bool = False
+    """Whether names such as `o3` or `gpt-5` mean OpenAI's reasoning models here."""
+    replay_reasoning: bool = False
+    """Whether the reasoning before a tool call must come back while its turn lasts."""
+    penalties: bool = True
+    """Whether it takes `frequency_penalty`."""
+    unsampled: tuple[str, ...] = ()
+    """Models, by the beginning of their names, that refuse sampling parameters."""
+    call_id_chars: int | None = None
+    """The longest tool call id it takes."""
+
+
+def reasons_like_openai(model_name: str, quirks: Quirks) -> bool:
+    """Whether this is one of OpenAI's reasoning models, which hide their reasoning on chat completions."""
+    name = model_name.rpartition("/")[2]
+    return quirks.openai_models and name.startswith(REASONING_MODELS) and "-chat" not in name
+
+
+def chat_body(request: ModelRequest, quirks: Quirks) -> bytes:
+    """The request as JSON."""
+    reasoning = reasons_like_openai(request.model.name, quirks)
+    body: dict[str, Any] = {
+        "model": request.model.name,
+        "messages": chat_messages(request.messages, quirks, "developer" if reasoning else "system"),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    body.update(_sampling(request.model.name, request.settings, quirks, reasoning))
+    body.update(_effort(request.model.name, request.settings, quirks, reasoning))
+    body.update(_tools(request, quirks, reasoning))
+    response_format = request.settings.response_format
+    if response_format and response_format.get("type") != "text":
+        body["response_format"] = response_format
+    return msgspec.json.encode(body)
+
+
+def chat_messages(messages: Sequence[Message], quirks: Quirks, system_role: str) -> list[dict[str, Any]]:
+    """History as chat messages. Calls that await approval join those of the message before, as one answer's calls."""
+    turn = max((at for at, message in enumerate(messages) if message.role == "user"), default=0)
+    chat: list[dict[str, Any]] = []
+    for at, message in enumerate(messages):
+        if message.role == "system":
+            chat.append({"role": system_role, "content": message.text})
+        elif message.role in ("user", "summary"):
+            chat.append({"role": "user", "content": _user_content(message)})
+        elif message.role != "tool":
+            said = _assistant(message, quirks, replayed=quirks.replay_reasoning and at > turn)
+            before = chat[-1] if chat else {}
+            if said and message.role == "approval" and before.get("role") == "assistant":
+                chat[-1] = _joined(before, said)
+            elif said:
+                chat.append(said)
+        chat += [
+            {"role": "tool", "tool_call_id": _call_id(part.call_id, quirks), "content": part.text}
+            for part in message.tool_returns
+        ]
+    return chat
+
+
+def _user_content(message: Message) -> str | list[dict[str, Any]]:
+    content: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            content.append({"type": "text", "text": part.text})
+        elif isinstance(part, ImagePart):
+            image = {"url": f"data:{part.media_type};base64,{part.data}"}
+            content.append({"type": "image_url", "image_url": image | ({"detail": part.detail} if part.detail else {})})
+    if any(part["type"] != "text" for part in content):
+        return content
+    # Many servers take nothing but a string where no image is involved.
+    return "\n".join(part["text"] for part in content)
+
+
+def _assistant(message: Message, quirks: Quirks, *, replayed: bool) -> dict[str, Any] | None:
+    """What the model said and asked for; None where the message holds neither, which no server accepts."""
+    text, calls = message.text, message.tool_calls
+    if not text and not calls:
+        return None
+    said: dict[str, Any] = {"role": "assistant", "content": text or None}
+    if calls:
+        said["tool_calls"] = [_call(call, quirks) for call in calls]
+        if replayed:
+            said["reasoning_content"] = "".join(p.text for p in message.parts if isinstance(p, ReasoningPart))
+    return said
+
+
+def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    joined = {**first, **second, "content": (first["content"] or "") + (second["content"] or "") or None}
+    joined["tool_calls"] = first.get("tool_calls", []) + second.get("tool_calls", [])
+    if "reasoning_content" in second:
+        joined["reasoning_content"] = first.get("reasoning_content", "") + second["reasoning_content"]
+    return joined
+
+
+def _call(call: ToolCallPart, quirks: Quirks) -> dict[str, Any]:
+    function = {"name": _tool_name(call.name), "arguments": _arguments(call.arguments)}
+    return {"id": _call_id(call.call_id, quirks), "type": "function", "function": function}
+
+
+def _arguments(text: str) -> str:
+    """The arguments as streamed, if they are a JSON object; servers refuse whole histories over one that is not."""
+    try:
+        _OBJECT.decode(text)
+    except (ValueError, RecursionError):
+        return "{}"
+    return text
+
+
+def _tool_name(name: str) -> str:
+    """The name a model called, in the letters allowed: one invented name must not make the history unusable."""
+    if _NAME.fullmatch(name):
+        return name
+    return _NOT_IN_NAMES.sub("_", name)[:64] or "unnamed"
+
+
+def _call_id(call_id: str, quirks: Quirks) -> str:
+    """The id, or a stand-in that is always the same where another provider made it longer than this one takes."""
+    if quirks.call_id_chars is None or len(call_id) <= quirks.call_id_chars:
+        return call_id
+    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
+
+
+def _sampling(model_name: str, settings: ModelSettings, quirks: Quirks, reasoning: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if settings.max_output_tokens is not None:
+        fields["max_completion_tokens" if reasoning else "max_tokens"] = settings.max_output_tokens
+    if reasoning and settings.verbosity and "gpt-5" in model_name:
+        fields["verbosity"] = settings.verbosity
+    if reasoning or model_name.startswith(quirks.unsampled):
+        return fields
+    if settings.temperature is not None:
+        fields["temperature"] = settings.temperature
+    if settings.frequency_penalty is not None and quirks.penalties:
+        fields["frequency_penalty"] = settings.frequency_penalty
+    return fields
+
+
+def _effort(model_name: str, settings: ModelSettings, quirks: Quirks, reasoning: bool) -> dict[str, Any]:
+    effort = settings.reasoning_effort
+    unwanted = not settings.reasoning or effort == "none"
+    if quirks.effort == "nested":
+        if unwanted:
+            return {"reasoning": {"enabled": False}}
+        if effort:
+            return {"reasoning": {"effort": effort}}
+        return {"reasoning": {"max_tokens": settings.max_reasoning_tokens}} if settings.max_reasoning_tokens else {}
+    if reasoning and unwanted:
+        effort = _least_effort(model_name.rpartition("/")[2])
+    takes = reasoning or quirks.effort == "always"
+    return {"reasoning_effort": effort} if effort and takes and quirks.effort != "never" else {}
+
+
+def _least_effort(name: str) -> str:
+    """The least of OpenAI's efforts that the model accepts; only gpt-5.1 and later can go without."""
+    if name.startswith("gpt-5."):
+        return "none"
+    return "minimal" if name.startswith("gpt-5") else "low"
+
+
+def _tools(request: ModelRequest, quirks: Quirks, reasoning: bool) -> dict[str, Any]:
+    """Tools and how freely to use them. Where a server cannot be told to use one tool, it is shown no other."""
+    tools, choice = list(request.tools), request.tool_choice
+    if choice == "none" and quirks.tool_choice == "auto":
+        tools = []
+    if not tools:
+        return {}
+    asked: Any = "required" if choice == "any" else choice
+    if asked not in ("auto", "required", "none"):
+        if quirks.tool_choice == "named":
+            asked = {"type": "function", "function": {"name": choice}}
+        else:
+            tools = [tool for tool in tools if tool["name"] == choice] or tools
+            asked = "required"
+    if asked == "required" and quirks.tool_choice == "auto":
+        asked = "auto"
+    fields: dict[str, Any] = {
+        "tools": [{"type": "function", "function": tool} for tool in tools],
+        "tool_choice": asked,
+    }
+    if quirks.parallel_tool_calls and not reasoning:
+        fields["parallel_tool_calls"] = request.settings.parallel_tool_calls
+    return fields

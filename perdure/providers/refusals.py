@@ -1,0 +1,113 @@
+"""What a provider says when it will not answer, as a ModelError: the contract's word for it, and its own message."""
+
+import email.utils
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from perdure.domain.errors import ModelError
+from perdure.providers.text import storable
+
+PLAIN_CHARS: Final = 500
+"""Characters kept of an answer that names no message."""
+MESSAGE_CHARS: Final = 2000
+SECRET_CHARS: Final = 16
+"""A key of this length or more is struck from messages wherever it appears."""
+
+_TYPES: Final = {
+    400: "llm_bad_request",
+    401: "llm_authentication",
+    402: "llm_insufficient_credits",
+    403: "llm_authentication",
+    404: "llm_bad_request",
+    408: "llm_timeout",
+    413: "llm_bad_request",
+    422: "llm_bad_request",
+    429: "llm_rate_limit",
+    504: "llm_timeout",
+}
+
+
+def error_type(status: int) -> str:
+    """The contract's `error_type` for an HTTP status."""
+    return _TYPES.get(status, "llm_error")
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> ModelError:
+    """The error for an answer with an HTTP error status. `key` is struck from the text."""
+    message = message_in(decoded(body)) or body.decode("utf-8", "replace").strip()[:PLAIN_CHARS]
+    detail = tidy(message, key) or f"HTTP {status} without a message"
+    return ModelError(error_type(status), detail, retry_after=_retry_after(headers))
+
+
+def reported(answer: Any, key: str) -> ModelError | None:
+    """The error that decoded JSON holds where tokens were expected; None where it holds none.
+
+    A number under `code` or `status` is read as an HTTP status.
+    """
+    message = message_in(answer)
+    if message is None:
+        return None
+    return ModelError(error_type(_status_in(answer)), tidy(message, key))
+
+
+def decoded(body: bytes) -> Any:
+    """JSON as leniently as it can be read, or None where it is none. For answers off the hot path."""
+    try:
+        return json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def message_in(answer: Any, depth: int = 4) -> str | None:
+    """The message of a decoded error body, in the shapes in use: `error.message`, `error`, `detail`, `message`."""
+    if isinstance(answer, str):
+        return answer or None
+    if isinstance(answer, list) and depth:
+        found = [message_in(item, depth - 1) for item in cast("list[Any]", answer)[:5]]
+        return "; ".join(text for text in found if text) or None
+    if not isinstance(answer, dict) or not depth:
+        return None
+    fields = cast("dict[str, Any]", answer)
+    for name in ("error", "message", "detail", "msg"):
+        if text := message_in(fields.get(name), depth - 1):
+            return text
+    return f"error {fields['error']}" if fields.get("error") else None
+
+
+def tidy(message: str, key: str) -> str:
+    """`message` as it may be stored, shown and logged."""
+    if key and key in message:
+        # A short key ("none", "local") is also an ordinary word: struck only where it stands by itself.
+        around = ("", "") if len(key) >= SECRET_CHARS else (r"(?<![\w-])", r"(?![\w-])")
+        message = re.sub(around[0] + re.escape(key) + around[1], "[key]", message)
+    return storable(message[:MESSAGE_CHARS])
+
+
+def _status_in(answer: Any) -> int:
+    for level in (answer, cast("dict[str, Any]", answer).get("error") if isinstance(answer, dict) else None):
+        if isinstance(level, dict):
+            fields = cast("dict[str, Any]", level)
+            for name in ("code", "status"):
+                text = str(fields.get(name))
+                if text.isascii() and text.isdecimal():
+                    return int(text[:4])
+    return 0
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from the header's number or date; None where it is absent or makes no sense."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        moment = email.utils.parsedate_tz(text)
+        if moment is None:
+            return None
+        seconds = email.utils.mktime_tz(moment) - time.time()
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,0 +1,43 @@
+"""A reader of one run's log. It never drives the work; slow or gone, it holds nobody up."""
+
+from perdure.domain.events import AnyEvent
+from perdure.runs.log import RunLog
+from perdure.store import runs as run_store
+from perdure.store.database import Database
+
+Numbered = tuple[int, AnyEvent]
+
+
+class Follower:
+    """Reads events from a number on, first those stored, then those to come."""
+
+    def __init__(self, db: Database, run_id: str, live: RunLog | None, after: int) -> None:
+        self.run_id = run_id
+        self.seq = after
+        """Number of the newest event handed out."""
+        self._db = db
+        self._live = live
+
+    async def next(self) -> list[Numbered] | None:
+        """The next events; an empty list after a silence long enough for a ping; None at the run's end."""
+        live = self._live
+        if live is None:
+            return self._hand_out(await self._stored()) or None
+        found = live.after(self.seq)
+        if found is None:
+            found = await self._stored()
+        if found:
+            return self._hand_out(found)
+        if live.ended:
+            return None
+        await live.wait()
+        found = live.after(self.seq) or []
+        return None if not found and live.ended else self._hand_out(found)
+
+    async def _stored(self) -> list[Numbered]:
+        return await self._db.read(lambda conn: run_store.events_after(conn, self.run_id, self.seq))
+
+    def _hand_out(self, found: list[Numbered]) -> list[Numbered]:
+        if found:
+            self.seq = found[-1][0]
+        return found

@@ -1,0 +1,220 @@
+"""The numbered event log of every run, committed for all runs together and released to readers only then.
+
+A commit starts at once when none came lately, else up to ten milliseconds after the one before, so that many streams
+share one. What one commit released is one batch for each reader. While the database cannot be written, nothing is shown or
+lost: the batch is tried again until it can.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from perdure.domain.errors import NotFound, Unavailable
+from perdure.domain.events import AnyEvent
+from perdure.store import runs as run_store
+from perdure.store.database import Database, Savepoint
+
+GAP_PER_RUN: Final = 0.0001
+MAX_GAP: Final = 0.01
+"""Seconds between the starts of two commits: a little for each live run, so that one stream alone never waits."""
+TAIL: Final = 4096
+"""Newest events of a live run kept in memory; a reader further behind reads from the database."""
+MAX_PENDING: Final = 2048
+"""Events of one run that may wait for a commit before its producer must wait too."""
+RETRY_AFTER: Final = (0.05, 0.2, 1.0, 2.0)
+"""Seconds before a failed commit is tried again; the last one repeats."""
+
+log = structlog.get_logger(__name__)
+
+Write = Callable[[Connection], Sequence[AnyEvent]]
+
+
+class RunLog:
+    """The live end of one run's log. Readers and the run's producer meet only here."""
+
+    def __init__(self, run_id: str, shown: Callable[[AnyEvent], bool]) -> None:
+        self.run_id = run_id
+        self.last = 0
+        """Number of the newest committed event."""
+        self.ended = False
+        """Whether the newest committed event is the run's last."""
+        self.pending = 0
+        self.woken_at = time.monotonic()
+        self._shown = shown
+        self._tail: list[AnyEvent] = []
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def kept(self, events: Sequence[AnyEvent]) -> list[AnyEvent]:
+        """The events that get a number: those the caller asked to be shown."""
+        return [event for event in events if self._shown(event)]
+
+    def released(self, events: Sequence[AnyEvent], *, ended: bool) -> None:
+        """Take events that are now committed, and wake everyone who waits for them."""
+        self.last += len(events)
+        self._tail.extend(events)
+        if len(self._tail) > 2 * TAIL:
+            del self._tail[:-TAIL]
+        self.ended = self.ended or ended
+        self.wake()
+
+    def wake(self) -> None:
+        """Let all who wait look again."""
+        self.woken_at = time.monotonic()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def after(self, seq: int) -> list[tuple[int, AnyEvent]] | None:
+        """Committed events numbered above `seq`, or None where they are no longer in memory."""
+        first = self.last - len(self._tail) + 1
+        if seq + 1 < first:
+            return None
+        return list(enumerate(self._tail[seq + 1 - first :], seq + 1))
+
+    def wait(self) -> asyncio.Future[None]:
+        """Done when something was released since, or somebody was woken."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+
+class _Entry:
+    """What waits for a commit: events, or a write that gives them; with a future where somebody waits."""
+
+    __slots__ = ("done", "ends", "error", "events", "run", "write")
+
+    def __init__(
+        self, run: RunLog, events: list[AnyEvent], write: Write | None, done: asyncio.Future[None] | None, ends: bool
+    ) -> None:
+        self.run = run
+        self.events = events
+        self.write = write
+        self.done = done
+        self.ends = ends
+        self.error: Exception | None = None
+
+
+class EventLog:
+    """Commits what all runs append, in the order they appended it."""
+
+    def __init__(self, db: Database) -> None:
+        self.live = 0
+        """Runs under way; whoever starts and ends them keeps the count."""
+        self._db = db
+        self._pending: list[_Entry] = []
+        self._closing = False
+        self._wake = asyncio.Event()
+        self._task = asyncio.create_task(self._commit_all(), name="event-log")
+
+    def append(self, run: RunLog, events: Sequence[AnyEvent]) -> None:
+        """Add events without waiting for them to be durable."""
+        kept = run.kept(events)
+        if kept:
+            run.pending += len(kept)
+            self._add(_Entry(run, kept, None, None, False))
+
+    def write(self, run: RunLog, write: Write, *, ends: bool = False) -> asyncio.Future[None]:
+        """Add a change with the events it gives. Done once both are durable and the events are released."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._add(_Entry(run, [], write, done, ends))
+        return done
+
+    async def room(self, run: RunLog) -> None:
+        """Wait until the run's producer may go on: a model faster than the disk must not fill the memory."""
+        while run.pending > MAX_PENDING:
+            await run.wait()
+
+    async def close(self) -> None:
+        """Commit what is pending, then stop."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+
+    def _add(self, entry: _Entry) -> None:
+        self._pending.append(entry)
+        self._wake.set()
+
+    async def _commit_all(self) -> None:
+        started = 0.0
+        while self._pending or not self._closing:
+            await self._wake.wait()
+            gap = started + min(MAX_GAP, self.live * GAP_PER_RUN) - time.monotonic()
+            if gap > 0.0005:
+                await asyncio.sleep(gap)
+            started = time.monotonic()
+            batch, self._pending = self._pending, []
+            self._wake.clear()
+            if batch:
+                await self._commit(batch)
+                _release(batch)
+
+    async def _commit(self, batch: list[_Entry]) -> None:
+        for attempt in range(1_000_000_000):
+            try:
+                await self._db.write(lambda conn: _apply(conn, batch))
+                return
+            except Unavailable as error:
+                pause = RETRY_AFTER[min(attempt, len(RETRY_AFTER) - 1)]
+                log.error("event log cannot be written; streams wait", error=error.message, retry_in=pause)
+                await asyncio.sleep(pause)
+
+
+def _apply(conn: Connection, batch: list[_Entry]) -> None:
+    """Run in the database's thread: carry out the writes, number the events, store them."""
+    by_run: dict[RunLog, list[AnyEvent]] = {}
+    for entry in batch:
+        if entry.write is not None:
+            entry.error, entry.events = None, []
+            try:
+                with Savepoint(conn):
+                    entry.events = entry.run.kept(entry.write(conn))
+            except Exception as error:  # noqa: BLE001 - belongs to one run alone; raised again where it waits
+                entry.error = error
+        if entry.events:
+            by_run.setdefault(entry.run, []).extend(entry.events)
+    rows = [(run.run_id, run.last + 1, events) for run, events in by_run.items()]
+    try:
+        with Savepoint(conn):
+            run_store.log(conn, rows)
+    except IntegrityError:
+        _apply_one_by_one(conn, batch, rows)
+
+
+def _apply_one_by_one(conn: Connection, batch: list[_Entry], rows: list[tuple[str, int, list[AnyEvent]]]) -> None:
+    """A run in this batch is gone, deleted with its agent: it alone fails, the others keep their events."""
+    for row in rows:
+        try:
+            with Savepoint(conn):
+                run_store.log(conn, [row])
+        except IntegrityError as error:
+            for entry in batch:
+                if entry.run.run_id == row[0]:
+                    entry.events, entry.error = [], NotFound(f"Run {row[0]} was deleted ({error}).")
+
+
+def _release(batch: list[_Entry]) -> None:
+    """Show what was committed: one release for each run, then tell those who waited."""
+    by_run: dict[RunLog, tuple[list[AnyEvent], bool]] = {}
+    for entry in batch:
+        events, ended = by_run.get(entry.run, ([], False))
+        events.extend(entry.events)
+        # A run that could not even record its end is gone; its readers must not wait for ever.
+        by_run[entry.run] = (events, ended or entry.ends)
+        if entry.write is None:
+            entry.run.pending -= len(entry.events)
+    for run, (events, ended) in by_run.items():
+        if events or ended:
+            run.released(events, ended=ended)
+    for entry in batch:
+        if entry.done is None or entry.done.done():
+            continue
+        if entry.error is None:
+            entry.done.set_result(None)
+        else:
+            entry.done.set_exception(entry.error)

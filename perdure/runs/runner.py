@@ -1,0 +1,266 @@
+"""Starts runs, works them one at a time per conversation, and lets any number of readers follow."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from perdure.domain.errors import PerdureError, Unavailable
+from perdure.domain.events import AnyEvent, last_events, message_type
+from perdure.domain.ids import now
+from perdure.domain.models import Model
+from perdure.domain.requests import TurnRequest
+from perdure.domain.runs import RunError, StopReason, Usage, status_of
+from perdure.loop.agent_loop import agent_loop
+from perdure.loop.turn import Commit, End, Rooms, Turn, interrupted_end
+from perdure.runs import recovery
+from perdure.runs.accept import Accepted, Snapshots, accept, hand_over
+from perdure.runs.follower import Follower
+from perdure.runs.log import MAX_PENDING, EventLog, RunLog
+from perdure.store import agents as agent_store
+from perdure.store import runs as run_store
+
+ALWAYS_SHOWN: Final = frozenset({"ping", "stop_reason", "usage_statistics", "error_message"})
+"""Kinds of event that `include_return_message_types` never hides."""
+
+log = structlog.get_logger(__name__)
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decided. Seconds, and hours for how long event logs are kept after a run ends."""
+
+    queue: bool = True
+    max_queued: int = 100
+    ping_seconds: float = 20.0
+    drain_seconds: float = 10.0
+    retention_hours: float = 24.0
+
+
+class _Work:
+    """A run in hand: what was accepted, its log, and the task that works it (None while it waits its turn)."""
+
+    def __init__(self, accepted: Accepted, model: Model, live: RunLog) -> None:
+        self.accepted = accepted
+        self.live = live
+        self.task: asyncio.Task[None] | None = None
+        self.first_shown_ns: int | None = None
+        self.started_ns = time.monotonic_ns()
+        self.turn = Turn(
+            tenant=accepted.tenant,
+            run_id=accepted.run.id,
+            conversation_id=accepted.conversation_id,
+            agent=accepted.agent,
+            model=model,
+            tools=accepted.tools,
+            request=accepted.request,
+        )
+
+
+class Runner:
+    """All runs of this process. Make it inside the running event loop; `recover` before the first request."""
+
+    def __init__(self, rooms: Rooms, policy: Policy) -> None:
+        self.policy = policy
+        self._rooms = rooms
+        self._log = EventLog(rooms.db)
+        self._snapshots = Snapshots()
+        self._works: dict[str, _Work] = {}
+        self._granted: set[str] = set()
+        self._closing = False
+        self._sweeper = asyncio.create_task(self._sweep(), name="sweeper")
+
+    async def recover(self) -> None:
+        """End the runs that an earlier process left under way, and begin those it left waiting."""
+        found = await self._rooms.db.write(lambda conn: recovery.recover(conn, self._snapshots))
+        if found.ended:
+            log.warning("ended runs that an earlier process left under way", runs=found.ended)
+        for accepted in found.waiting:
+            live = RunLog(accepted.run.id, _shown(accepted.request))
+            live.released([accepted.started], ended=False)
+            work = self._works[accepted.run.id] = _Work(accepted, accepted.agent.model, live)
+            if accepted.running:
+                self._launch(work)
+
+    async def start(self, tenant: str, request: TurnRequest) -> Follower:
+        """Accept a request and begin to work it, or queue it; returns a reader from the run's beginning.
+
+        Raises NotFound for the agent or the model asked for, Busy where the conversation takes no more. Once this
+        returns, the input is durable and the run goes on whoever reads.
+        """
+        if self._closing:
+            raise Unavailable("The server is stopping. Send the message again once it is back.")
+        policy = self.policy
+        model = await self._rooms.models.resolve(request.override_model) if request.override_model else None
+        accepted = await self._rooms.db.write(
+            lambda conn: accept(
+                conn, tenant, request, self._snapshots, queue=policy.queue, max_queued=policy.max_queued
+            )
+        )
+        live = RunLog(accepted.run.id, _shown(request))
+        live.released([accepted.started], ended=False)
+        work = _Work(accepted, model or accepted.agent.model, live)
+        self._works[accepted.run.id] = work
+        self._log.live = len(self._works)
+        if accepted.running or accepted.run.id in self._granted:
+            self._granted.discard(accepted.run.id)
+            self._launch(work)
+        return Follower(self._rooms.db, accepted.run.id, live, after=0)
+
+    async def follow(self, tenant: str, run_id: str, after: int = 0) -> Follower:
+        """A reader of any run from the event after number `after`. Raises NotFound."""
+        await self._rooms.db.read(lambda conn: run_store.get(conn, tenant, run_id))
+        work = self._works.get(run_id)
+        return Follower(self._rooms.db, run_id, work.live if work else None, after)
+
+    async def cancel(self, tenant: str, *, agent_id: str) -> list[str]:
+        """Cancel all unfinished runs of an agent, waiting ones first; returns their ids once they have ended."""
+        works = [
+            work
+            for work in self._works.values()
+            if work.accepted.tenant == tenant and work.accepted.agent.id == agent_id
+        ]
+        for work in sorted(works, key=lambda work: work.task is not None):
+            if work.task is None:
+                work.turn.interrupted = "cancelled"
+                work.task = asyncio.create_task(self._end(work, End("cancelled", Usage())))
+            else:
+                self._interrupt(work, "cancelled")
+        await asyncio.gather(*(work.task for work in works if work.task is not None), return_exceptions=True)
+        return [work.accepted.run.id for work in works]
+
+    async def close(self) -> None:
+        """Let runs finish for a while, then interrupt the rest; what they said is kept. Queued runs are kept too.
+
+        Closing again does nothing.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        tasks = [work.task for work in self._works.values() if work.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.policy.drain_seconds)
+        for work in self._works.values():
+            self._interrupt(work, "error")
+        await asyncio.gather(*(task for task in tasks if not task.done()), return_exceptions=True)
+        self._sweeper.cancel()
+        await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._log.close()
+
+    def _launch(self, work: _Work) -> None:
+        work.task = asyncio.create_task(self._work(work), name=work.accepted.run.id)
+
+    def _interrupt(self, work: _Work, reason: StopReason) -> None:
+        if work.turn.interrupted is None:
+            work.turn.interrupted = reason
+            if work.task is not None:
+                work.task.cancel()
+
+    async def _work(self, work: _Work) -> None:
+        """Work one run to its end. The one place where whatever goes wrong in a run is caught."""
+        try:
+            end = await self._loop(work)
+        except asyncio.CancelledError:
+            if work.turn.interrupted is None:
+                raise
+            end = interrupted_end(work.turn, Usage())
+        except PerdureError as error:
+            end = End("error", Usage(), RunError(error_type="internal_error", message=error.message))
+        except Exception as error:
+            log.exception("run failed", run_id=work.accepted.run.id, agent_id=work.accepted.agent.id)
+            text = "An error occurred during agent execution."
+            end = End("error", Usage(), RunError(error_type="internal_error", message=text, detail=repr(error)))
+        await self._end(work, end)
+
+    async def _loop(self, work: _Work) -> End:
+        items = agent_loop(work.turn, self._rooms)
+        async for item in items:
+            match item:
+                case list():
+                    self._first_shown(work)
+                    self._log.append(work.live, item)
+                    if work.live.pending > MAX_PENDING:
+                        await _undisturbed(asyncio.ensure_future(self._log.room(work.live)))
+                case Commit(write, wait):
+                    self._first_shown(work)
+                    done = self._log.write(work.live, write)
+                    if wait:
+                        await _undisturbed(done)
+                case End():
+                    return item
+        raise AssertionError("the loop ended without saying why")
+
+    def _first_shown(self, work: _Work) -> None:
+        if work.first_shown_ns is None:
+            work.first_shown_ns = time.monotonic_ns() - work.started_ns
+
+    async def _end(self, work: _Work, end: End) -> None:
+        """Commit the run's terminal state with its last events, and hand the conversation to the next run."""
+        following: list[str | None] = [None]
+
+        def write(conn: Connection) -> list[AnyEvent]:
+            following[0] = self._finish(conn, work, end)
+            return last_events(end.stop_reason, end.usage, end.error)
+
+        await _undisturbed(self._log.write(work.live, write, ends=True))
+        del self._works[work.accepted.run.id]
+        self._log.live = len(self._works)
+        if following[0] is None:
+            return
+        waiting = self._works.get(following[0])
+        if waiting is None:
+            self._granted.add(following[0])
+        else:
+            self._launch(waiting)
+
+    def _finish(self, conn: Connection, work: _Work, end: End) -> str | None:
+        run, at = work.accepted.run, now()
+        metadata = dict(run.metadata)
+        if end.error is not None:
+            metadata["error"] = msgspec.structs.asdict(end.error)
+        run_store.finish(
+            conn, run.id, status=status_of(end.stop_reason), stop_reason=end.stop_reason, usage=end.usage,
+            metadata=metadata, at=at, ttft_ns=work.first_shown_ns, total_ns=(at - run.created_at) * 1000,
+        )  # fmt: skip
+        agent_store.record_run(conn, run.agent_id, at, (at - run.created_at) // 1000, end.stop_reason)
+        return None if self._closing else hand_over(conn, work.accepted.conversation_id)
+
+    async def _sweep(self) -> None:
+        """Wake the readers of runs that were silent for a ping's time, and drop event logs past their keeping."""
+        last_forgotten = 0.0
+        while True:
+            await asyncio.sleep(min(1.0, self.policy.ping_seconds / 10))
+            moment = time.monotonic()
+            for work in self._works.values():
+                if moment - work.live.woken_at >= self.policy.ping_seconds:
+                    work.live.wake()
+            if moment - last_forgotten > 3600:
+                last_forgotten = moment
+                ended_before = now() - int(self.policy.retention_hours * 3_600_000_000)
+                await self._rooms.db.write(lambda conn, t=ended_before: run_store.forget_events(conn, t))
+
+
+def _shown(request: TurnRequest) -> Callable[[AnyEvent], bool]:
+    kept = request.message_types
+    if kept is None:
+        return lambda event: True
+    names = kept | ALWAYS_SHOWN
+    return lambda event: message_type(event) in names
+
+
+async def _undisturbed(done: asyncio.Future[None]) -> None:
+    """Wait for something that must finish even when the run is interrupted; the interruption comes right after."""
+    task = asyncio.current_task()
+    disturbed = False
+    while not done.done():
+        try:
+            await asyncio.shield(done)
+        except asyncio.CancelledError:
+            disturbed = True
+    done.result()
+    if disturbed and task is not None:
+        task.uncancel()
+        task.cancel()

@@ -1,0 +1,58 @@
+"""What a store offers the floors above: units of work, read or write.
+
+A unit is one plain function `fn(conn)`. It may run in another thread (SQLite) or a greenlet (PostgreSQL), so it touches
+nothing but its connection and its arguments, and it may run again after a transient failure.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+T = TypeVar("T")
+Unit = Callable[[Connection], T]
+
+
+class Database(Protocol):
+    """One open database."""
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for people: a path or a URL without its password."""
+        ...
+
+    async def read(self, unit: Unit[T]) -> T:
+        """Run `unit` on a consistent snapshot. Raises Unavailable where the database cannot be reached."""
+        ...
+
+    async def write(self, unit: Unit[T]) -> T:
+        """Run `unit` in a transaction of its own and return once it is durable.
+
+        Units submitted together may share one commit; an exception undoes its own unit alone and is raised here.
+        Raises Unavailable where the commit itself fails; then nothing of the unit is kept.
+        """
+        ...
+
+    async def backup(self, name: str) -> str:
+        """Make a consistent copy beside the data, with `name` in its own; returns where it is."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is queued and let go of the files."""
+        ...
+
+
+class Savepoint:
+    """Undoes one part of a unit of work when it raises, and leaves the rest of the transaction alone."""
+
+    def __init__(self, conn: Connection) -> None:
+        driver = conn.info.get("driver")
+        self._execute: Callable[[str], object] = conn.exec_driver_sql if driver is None else driver.execute
+
+    def __enter__(self) -> None:
+        self._execute("SAVEPOINT part")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            self._execute("ROLLBACK TO SAVEPOINT part")
+        self._execute("RELEASE SAVEPOINT part")

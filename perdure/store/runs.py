@@ -1,0 +1,187 @@
+"""Runs, the events they logged and the steps they took."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
+
+from perdure.domain.errors import not_found
+from perdure.domain.events import EVENTS_DECODER, EVENTS_ENCODER, AnyEvent
+from perdure.domain.runs import ACTIVE, Run, RunStatus, Step, StopReason, Usage
+from perdure.store.hot import Hot, insert_into
+from perdure.store.tables import run_events, runs, steps
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+_RUN_FIELDS: Final = tuple(Run.__struct_fields__)
+_RUN_COLUMNS: Final = tuple(runs.c[name] for name in _RUN_FIELDS)
+_STEP_COLUMNS: Final = tuple(steps.c[name] for name in Step.__struct_fields__)
+
+_INSERT: Final = Hot(
+    insert_into(
+        runs, "id", "tenant_id", "agent_id", "conversation_id", "status", "background", "request", "request_config",
+        "metadata", "usage", "otids", "project_id", "created_at", "started_at",
+    )
+)  # fmt: skip
+_ACTIVE: Final = Hot(
+    select(runs.c.id, runs.c.status)
+    .where(
+        runs.c.conversation_id == bindparam("conversation"),
+        literal_column("status").in_([literal_column(f"'{status}'") for status in ACTIVE]),
+    )
+    .order_by(runs.c.created_at)
+)
+_BEGIN: Final = Hot(
+    update(runs)
+    .where(runs.c.id == bindparam("run"), runs.c.status == bindparam("waiting"))
+    .values(status=bindparam("running"), started_at=bindparam("at"))
+)
+_FINISH: Final = Hot(
+    update(runs)
+    .where(runs.c.id == bindparam("run"))
+    .values(
+        status=bindparam("new_status"),
+        stop_reason=bindparam("why"),
+        usage=bindparam("used"),
+        metadata=bindparam("meta"),
+        completed_at=bindparam("at"),
+        ttft_ns=bindparam("first_ns"),
+        total_duration_ns=bindparam("total_ns"),
+    )
+)
+_LOG: Final = Hot(insert_into(run_events, "run_id", "first", "last", "events"))
+_STEP: Final = Hot(
+    insert_into(
+        steps, "id", "tenant_id", "run_id", "agent_id", "status", "model", "model_handle", "provider_name",
+        "model_endpoint", "context_window_limit", "stop_reason", "usage", "error", "tags", "ttft_ns", "model_ns",
+        "tool_ns", "created_at",
+    )
+)  # fmt: skip
+
+
+def create(conn: Connection, tenant: str, run: Run, *, request: bytes, otids: str | None, project: str | None) -> None:
+    """Store a new run with the request it is to work, so that a queued one survives a restart."""
+    _INSERT.rows(
+        conn, id=run.id, tenant_id=tenant, agent_id=run.agent_id, conversation_id=run.conversation_id,
+        status=run.status, background=run.background, request=request.decode(),
+        request_config=_text(run.request_config), metadata=_text(run.metadata), usage=_text(run.usage), otids=otids,
+        project_id=project, created_at=run.created_at,
+        started_at=run.created_at if run.status == "running" else None,
+    )  # fmt: skip
+
+
+def active(conn: Connection, conversation_id: str) -> list[tuple[str, RunStatus]]:
+    """The unfinished runs of a conversation as (id, status), oldest first."""
+    return [(row[0], row[1]) for row in _ACTIVE.rows(conn, conversation=conversation_id)]
+
+
+def begin(conn: Connection, run_id: str, at: int) -> None:
+    """A waiting run has its turn."""
+    _BEGIN.rows(conn, run=run_id, waiting="created", running="running", at=at)
+
+
+def finish(
+    conn: Connection,
+    run_id: str,
+    *,
+    status: RunStatus,
+    stop_reason: StopReason,
+    usage: Usage,
+    metadata: dict[str, Any],
+    at: int,
+    ttft_ns: int | None,
+    total_ns: int,
+) -> None:
+    """Record how a run ended."""
+    _FINISH.rows(
+        conn, run=run_id, new_status=status, why=stop_reason, used=_text(usage), meta=_text(metadata), at=at,
+        first_ns=ttft_ns, total_ns=total_ns,
+    )  # fmt: skip
+
+
+def log(conn: Connection, rows: Sequence[tuple[str, int, Sequence[AnyEvent]]]) -> None:
+    """Append events, given as (run id, number of the first, events); their numbers follow one another."""
+    _LOG.many(
+        conn,
+        [
+            {"run_id": run_id, "first": first, "last": first + len(events) - 1,
+             "events": EVENTS_ENCODER.encode(events).decode()}
+            for run_id, first, events in rows
+        ],
+    )  # fmt: skip
+
+
+def events_after(conn: Connection, run_id: str, seq: int, *, limit: int = 64) -> list[tuple[int, AnyEvent]]:
+    """Events numbered above `seq`, from at most `limit` stored batches; empty at the end of what is stored."""
+    rows = conn.execute(
+        select(run_events.c.first, run_events.c.events)
+        .where(run_events.c.run_id == run_id, run_events.c.last > seq)
+        .order_by(run_events.c.first)
+        .limit(limit)
+    )
+    return [
+        (number, event)
+        for first, body in rows
+        for number, event in enumerate(EVENTS_DECODER.decode(body), first)
+        if number > seq
+    ]
+
+
+def last_seq(conn: Connection, run_id: str) -> int:
+    """The number of a run's newest event; 0 where it has none."""
+    return conn.execute(select(func.max(run_events.c.last)).where(run_events.c.run_id == run_id)).scalar() or 0
+
+
+def get(conn: Connection, tenant: str, run_id: str) -> Run:
+    """One run. Raises NotFound."""
+    found = select(*_RUN_COLUMNS).where(runs.c.id == run_id, runs.c.tenant_id == tenant)
+    row = conn.execute(found).one_or_none()
+    if row is None:
+        raise not_found("Run", run_id)
+    return msgspec.convert(row, Run, from_attributes=True)
+
+
+def stored(conn: Connection, run_id: str) -> tuple[str, Run, bytes]:
+    """A run as (tenant, run, its request as `create` was given it)."""
+    found = select(runs.c.tenant_id, runs.c.request, *_RUN_COLUMNS).where(runs.c.id == run_id)
+    row = conn.execute(found).one()
+    return row.tenant_id, msgspec.convert(row, Run, from_attributes=True), _ENCODER.encode(row.request)
+
+
+def unfinished(conn: Connection) -> list[str]:
+    """The ids of the runs that nobody ended, of all tenants, oldest first."""
+    found = select(runs.c.id).where(runs.c.status.in_(ACTIVE)).order_by(runs.c.created_at)
+    return list(conn.execute(found).scalars())
+
+
+def forget_events(conn: Connection, ended_before: int) -> int:
+    """Drop the event logs of runs that ended before a time; the runs stay. Returns how many batches went."""
+    old = select(runs.c.id).where(runs.c.completed_at < ended_before)
+    return conn.execute(delete(run_events).where(run_events.c.run_id.in_(old))).rowcount
+
+
+def record_step(conn: Connection, tenant: str, step: Step) -> None:
+    """Store a step that ended."""
+    _STEP.rows(
+        conn, id=step.id, tenant_id=tenant, run_id=step.run_id, agent_id=step.agent_id, status=step.status,
+        model=step.model, model_handle=step.model_handle, provider_name=step.provider_name,
+        model_endpoint=step.model_endpoint, context_window_limit=step.context_window_limit,
+        stop_reason=step.stop_reason, usage=_text(step.usage), error=None if step.error is None else _text(step.error),
+        tags=_text(step.tags), ttft_ns=step.ttft_ns, model_ns=step.model_ns, tool_ns=step.tool_ns,
+        created_at=step.created_at,
+    )  # fmt: skip
+
+
+def steps_of(conn: Connection, tenant: str, run_id: str) -> list[Step]:
+    """A run's steps, oldest first."""
+    rows = conn.execute(
+        select(*_STEP_COLUMNS)
+        .where(steps.c.run_id == run_id, steps.c.tenant_id == tenant)
+        .order_by(steps.c.created_at, steps.c.id)
+    )
+    return [msgspec.convert(row, Step, from_attributes=True) for row in rows]
+
+
+def _text(value: object) -> str:
+    return _ENCODER.encode(value).decode()

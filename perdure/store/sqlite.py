@@ -1,0 +1,239 @@
+"""SQLite: one file, one writer thread whose queue drains into shared commits, and a few reader threads.
+
+Everything that only SQLite understands stands in this file.
+"""
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import NullPool
+
+from perdure.domain.errors import Unavailable
+from perdure.store.database import Unit
+
+T = TypeVar("T")
+Sync = Literal["normal", "full"]
+
+BUSY_TIMEOUT_MS: Final = 5_000
+MAX_BATCH: Final = 256
+"""Units that may share one commit."""
+READERS: Final = 2
+
+
+class SqliteDatabase:
+    """The open file. Make one with `open_sqlite`."""
+
+    def __init__(self, path: Path, sync: Sync, lock: int) -> None:
+        self._path = path
+        self._lock = lock
+        self._engine = _engine(path, sync)
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._local = threading.local()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
+        self._writer = threading.Thread(target=self._write_all, name="sqlite-writer", daemon=True)
+        self._writer.start()
+
+    @property
+    def location(self) -> str:
+        return str(self._path)
+
+    async def read(self, unit: Unit[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, unit)
+
+    async def write(self, unit: Unit[T]) -> T:
+        loop = asyncio.get_running_loop()
+        job = _Job(unit, loop, loop.create_future())
+        self._queue.put(job)
+        return await job.future
+
+    async def backup(self, name: str) -> str:
+        copy = self._path.with_name(f"{self._path.stem}.{name}.backup{self._path.suffix}")
+        await asyncio.to_thread(_copy, self._path, copy)
+        return str(copy)
+
+    async def close(self) -> None:
+        self._queue.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._readers.shutdown()
+        self._engine.dispose()
+        os.close(self._lock)
+
+    def _read(self, unit: Unit[T]) -> T:
+        conn: Connection | None = getattr(self._local, "conn", None)
+        if conn is None:
+            conn = self._local.conn = self._engine.connect()
+        driver = conn.info["driver"]
+        driver.execute("BEGIN")
+        try:
+            return unit(conn)
+        finally:
+            driver.execute("ROLLBACK")
+
+    def _write_all(self) -> None:
+        """The writer thread: take what is queued, run it in one transaction, commit, tell everyone at once."""
+        conn = self._engine.connect()
+        driver: sqlite3.Connection = conn.info["driver"]
+        while (job := self._queue.get()) is not None:
+            batch = [job]
+            while len(batch) < MAX_BATCH and not self._queue.empty():
+                following = self._queue.get()
+                if following is None:
+                    self._queue.put(None)
+                    break
+                batch.append(following)
+            _commit(driver, conn, batch)
+            _deliver(batch)
+        conn.close()
+
+
+class _Job:
+    """A unit on its way through the writer thread, and what came of it."""
+
+    __slots__ = ("error", "future", "loop", "result", "unit")
+
+    def __init__(self, unit: Unit[Any], loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:
+        self.unit = unit
+        self.loop = loop
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self, conn: Connection) -> None:
+        try:
+            self.result, self.error = self.unit(conn), None
+        except BaseException as error:  # noqa: BLE001 - carried to the caller's own await, never swallowed
+            self.error = error
+
+    def resolve(self) -> None:
+        if self.future.cancelled():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+def _commit(driver: sqlite3.Connection, conn: Connection, batch: list[_Job]) -> None:
+    """Run a batch in one transaction. A unit that raises is undone alone; a failed commit fails them all."""
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+        for job in batch:
+            driver.execute("SAVEPOINT unit")
+            job.run(conn)
+            if job.error is not None:
+                driver.execute("ROLLBACK TO unit")
+            driver.execute("RELEASE unit")
+        driver.execute("COMMIT")
+    except sqlite3.Error as error:
+        if driver.in_transaction:
+            driver.execute("ROLLBACK")
+        for job in batch:
+            job.error = job.error or _unavailable(error)
+
+
+def _deliver(batch: list[_Job]) -> None:
+    """Hand results to their event loops, with one wake-up for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in batch:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, jobs)
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.resolve()
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    return Unavailable(f"The data file could not be written ({error}). Free some disk space or mend its permissions.")
+
+
+def _copy(source: Path, target: Path) -> None:
+    reader, writer = sqlite3.connect(source), sqlite3.connect(target)
+    try:
+        reader.backup(writer)
+        os.chmod(target, 0o600)
+    finally:
+        reader.close()
+        writer.close()
+
+
+def _engine(path: Path, sync: Sync) -> Engine:
+    def connect() -> sqlite3.Connection:
+        driver = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=512)
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        driver.execute("PRAGMA journal_mode = WAL")
+        # NORMAL survives a killed process; FULL also survives a power cut, at one sync a commit.
+        driver.execute(f"PRAGMA synchronous = {sync.upper()}")
+        driver.execute("PRAGMA foreign_keys = ON")
+        driver.execute("PRAGMA temp_store = MEMORY")
+        return driver
+
+    # Transactions are begun and committed here by hand; AUTOCOMMIT keeps SQLAlchemy from adding its own.
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+
+    @event.listens_for(engine, "connect")
+    def remember(driver: Any, record: Any) -> None:
+        record.info["driver"] = driver
+
+    return engine
+
+
+def open_sqlite(directory: Path, sync: Sync) -> SqliteDatabase:
+    """Open (or make) `perdure.db` in `directory` and hold it for this process alone.
+
+    Raises Unavailable, with what to do, where the directory or file cannot be used or another server has it.
+    """
+    path = directory / "perdure.db"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / "perdure.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Unavailable(
+            f"The data directory {directory} cannot be used: {error.strerror}. "
+            "Choose another with --data, or mend its permissions."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise Unavailable(
+            f"Another Perdure server (process {holder}) is using {path}. "
+            "Stop it, or start this one with another --data directory."
+        ) from error
+    os.truncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    try:
+        _check_readable(path)
+        return SqliteDatabase(path, sync, lock)
+    except (sqlite3.Error, DatabaseError, OSError) as error:
+        os.close(lock)
+        raise Unavailable(
+            f"The data file {path} cannot be read ({error}). "
+            "If it is damaged, restore a backup; if it is not a Perdure file, choose another --data directory."
+        ) from error
+
+
+def _check_readable(path: Path) -> None:
+    existed = path.exists()
+    driver = sqlite3.connect(path)
+    try:
+        if existed and path.stat().st_size:
+            driver.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not os.access(path, os.W_OK):
+            raise OSError("it is read-only")
+    finally:
+        driver.close()
+    os.chmod(path, 0o600)

@@ -1,0 +1,178 @@
+"""Running one tool call. Whatever a tool does, an answer for the model comes of it."""
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection
+
+from perdure.domain.errors import Invalid, PerdureError
+from perdure.domain.messages import ReturnStatus, ToolCallPart, ToolReturnPart
+from perdure.domain.tools import Tool
+from perdure.providers.text import storable
+from perdure.store.database import Database, Savepoint
+from perdure.tools import arguments
+from perdure.tools.implementation import Arguments, Implementation, Outcome, Reads, ToolContext, Trusted, Writes
+from perdure.tools.registry import ENTRY_POINTS, Registry
+from perdure.tools.returns import as_text, cut
+
+ERROR_CHARS: Final = 1_000
+"""Characters of a failed tool's own words that the model is shown."""
+
+log: Final = structlog.get_logger("perdure.tools")
+
+
+class _Edge:
+    """Where a tool call touches the server: what a tool raises stops here, SystemExit included.
+
+    It is the only place that catches everything. `value` is what the call gave, `failure` what it raised.
+    """
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.failure: BaseException | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        self.failure = error if self.failure is None else self.failure
+        return True
+
+
+class Executor:
+    """Runs tool calls. `time_limit` is in seconds and holds for every call that is not transactional."""
+
+    def __init__(self, db: Database, registry: Registry, time_limit: float) -> None:
+        self._db = db
+        self._registry = registry
+        self._time_limit = time_limit
+        self._abandoned: set[asyncio.Task[None]] = set()
+
+    def is_transactional(self, tool: Tool) -> bool:
+        """Whether the tool's whole effect lies in our database, so that its call belongs to `run_in`."""
+        return isinstance(self._registry.find(tool), Writes)
+
+    def run_in(self, conn: Connection, tool: Tool, call: ToolCallPart, context: ToolContext) -> Outcome:
+        """Run a transactional tool in the caller's transaction. A refusal undoes the call alone and is its answer.
+
+        Raises what the database raises, since then the caller's transaction is lost as well.
+        """
+        implementation = self._registry.find(tool)
+        if not isinstance(implementation, Writes):
+            raise TypeError(f"Tool {tool.name} is not transactional: call run")
+        try:
+            values = arguments.check(arguments.parse(call.arguments), implementation.parameters)
+            with Savepoint(conn):
+                text, changed_blocks = implementation.run(conn, context, values)
+        except PerdureError as error:
+            return _refused(tool, call, error)
+        return Outcome(_part(tool, call, "success", text), changed_blocks)
+
+    async def run(self, tool: Tool, call: ToolCallPart, context: ToolContext) -> Outcome:
+        """Run any other tool. Never raises; a cancellation of the caller leaves at once, and the tool is cancelled.
+
+        What cannot be stopped (a plain function in its thread) is left to finish, and its result dropped.
+        """
+        implementation = self._registry.find(tool)
+        if implementation is None:
+            return Outcome(_part(tool, call, "error", _not_built(tool)))
+        if isinstance(implementation, Writes):
+            raise TypeError(f"Tool {tool.name} is transactional: call run_in")
+        try:
+            values = arguments.check(arguments.parse(call.arguments), implementation.parameters)
+        except Invalid as error:
+            return _refused(tool, call, error)
+        edge = _Edge()
+        task = asyncio.create_task(self._work(edge, implementation, values, context))
+        try:
+            await asyncio.wait((task,), timeout=self._time_limit)
+        finally:
+            if not task.done():
+                self._abandon(task)
+        if not task.done():
+            edge = _Edge()
+            edge.failure = TimeoutError(f"no result within {self._time_limit:g} seconds; it may have taken effect")
+        return self._outcome(edge, tool, call, implementation)
+
+    def _abandon(self, task: asyncio.Task[None]) -> None:
+        # A coroutine may refuse to be cancelled, so nobody waits for it; the loop itself only holds tasks weakly.
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+        task.cancel()
+
+    async def _work(self, edge: _Edge, tool: Reads | Trusted, values: Arguments, context: ToolContext) -> None:
+        """Leave in `edge` the text of what the tool gives, or what it raised."""
+        with edge:
+            if isinstance(tool, Reads):
+                edge.value = await self._db.read(lambda conn: tool.run(conn, context, values))
+            elif tool.is_async:
+                edge.value = as_text(await tool.call(values, context))
+            else:
+                await _in_thread(edge, lambda: tool.call(values, context))
+                if inspect.isawaitable(edge.value):
+                    edge.value = as_text(await edge.value)
+
+    def _outcome(self, edge: _Edge, tool: Tool, call: ToolCallPart, implementation: Implementation) -> Outcome:
+        error = edge.failure
+        if error is None:
+            whole = isinstance(implementation, Reads) and implementation.whole
+            return Outcome(_part(tool, call, "success", edge.value, whole=whole))
+        if isinstance(error, PerdureError) and not isinstance(implementation, Trusted):
+            return _refused(tool, call, error)
+        log.warning("tool_failed", tool=tool.name, call_id=call.call_id, exc_info=error)
+        said = _said(error)
+        text = f"Error executing function {tool.name}: {said}"[:ERROR_CHARS]
+        return Outcome(_part(tool, call, "error", text, stderr=cut(said, tool.return_char_limit)))
+
+
+async def _in_thread(edge: _Edge, work: Callable[[], Any]) -> None:
+    """Run `work` in a thread that does not keep the server from stopping, and leave its text in `edge`."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def body() -> None:
+        with edge:
+            value = work()
+            edge.value = value if inspect.isawaitable(value) else as_text(value)
+        with contextlib.suppress(RuntimeError):  # the server stopped while the tool went on
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(body,), name="tool", daemon=True).start()
+    await ended.wait()
+
+
+def _said(error: BaseException) -> str:
+    """`ExcType: message`, also where the error cannot say what it is."""
+    edge = _Edge()
+    with edge:
+        edge.value = str(error)
+    return f"{type(error).__name__}: {edge.value or 'no message'}"
+
+
+def _refused(tool: Tool, call: ToolCallPart, error: PerdureError) -> Outcome:
+    long = f"Error executing function {tool.name}: {type(error).__name__}: {error.message}"
+    return Outcome(_part(tool, call, "error", error.message, stderr=long))
+
+
+def _part(
+    tool: Tool, call: ToolCallPart, status: ReturnStatus, text: str, *, whole: bool = False, stderr: str | None = None
+) -> ToolReturnPart:
+    return ToolReturnPart(
+        call_id=call.call_id, name=tool.name, status=status,
+        text=storable(text if whole else cut(text, tool.return_char_limit)),
+        stderr=None if stderr is None else (storable(stderr),),
+    )  # fmt: skip
+
+
+def _not_built(tool: Tool) -> str:
+    return (
+        f"Tool {tool.name} cannot be run: this version of the server runs its own tools and trusted ones, not yet "
+        f"tools of type {tool.tool_type} or from stored source code. An operator can offer the same as a trusted tool: "
+        f"a Python function of an installed package, named as module:function in PERDURE_TOOLS or offered by "
+        f"its package in the entry point group {ENTRY_POINTS}."
+    )

@@ -1,0 +1,104 @@
+"""Which tools this server can run: its own, and those its operator registers."""
+
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Any, Final
+
+import msgspec
+
+from perdure.domain.agents import AgentType
+from perdure.domain.errors import Invalid
+from perdure.domain.ids import new_id
+from perdure.domain.tools import Tool
+from perdure.tools.builtin.core import SEND_MESSAGE
+from perdure.tools.builtin.memory import MEMORY_INSERT, MEMORY_REPLACE
+from perdure.tools.builtin.search import CONVERSATION_SEARCH
+from perdure.tools.implementation import Definition, Implementation, trust
+
+ENTRY_POINTS: Final = "perdure.tools"
+"""The entry point group in which an installed package offers trusted tools."""
+
+BUILT_IN: Final = (SEND_MESSAGE, CONVERSATION_SEARCH, MEMORY_INSERT, MEMORY_REPLACE)
+
+_SPOKEN: Final = ("send_message", "conversation_search")
+DEFAULT_TOOLS: Final[Mapping[AgentType, tuple[str, ...]]] = {
+    "letta_v1_agent": ("conversation_search", "memory_replace", "memory_insert"),
+    "memgpt_agent": _SPOKEN,
+    "memgpt_v2_agent": (*_SPOKEN, "memory_replace", "memory_insert"),
+    "react_agent": (),
+    "workflow_agent": (),
+    "split_thread_agent": _SPOKEN,
+    "sleeptime_agent": ("memory_replace", "memory_insert"),
+    "voice_convo_agent": ("send_message",),
+    "voice_sleeptime_agent": (),
+}
+"""The tools an agent of each type gets with `include_base_tools`."""
+
+_LOAD_ERRORS: Final = (
+    ArithmeticError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError, SyntaxError,
+    TypeError, ValueError,
+)  # fmt: skip
+
+
+class Registry:
+    """The tools that can be run here. Fixed once made."""
+
+    def __init__(self, trusted: Iterable[str] = ()) -> None:
+        """Load the operator's tools: entry points of installed packages, and `trusted`, each a `module:function`.
+
+        Raises Invalid, naming it, for one that cannot be loaded or described, or whose name is taken.
+        """
+        self._definitions = {definition.tool.name: definition for definition in BUILT_IN}
+        sources: dict[int, str] = {}
+        points = [*metadata.entry_points(group=ENTRY_POINTS), *(_point(source) for source in trusted)]
+        for point in points:
+            function = _loaded(point)
+            if id(function) not in sources:
+                sources[id(function)] = point.value
+                self._add(function, point.value)
+
+    def builtin_tools(self) -> list[Tool]:
+        """All tools that can be run here, to be stored for every tenant. Ids are fresh; all else is always the same."""
+        return [
+            msgspec.structs.replace(definition.tool, id=new_id("tool")) for definition in self._definitions.values()
+        ]
+
+    def find(self, tool: Tool) -> Implementation | None:
+        """What runs when `tool` is called. None where it is not one of ours, even if its name is."""
+        known = self._definitions.get(tool.name)
+        if known is None or tool.tool_type != known.tool.tool_type or tool.source_code is not None:
+            return None
+        return known.implementation
+
+    def _add(self, function: Any, source: str) -> None:
+        definition = _trusted(function, source)
+        name = definition.tool.name
+        if name in self._definitions:
+            raise Invalid(f"The trusted tool {source} cannot be used: there is a tool named {name} already. Rename it.")
+        self._definitions[name] = definition
+
+
+def _point(source: str) -> metadata.EntryPoint:
+    module, colon, function = source.partition(":")
+    if not (module and colon and function):
+        raise Invalid(f"The trusted tool {source!r} cannot be used: write it as module:function.")
+    return metadata.EntryPoint(name=function, value=source, group=ENTRY_POINTS)
+
+
+def _loaded(point: metadata.EntryPoint) -> Any:
+    try:
+        return point.load()
+    except _LOAD_ERRORS as error:
+        raise Invalid(
+            f"The trusted tool {point.value} cannot be loaded: {type(error).__name__}: {error}. "
+            "Mend it, or take it out of the settings or uninstall its package."
+        ) from error
+
+
+def _trusted(function: Any, source: str) -> Definition:
+    if not callable(function):
+        raise Invalid(f"The trusted tool {source} cannot be used: it is not a function.")
+    try:
+        return trust(function)
+    except Invalid as error:
+        raise Invalid(f"The trusted tool {source} cannot be used: {error.message}") from error

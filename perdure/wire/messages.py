@@ -1,0 +1,134 @@
+"""History as callers see it: one stored message becomes one public message for each of its logical parts."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from perdure.domain.messages import (
+    AnyPart,
+    ApprovalPart,
+    HiddenReasoningPart,
+    ImagePart,
+    Message,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    groups,
+)
+from perdure.domain.runs import Usage
+from perdure.wire.generations import Generation
+from perdure.wire.times import whole_seconds
+
+Public = dict[str, Any]
+
+
+def public(message: Message, generation: Generation) -> list[Public]:
+    """The public messages of one stored message, in order; the ids and otids are those the stream showed."""
+    match message.role:
+        case "assistant" | "approval" | "tool":
+            return _generated(message, single_calls=generation is Generation.V0)
+        case "system":
+            return [_message(message, "system_message", message.otid, content=message.text)]
+        case "user" | "summary":
+            return [_message(message, "user_message", message.otid, content=_content(message))]
+
+
+def public_all(
+    messages: Iterable[Message], generation: Generation, kinds: frozenset[str] | None = None
+) -> list[Public]:
+    """The public messages of several, of the given message types only (None keeps all)."""
+    shown = [item for message in messages for item in public(message, generation)]
+    return shown if kinds is None else [item for item in shown if item["message_type"] in kinds]
+
+
+def _generated(message: Message, *, single_calls: bool) -> list[Public]:
+    shown: list[Public] = []
+    for otid, parts in groups(message, single_calls=single_calls):
+        rendered = _group(message, otid, parts)
+        if rendered is not None:
+            shown.append(rendered)
+    return shown
+
+
+def _group(message: Message, otid: str, parts: Sequence[AnyPart]) -> Public | None:
+    first = parts[0]
+    match first:
+        case TextPart():
+            return _message(message, "assistant_message", otid, content=_joined(parts))
+        case ReasoningPart():
+            source = "reasoner_model" if first.native else "non_reasoner_model"
+            return _message(
+                message, "reasoning_message", otid, source=source, reasoning=_joined(parts), signature=first.signature
+            )
+        case HiddenReasoningPart():
+            return _message(message, "hidden_reasoning_message", otid, state=first.state, hidden_reasoning=first.data)
+        case ToolCallPart():
+            calls = [tool_call(part) for part in parts if isinstance(part, ToolCallPart)]
+            if message.role == "approval":
+                return _message(message, "approval_request_message", message.id, tool_call=calls[0], tool_calls=calls)
+            return _message(message, "tool_call_message", otid, tool_call=calls[0], tool_calls=calls)
+        case ToolReturnPart():
+            returns = [tool_return(part) for part in parts if isinstance(part, ToolReturnPart)]
+            top = {key: value for key, value in returns[0].items() if key != "type"}
+            shown = _message(message, "tool_return_message", otid, **top, tool_returns=returns)
+            return {**shown, "name": first.name}
+        case ApprovalPart() | ImagePart():
+            return None
+
+
+def _message(message: Message, message_type: str, otid: str | None, **own: Any) -> Public:
+    return {
+        "id": message.id,
+        "date": whole_seconds(message.created_at),
+        "name": message.name,
+        "message_type": message_type,
+        "otid": otid,
+        "sender_id": message.sender_id,
+        "step_id": message.step_id,
+        "is_err": message.is_err or None,
+        "seq_id": None,
+        "run_id": message.run_id,
+        **own,
+    }
+
+
+def tool_call(part: ToolCallPart) -> Public:
+    """A whole call."""
+    return {"name": part.name, "arguments": part.arguments, "tool_call_id": part.call_id}
+
+
+def tool_return(part: ToolReturnPart) -> Public:
+    """What answered one call."""
+    return {
+        "type": "tool",
+        "tool_return": part.text,
+        "status": part.status,
+        "tool_call_id": part.call_id,
+        "stdout": part.stdout,
+        "stderr": part.stderr,
+    }
+
+
+def usage_statistics(usage: Usage) -> Public:
+    """A run's usage, with the keys of both generations."""
+    return {"message_type": "usage_statistics", **msgspec.structs.asdict(usage), "run_ids": None}
+
+
+def _content(message: Message) -> str | list[Public]:
+    """Text as a string; a list of parts where there is an image."""
+    if not any(isinstance(part, ImagePart) for part in message.parts):
+        return message.text
+    content: list[Public] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            content.append({"type": "text", "text": part.text})
+        elif isinstance(part, ImagePart):
+            source = {"type": "base64", "media_type": part.media_type, "data": part.data, "detail": part.detail}
+            content.append({"type": "image", "source": source})
+    return content
+
+
+def _joined(parts: Sequence[AnyPart]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, TextPart | ReasoningPart))

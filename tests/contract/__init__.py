@@ -1,0 +1,1 @@
+"""The public contract, checked with the real clients against a real server."""

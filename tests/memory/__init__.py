@@ -1,0 +1,1 @@
+"""What agents remember: editing blocks, searching history."""

@@ -1,0 +1,45 @@
+// Drives @letta-ai/letta-client 0.1.x for the tests; see loop.mjs. Commands say snake_case, this SDK camelCase.
+import { answered, sdk, serve } from "./loop.mjs";
+
+const camel = (name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
+
+function camelized(value) {
+  if (Array.isArray(value)) return value.map(camelized);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [camel(name), camelized(each)]));
+}
+
+const OPERATIONS = {
+  health: async (client) => [await client.health.check()],
+  models: (client) => client.models.list(),
+  create_agent: async (client, fields) => [await client.agents.create(fields)],
+  retrieve_agent: async (client, { agentId }) => [await client.agents.retrieve(agentId)],
+  update_agent: async (client, { agentId, ...fields }) => [await client.agents.modify(agentId, fields)],
+  delete_agent: async (client, { agentId }) => [await client.agents.delete(agentId)],
+  list_agents: (client, query) => client.agents.list(query),
+  list_messages: (client, { agentId, ...query }) => client.agents.messages.list(agentId, query),
+  create: async (client, { agentId, ...fields }) =>
+    answered(await client.agents.messages.create(agentId, fields), "stopReason"),
+  stream: (client, { agentId, ...fields }) => client.agents.messages.createStream(agentId, fields),
+  cancel: async (client, { agentId }) => [await client.agents.messages.cancel(agentId)],
+  list_agent_blocks: (client, { agentId }) => client.agents.blocks.list(agentId),
+  retrieve_agent_block: async (client, { agentId, label }) => [await client.agents.blocks.retrieve(agentId, label)],
+  update_agent_block: async (client, { agentId, label, ...fields }) => [
+    await client.agents.blocks.modify(agentId, label, fields),
+  ],
+  attach_block: async (client, { agentId, blockId }) => [await client.agents.blocks.attach(agentId, blockId)],
+  detach_block: async (client, { agentId, blockId }) => [await client.agents.blocks.detach(agentId, blockId)],
+  create_block: async (client, fields) => [await client.blocks.create(fields)],
+  retrieve_block: async (client, { blockId }) => [await client.blocks.retrieve(blockId)],
+  update_block: async (client, { blockId, ...fields }) => [await client.blocks.modify(blockId, fields)],
+  delete_block: async (client, { blockId }) => [await client.blocks.delete(blockId)],
+  list_blocks: (client, query) => client.blocks.list(query),
+  retrieve_run: async (client, { runId }) => [await client.runs.retrieve(runId)],
+  stream_run: (client, { runId, ...fields }) => client.runs.stream(runId, fields),
+};
+
+const operations = Object.fromEntries(
+  Object.entries(OPERATIONS).map(([op, run]) => [op, (client, args) => run(client, camelized(args))]),
+);
+
+await serve((url) => new sdk.LettaClient({ baseUrl: url, token: "test" }), operations);
