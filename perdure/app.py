@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from threading import Thread
 
 import msgspec
 import uvicorn
@@ -19,6 +20,7 @@ from perdure.api.server import Server
 from perdure.config import Settings, is_loopback
 from perdure.domain.errors import Unavailable
 from perdure.domain.ids import DEFAULT_TENANT
+from perdure.lazy import warm_up
 from perdure.loop.turn import Rooms
 from perdure.providers.catalog import Catalog
 from perdure.providers.offline import OfflineProvider
@@ -30,6 +32,8 @@ from perdure.store.sqlite import open_sqlite
 from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
 
+WARM = ("aiohttp", "structlog", "pydantic.v1")
+"""Loaded after start: the first model call, log line and route need them."""
 BACKLOG = 2048
 """Connections the kernel holds while the server is busy."""
 
@@ -147,6 +151,7 @@ class _Http(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._ready()
+        Thread(target=warm_up, args=(WARM,), name="warm-up", daemon=True).start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await asyncio.gather(super().shutdown(sockets=sockets), self._runner.close())

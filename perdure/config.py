@@ -135,7 +135,10 @@ def _host(text: str) -> str:
 
 
 def _data(text: str) -> Path | None:
-    return Path(text).expanduser().absolute() if text else None
+    try:
+        return Path(text).expanduser().absolute() if text else None
+    except RuntimeError:
+        raise ValueError("it must be a directory, and there is no such home directory") from None
 
 
 def _one_of(*words: str) -> Callable[[str], str]:

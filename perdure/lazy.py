@@ -1,24 +1,30 @@
 """Modules that are loaded when first used, so that starting the server does not wait for them."""
 
-import importlib.util
-import sys
+import importlib
+from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
+
+
+class _LazyModule(ModuleType):
+    """Stands in for a module until it is asked for something.
+
+    The standard library's LazyLoader is not used: before Python 3.12 two threads that come first together can see a
+    half-loaded module.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(importlib.import_module(self.__name__), name)
+        setattr(self, name, value)
+        return value
 
 
 def lazy_module(name: str) -> ModuleType:
-    """A stand-in for module `name` that imports it at the first attribute access.
+    """A stand-in for module `name` that imports it at the first attribute access, where it may raise ImportError."""
+    return _LazyModule(name)
 
-    Raises ModuleNotFoundError at once where the module is not installed.
-    Source: the recipe for lazy imports in the standard library's `importlib` documentation.
-    """
-    loaded = sys.modules.get(name)
-    if loaded is not None:
-        return loaded
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+
+def warm_up(names: Iterable[str]) -> None:
+    """Load modules now; run it in a thread of its own, after start, so that the first request need not wait."""
+    for name in names:
+        importlib.import_module(name)

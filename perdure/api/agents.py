@@ -6,7 +6,7 @@ from fastapi import Depends
 from starlette.responses import Response
 
 from perdure.agents import create, update
-from perdure.api.auth import CallerDep
+from perdure.api.auth import Caller, CallerDep
 from perdure.api.paths import AgentId
 from perdure.api.queries import AgentQuery, TagQuery
 from perdure.api.reply import reply
@@ -94,7 +94,7 @@ async def list_tags(caller: CallerDep, query: Annotated[TagQuery, Depends()]) ->
     return reply(found)
 
 
-async def details_of(caller: CallerDep, agent_id: str) -> AgentDetails:
+async def details_of(caller: Caller, agent_id: str) -> AgentDetails:
     """An agent of the caller's, with its relations. Raises NotFound."""
     vault = caller.server.vault
     return await caller.server.db.read(lambda conn: agent_store.details(conn, caller.tenant, agent_id, vault))

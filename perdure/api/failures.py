@@ -4,16 +4,16 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from perdure.api.reply import refuse
 from perdure.domain.errors import PerdureError
+from perdure.logs import Log
 from perdure.wire.errors import Failure, failure, validation_failure
 
-log = structlog.get_logger("perdure.api")
+log = Log("perdure.api")
 
 
 def add_failures(app: FastAPI) -> None:

@@ -4,9 +4,11 @@ Everything goes over HTTP, as a program of yours would do it; what is shown is w
 """
 
 import contextlib
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +35,8 @@ def run(model: str | None, keep: Path | None) -> int:
     Raises Unavailable where the server does not start or refuses a request.
     """
     show = _Screen(Console(highlight=False))
+    # Leave by way of what is to be cleaned up, as on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with contextlib.ExitStack() as stack:
         directory = _kept(keep) if keep else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perdure-")))
         server = stack.enter_context(LocalServer(directory))
@@ -116,7 +120,7 @@ class _Screen:
         return self._console.status(text) if self._console.is_terminal else contextlib.nullcontext()
 
     @contextlib.contextmanager
-    def speech(self) -> Iterator["_Speech"]:
+    def speech(self) -> Generator["_Speech"]:
         speech = _Speech(self._console)
         yield speech
         speech.end()

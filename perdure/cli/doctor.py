@@ -1,26 +1,32 @@
 """`perdure doctor`: what is found on this machine, what is missing, and how to get it."""
 
 import asyncio
-import logging
 import platform
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
-import structlog
 import typer
 
 from perdure import __version__
 from perdure.cli import machine
 from perdure.config import Settings, read_settings
 from perdure.domain.errors import PerdureError
+from perdure.lazy import lazy_module
+from perdure.logs import set_up_logs
 from perdure.providers.catalog import Catalog, ProviderReport
 from perdure.providers.offline import OFFLINE_MODEL, OfflineProvider
-from perdure.store.migrate import HEAD, check_known
+from perdure.store.migrate import HEAD
 from perdure.store.sqlite_file import DataFile, look_into
 from perdure.tools.registry import Registry
+
+if TYPE_CHECKING:
+    from perdure.store.migrations import steps
+else:
+    steps: ModuleType = lazy_module("perdure.store.migrations.steps")
 
 OLDEST_PYTHON: Final = (3, 11)
 NAMES_SHOWN: Final = 8
@@ -37,7 +43,7 @@ class Finding(msgspec.Struct, frozen=True):
 def run(environment: Mapping[str, str], **flags: Any) -> int:
     """Print what is found. Returns the exit code: 1 where something keeps `perdure serve` from starting."""
     # What providers fail at is said below, in its place.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    set_up_logs("text", "critical")
     has_problem = False
     for finding in _findings(environment, flags):
         has_problem |= finding.mark == "problem"
@@ -84,10 +90,13 @@ def _data(file: DataFile) -> Finding:
         return Finding("ok", "data", f"{file.path} does not exist yet; the first start makes it")
     text = f"{file.path}, {file.size / 2**20:.1f} MiB, schema {file.schema or 'none yet'}"
     if file.schema not in (None, HEAD):
-        try:
-            check_known(file.schema)
-        except PerdureError as error:
-            return Finding("problem", "data", error.message)
+        if file.schema not in steps.known():
+            return Finding(
+                "problem",
+                "data",
+                f"{text}: a newer version of Perdure wrote it. Install that version or a later one, or choose another "
+                "directory with --data.",
+            )
         text += f" (the next start migrates it to {HEAD}, after a backup)"
     if file.holder is not None:
         return Finding("ok", "data", f"{text}, in use by the server that is process {file.holder}")

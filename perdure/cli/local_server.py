@@ -70,6 +70,7 @@ class LocalServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._ready.unlink(missing_ok=True)
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON answer. Raises Unavailable with the server's words for any other than 200."""
@@ -102,9 +103,20 @@ class LocalServer:
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"The server does not answer ({error}). It said:\n{self._said()}") from error
         if response.status != 200:
-            said = response.read().decode(errors="replace")
-            raise Unavailable(f"{method} {path} was answered with {response.status}: {said}")
+            raise Unavailable(f"The server refused ({response.status}): {_detail(response.read())}")
         return response
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")[-_LOG_SHOWN:].strip() or "(nothing)"
+
+
+def _detail(body: bytes) -> str:
+    """The cause in an error's body, or all of it where it has another shape."""
+    try:
+        return msgspec.json.decode(body, type=_Refusal).detail
+    except msgspec.DecodeError:
+        return body.decode(errors="replace")
+
+
+class _Refusal(msgspec.Struct):
+    detail: str

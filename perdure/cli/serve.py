@@ -11,10 +11,10 @@ import typer
 
 from perdure import app
 from perdure.app import ServerInfo
-from perdure.cli.logs import set_up_logs
 from perdure.config import Settings
 from perdure.domain.errors import Unavailable
 from perdure.domain.models import Model
+from perdure.logs import set_up_logs
 from perdure.providers.offline import OFFLINE_MODEL
 
 HANDLES_SHOWN: Final = 5
@@ -26,7 +26,7 @@ def run(settings: Settings, ready_file: Path | None) -> None:
 
     Raises what `app.serve` raises, and Unavailable where `ready_file` cannot be written.
     """
-    set_up_logs(settings)
+    set_up_logs(settings.log_format, settings.log_level)
     announced: list[asyncio.Task[None]] = []
 
     def ready(info: ServerInfo) -> None:

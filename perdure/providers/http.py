@@ -117,7 +117,7 @@ class HttpClient:
         except _SilenceError:
             raise endpoint.failed("fell silent before its answer was complete", "llm_timeout") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise endpoint.failed(f"lost the connection before its answer was complete: {error}") from error
+            raise endpoint.failed("lost the connection before its answer was complete") from error
         finally:
             if not stream.lingering:
                 self._streams.discard(stream)
@@ -144,7 +144,7 @@ class HttpClient:
         except TimeoutError:
             raise endpoint.failed("did not complete its answer in time", "llm_timeout") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise endpoint.failed(f"lost the connection before its answer was complete: {error}") from error
+            raise endpoint.failed("lost the connection before its answer was complete") from error
         finally:
             response.close()
         if len(raw) > MAX_JSON_BYTES:
@@ -240,7 +240,7 @@ class HttpClient:
                     stream.expire()
                     self._streams.discard(stream)
                 elif stream.is_orphaned():
-                    stream.response.content.set_exception(aiohttp.ClientConnectionError("what it sent was not HTTP"))
+                    stream.response.content.set_exception(aiohttp.ClientConnectionError())
 
 
 class _SilenceError(Exception):
@@ -313,16 +313,16 @@ async def _opening(endpoint: Endpoint, response: "aiohttp.ClientResponse") -> by
     """The first bytes of an answer, enough to tell that it is an event stream. Raises ModelError if it is not."""
     head = b""
     while data := await response.content.readany():
-        head += data
+        head = (head + data).lstrip()  # Blank lines may come for minutes while a model is being loaded.
         if _may_be_events(head, response.content_type):
             break
-        if head.strip():
+        if head:
             raise await _not_a_stream(endpoint, response, head)
     return head
 
 
 def _may_be_events(head: bytes, content_type: str) -> bool:
-    """Whether an answer that begins with `head` can be an event stream. False also while `head` is only white space."""
+    """Whether an answer that begins with `head` can be an event stream. False also for no bytes."""
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if content_type == "text/event-stream":
         return bool(head) and head[:1] not in b"{[<"

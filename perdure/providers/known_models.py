@@ -96,10 +96,10 @@ _RESPONSES_ONLY: Final = re.compile(r"(^|/)(o\d|gpt-\d[\d.]*)-pro|codex")
 _DATED: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
-def context_window(name: str, provider_type: str) -> int:
-    """Tokens, judged by the longest known beginning of the name; a cautious figure for a stranger."""
+def context_window(name: str, endpoint_type: str) -> int:
+    """Tokens, judged by the longest known beginning of the name; for a stranger, what is usual at such an endpoint."""
     base = name.rpartition("/")[2].lower()
-    return _longest(base, _WINDOWS) or (OPENAI_DEFAULT_WINDOW if provider_type == "openai" else DEFAULT_WINDOW)
+    return _longest(base, _WINDOWS) or (OPENAI_DEFAULT_WINDOW if endpoint_type == "openai" else DEFAULT_WINDOW)
 
 
 def dimensions(name: str) -> int:

@@ -59,7 +59,7 @@ class OpenAIChat:
             provider_name=self.name,
             provider_type=self._kind.types[0],
             endpoint_type=self._kind.types[1],
-            context_window=self._window or window or context_window(name, self._kind.types[0]),
+            context_window=self._window or window or context_window(name, self._kind.types[1]),
             endpoint=self.endpoint.url,
             display_name=name,
         )

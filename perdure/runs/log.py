@@ -1,8 +1,8 @@
 """The numbered event log of every run, committed for all runs together and released to readers only then.
 
 A commit starts at once when none came lately, else up to ten milliseconds after the one before, so that many streams
-share one. What one commit released is one batch for each reader. While the database cannot be written, nothing is shown or
-lost: the batch is tried again until it can.
+share one. What one commit released is one batch for each reader. While the database cannot be written, nothing is shown
+or lost: the batch is tried again until it can.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from perdure.domain.errors import NotFound, Unavailable
 from perdure.domain.events import AnyEvent
+from perdure.logs import Log
 from perdure.store import runs as run_store
 from perdure.store.database import Database, Savepoint
 
@@ -29,7 +29,7 @@ MAX_PENDING: Final = 2048
 RETRY_AFTER: Final = (0.05, 0.2, 1.0, 2.0)
 """Seconds before a failed commit is tried again; the last one repeats."""
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 Write = Callable[[Connection], Sequence[AnyEvent]]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-import structlog
 from sqlalchemy import Connection
 
 from perdure.domain.errors import PerdureError, Unavailable
@@ -15,6 +14,7 @@ from perdure.domain.ids import now
 from perdure.domain.models import Model
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import RunError, StopReason, Usage, status_of
+from perdure.logs import Log
 from perdure.loop.agent_loop import agent_loop
 from perdure.loop.turn import Commit, End, Rooms, Turn, interrupted_end
 from perdure.runs import recovery
@@ -27,7 +27,7 @@ from perdure.store import runs as run_store
 ALWAYS_SHOWN: Final = frozenset({"ping", "stop_reason", "usage_statistics", "error_message"})
 """Kinds of event that `include_return_message_types` never hides."""
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

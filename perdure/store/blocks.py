@@ -51,7 +51,7 @@ class BlockFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 def create(conn: Connection, tenant: str, block: Block, *, actor: str) -> None:
     """Store a new block. Raises Invalid where the value is over the block's limit."""
-    check_limit(block)
+    _check_limit(block)
     fields = {name: getattr(block, name) for name in _FIELDS}
     conn.execute(insert(blocks).values(tenant_id=tenant, **fields))
     _set_tags(conn, block)
@@ -143,7 +143,7 @@ def attach(conn: Connection, agent_id: str, block: Block) -> bool:
         with Savepoint(conn):
             conn.execute(insert(agents_blocks).values(**row))
     except IntegrityError as error:
-        raise duplicate_label(block.label) from error
+        raise _duplicate_label(block.label) from error
     return True
 
 
@@ -181,7 +181,7 @@ def update(
         return before
     # A value that was over its limit before, as an import may leave it, may still be shortened bit by bit.
     if after.limit != before.limit or len(after.value) > len(before.value):
-        check_limit(after)
+        _check_limit(after)
     fields["updated_at"] = now()
     same = (blocks.c.id == before.id) & (blocks.c.tenant_id == tenant)
     if "value" in fields:
@@ -208,7 +208,7 @@ def delete(conn: Connection, tenant: str, block_id: str) -> None:
         raise not_found("Block", block_id)
 
 
-def check_limit(block: Block) -> None:
+def _check_limit(block: Block) -> None:
     """Raises Invalid where a block's value is longer than its limit."""
     if len(block.value) > block.limit:
         raise Invalid(
@@ -217,7 +217,7 @@ def check_limit(block: Block) -> None:
         )
 
 
-def duplicate_label(label: str) -> Conflict:
+def _duplicate_label(label: str) -> Conflict:
     """What to raise where an agent would have two blocks of one label."""
     return Conflict(
         f"A block with label {label!r} is attached to this agent already. Detach that one first, or use another label."
@@ -230,7 +230,7 @@ def _relabel(conn: Connection, block: Block) -> None:
             of_this = agents_blocks.c.block_id == block.id
             conn.execute(update_rows(agents_blocks).where(of_this).values(label=block.label))
     except IntegrityError as error:
-        raise duplicate_label(block.label) from error
+        raise _duplicate_label(block.label) from error
 
 
 def _remember(conn: Connection, block: Block, actor: str, run_id: str | None) -> None:

@@ -4,32 +4,29 @@ A new database gets the tables as they are now; an older one goes through the mi
 holds to give the same tables. Alembic is loaded only when there is something to migrate.
 """
 
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from sqlalchemy import Connection, inspect, text
 
 from perdure.domain.errors import Unavailable
 from perdure.lazy import lazy_module
+from perdure.logs import Log
 from perdure.store import search, tenants
 from perdure.store.database import Database
 from perdure.store.tables import metadata
 
 if TYPE_CHECKING:
-    from alembic import command, config, script
+    from perdure.store.migrations import steps
 else:
-    command: ModuleType = lazy_module("alembic.command")
-    config: ModuleType = lazy_module("alembic.config")
-    script: ModuleType = lazy_module("alembic.script")
+    steps: ModuleType = lazy_module("perdure.store.migrations.steps")
 
 HEAD: Final = "0001"
 """The newest migration; a test compares it with the files."""
 
 _VERSION_TABLE: Final = "alembic_version"
 
-log = structlog.get_logger(__name__)
+log = Log(__name__)
 
 
 def revision(conn: Connection) -> str | None:
@@ -56,7 +53,7 @@ async def bring_up_to_date(db: Database) -> None:
         check_known(found)
         copy = await db.backup(f"before-{HEAD}")
         log.info("migrating", schema=found, to=HEAD, backup=copy)
-        await db.write(upgrade)
+        await db.write(steps.upgrade)
 
 
 def create_all(conn: Connection) -> None:
@@ -70,23 +67,8 @@ def create_all(conn: Connection) -> None:
 
 def check_known(found: str) -> None:
     """Raises Unavailable for a schema that this version has no migration for."""
-    known = {migration.revision for migration in script.ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found not in known:
+    if found not in steps.known():
         raise Unavailable(
             f"The data was written by a newer version of Perdure (schema {found}; this version knows {HEAD}). "
             "Install that version or a later one, or start with another --data directory."
         )
-
-
-def upgrade(conn: Connection) -> None:
-    """Run the migrations that a database lacks, in the transaction of `conn`."""
-    settings = _config()
-    settings.attributes["connection"] = conn
-    command.upgrade(settings, "head")
-
-
-def _config() -> "config.Config":
-    settings = config.Config()
-    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    settings.set_main_option("path_separator", "os")
-    return settings

@@ -53,7 +53,8 @@ def seed(conn: Connection, tenant: str, built_in: Sequence[Tool]) -> None:
         found = stored.get(tool.name)
         if found is None:
             # One microsecond apart, so that lists by age keep the order given.
-            _insert_unless_there(conn, tenant, msgspec.structs.replace(tool, created_at=at + index, updated_at=at + index))
+            made = {"created_at": at + index, "updated_at": at + index}
+            _insert_unless_there(conn, tenant, msgspec.structs.replace(tool, **made))
         elif found.tool_type == tool.tool_type and found.source_code is None:
             kept = {"id": found.id, "created_at": found.created_at, "updated_at": found.updated_at}
             _bring_up_to_date(conn, found, msgspec.structs.replace(tool, **kept))

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-import structlog
 from sqlalchemy import Connection
 
 from perdure.domain.errors import Invalid, PerdureError
 from perdure.domain.messages import ReturnStatus, ToolCallPart, ToolReturnPart
 from perdure.domain.tools import Tool
+from perdure.logs import Log
 from perdure.providers.text import storable
 from perdure.store.database import Database, Savepoint
 from perdure.tools import arguments
@@ -24,7 +24,7 @@ from perdure.tools.returns import as_text, cut
 ERROR_CHARS: Final = 1_000
 """Characters of a failed tool's own words that the model is shown."""
 
-log: Final = structlog.get_logger("perdure.tools")
+log: Final = Log("perdure.tools")
 
 
 class _Edge:

@@ -117,8 +117,9 @@ def says(*pieces: bytes) -> Answer:
 
 
 def streams(*events: bytes) -> Answer:
-    """A complete event stream; each of `events` travels in a chunk of its own."""
-    return says(SSE, *(chunked(event) for event in events), END)
+    """A complete event stream; each of `events` travels in a chunk of its own, the end together with the last."""
+    *first, last = events
+    return says(SSE, *(chunked(event) for event in first), chunked(last) + END)
 
 
 def lists(replies: dict[str, Any]) -> Answer:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from perdure.providers.offline.memory import Line, known_lines, said_lines, slot_of
 from perdure.providers.offline.reading import HUMAN, Situation
-from perdure.providers.offline.rules import sentences, slot_key
+from perdure.providers.offline.rules import slot_key
 
 WHAT_I_AM: Final = (
     "I am Perdure's built-in offline model: a small rule-based stand-in with no language model behind it."
@@ -136,18 +136,12 @@ def search_answer(question: str, text: str, failed: bool) -> str:
     if results is None:
         return f'I searched this conversation for "{topic}" and got: "{clipped(text)}"'
     asked = _asked(question)
-    quotes = [_result(item) for item in results if asked not in str(item.get("content", "")).casefold()]
+    # What the person said comes first; the question itself, which is in history by now, is no answer to it.
+    others = [item for item in results if asked not in str(item.get("content", "")).casefold()]
+    quotes = [_result(item) for item in sorted(others, key=lambda item: item.get("role") != "user")]
     if not quotes:
         return f'I searched this conversation for "{topic}" and found nothing.'
     return f'I searched this conversation for "{topic}" and found: {"; ".join(quotes[:3])}.'
-
-
-def extract(situation: Situation) -> str:
-    """A shortened history for compaction: facts and the latest lines, quoted, since nothing here can summarise."""
-    texts = [*situation.earlier, situation.text]
-    lines = [line for text in texts for sentence in sentences(text) if (line := clipped(sentence, 160))]
-    kept = list(dict.fromkeys(lines))[-24:]
-    return "\n".join(["These lines are quoted from the earlier conversation; no language model summarised it:", *kept])
 
 
 def clipped(text: str, limit: int = MAX_QUOTE) -> str:

@@ -41,8 +41,6 @@ class Action(msgspec.Struct, frozen=True):
 def decide(request: ModelRequest) -> Action:
     """The next action. Any request has one."""
     situation = read_situation(request)
-    if not situation.tools and _asks_for_summary(situation):
-        return Action("I am to shorten a conversation. I can only quote from it.", answers.extract(situation))
     facts, questions = facts_in(situation.text), questions_in(situation.text)
     wanted = _edit(facts, situation) or _named_tool(situation) or _nudged(situation) or _search(questions, situation)
     named = request.tool_choice if request.tool_choice in situation.tools else None
@@ -198,10 +196,6 @@ def _thought_before_speaking(facts: list[Fact], questions: list[str], situation:
         labels = ", ".join(f"`{block.label}`" for block in situation.blocks) or "none"
         return f"I am asked something. I look in the blocks I can see ({labels})."
     return "My rules find no fact and no question in that."
-
-
-def _asks_for_summary(situation: Situation) -> bool:
-    return "summar" in situation.system.casefold() or "summar" in situation.text.casefold()
 
 
 def _json_after(text: str, start: int) -> dict[str, Any]:

@@ -95,6 +95,8 @@ def known_lines(situation: Situation) -> list[Line]:
         lines += [
             Line(line.strip(), block.label)
             for line in block.lines
+            # A heading says nothing by itself.
+            if not line.rstrip().endswith(":")
             if block.label != HUMAN or slot_key(slot_of(line)[0]) not in replaced
         ]
     present = {line.text for line in lines}

@@ -50,7 +50,6 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     then; `earlier` is what the person said before, oldest first. `tools` are the schemas on offer, by name.
     """
 
-    system: str
     blocks: tuple[MemoryBlock, ...]
     text: str
     images: int
@@ -71,7 +70,6 @@ def read_situation(request: ModelRequest) -> Situation:
     said = [message for message in messages[start:end] if _said(message) is not None]
     tools = {} if request.tool_choice == "none" else {str(tool.get("name", "")): tool for tool in request.tools}
     return Situation(
-        system=system,
         blocks=tuple(read_blocks(system)),
         text="\n".join(text for message in said if (text := _said(message)))[:MAX_READ],
         images=sum(isinstance(part, ImagePart) for message in said for part in message.parts),

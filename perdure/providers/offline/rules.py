@@ -87,6 +87,8 @@ _NOT_BEING: Final = re.compile(r"an? (?:bit|little|lot|few|while)\b", _FLAGS)
 _NOT_NAMES: Final = frozenset(
     {"fine", "good", "ok", "okay", "sorry", "here", "happy", "sad", "tired", "back", "done", "ready", "sure", "well"}
 )
+_AFTER_NAME: Final = re.compile(r"[^\w.)>]{1,20}\Z")
+"""An emoji behind a name is no part of it."""
 _TRAILING: Final = re.compile(r"\s(?:please|too|by the way|btw|actually|though|now)\Z", _FLAGS)
 
 
@@ -175,8 +177,9 @@ def _fact(clause: str, greeted: bool) -> Fact | None:
         match = pattern.fullmatch(clause)
         if match is not None:
             value = _value(match["value"])
+            value = _AFTER_NAME.sub("", value) if slot == "Name" else value
             return Fact(slot, value, single) if value and _makes_sense(slot, value) else None
-    capital = _I_AM_CAPITAL.fullmatch(clause)
+    capital = _I_AM_CAPITAL.fullmatch(_AFTER_NAME.sub("", clause))
     if capital is not None and all(word[0].isupper() for word in capital["value"].split()):
         if capital["value"].casefold() in _NOT_NAMES:
             return None

@@ -21,7 +21,6 @@ const OPERATIONS = {
   create: async (client, { agentId, ...fields }) =>
     answered(await client.agents.messages.create(agentId, fields), "stopReason"),
   stream: (client, { agentId, ...fields }) => client.agents.messages.createStream(agentId, fields),
-  cancel: async (client, { agentId }) => [await client.agents.messages.cancel(agentId)],
   list_agent_blocks: (client, { agentId }) => client.agents.blocks.list(agentId),
   retrieve_agent_block: async (client, { agentId, label }) => [await client.agents.blocks.retrieve(agentId, label)],
   update_agent_block: async (client, { agentId, label, ...fields }) => [

@@ -15,7 +15,6 @@ const OPERATIONS = {
   stream: (client, { agent_id, ...fields }) => client.agents.messages.stream(agent_id, fields),
   create_streaming: (client, { agent_id, ...fields }) =>
     client.agents.messages.create(agent_id, { streaming: true, ...fields }),
-  cancel: async (client, { agent_id }) => [await client.agents.messages.cancel(agent_id)],
   list_agent_blocks: (client, { agent_id }) => client.agents.blocks.list(agent_id),
   retrieve_agent_block: async (client, { label, ...fields }) => [await client.agents.blocks.retrieve(label, fields)],
   update_agent_block: async (client, { label, ...fields }) => [await client.agents.blocks.update(label, fields)],

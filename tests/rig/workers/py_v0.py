@@ -31,7 +31,6 @@ OPERATIONS: dict[str, Operation] = {
     "list_messages": lambda client, agent_id, **query: client.agents.messages.list(agent_id, **query),
     "create": lambda client, agent_id, **fields: answered(client.agents.messages.create(agent_id, **fields)),
     "stream": lambda client, agent_id, **fields: client.agents.messages.create_stream(agent_id, **fields),
-    "cancel": lambda client, agent_id: [client.agents.messages.cancel(agent_id)],
     "list_agent_blocks": lambda client, agent_id: client.agents.blocks.list(agent_id),
     "retrieve_agent_block": lambda client, agent_id, label: [client.agents.blocks.retrieve(agent_id, label)],
     "update_agent_block": lambda client, agent_id, label, **fields: [

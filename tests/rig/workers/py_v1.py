@@ -34,7 +34,6 @@ OPERATIONS: dict[str, Operation] = {
     "create_streaming": lambda client, agent_id, **fields: client.agents.messages.create(
         agent_id, streaming=True, **fields
     ),
-    "cancel": lambda client, agent_id: [client.agents.messages.cancel(agent_id)],
     "list_agent_blocks": lambda client, agent_id: client.agents.blocks.list(agent_id),
     "retrieve_agent_block": lambda client, agent_id, label: [client.agents.blocks.retrieve(label, agent_id=agent_id)],
     "update_agent_block": lambda client, agent_id, label, **fields: [

@@ -1,0 +1,79 @@
+"""Runs, the events they logged, the steps they took."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, text
+
+from perdure.store.tables.columns import Json, flag, id_column, metadata, owner_column, tenant_column
+
+runs = Table(
+    "runs", metadata, id_column(), tenant_column(), owner_column("agents"),
+    Column("conversation_id", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("stop_reason", String),
+    flag("background"),
+    Column("request", Json, nullable=False),
+    Column("request_config", Json, nullable=False),
+    Column("metadata", Json, nullable=False),
+    Column("usage", Json, nullable=False),
+    Column("otids", String),
+    Column("owner", String),
+    Column("lease_until", BigInteger),
+    Column("fence", Integer, nullable=False, server_default=text("0")),
+    Column("callback_url", String),
+    Column("callback_sent_at", BigInteger),
+    Column("callback_status_code", Integer),
+    Column("callback_error", Text),
+    Column("ttft_ns", BigInteger),
+    Column("total_duration_ns", BigInteger),
+    Column("base_template_id", String),
+    Column("project_id", String),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("completed_at", BigInteger),
+    Index("ix_runs_agent_created", "agent_id", "created_at"),
+    Index("ix_runs_tenant_created", "tenant_id", "created_at", "id"),
+    Index("ix_runs_conversation_created", "conversation_id", "created_at"),
+    Index("ix_runs_otids", "otids"),
+    # At most one run works on a conversation at any instant, whoever started it.
+    Index(
+        "uq_runs_running", "conversation_id", unique=True,
+        sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'"),
+    ),
+    Index(
+        "ix_runs_active", "status", "lease_until",
+        sqlite_where=text("status IN ('created', 'running')"),
+        postgresql_where=text("status IN ('created', 'running')"),
+    ),
+)  # fmt: skip
+
+# One row is what one commit released of a run: events `first` to `last`, as a JSON array.
+run_events = Table(
+    "run_events", metadata,
+    owner_column("runs", primary=True),
+    Column("first", Integer, primary_key=True),
+    Column("last", Integer, nullable=False),
+    Column("events", Text, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+steps = Table(
+    "steps", metadata, id_column(), tenant_column(), owner_column("runs"), owner_column("agents"),
+    Column("status", String, nullable=False),
+    Column("model", String),
+    Column("model_handle", String),
+    Column("provider_name", String),
+    Column("model_endpoint", String),
+    Column("context_window_limit", Integer),
+    Column("stop_reason", String),
+    Column("usage", Json, nullable=False),
+    Column("error", Json),
+    Column("feedback", String),
+    Column("tags", Json, nullable=False),
+    Column("ttft_ns", BigInteger),
+    Column("model_ns", BigInteger),
+    Column("tool_ns", BigInteger),
+    Column("project_id", String),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_steps_run", "run_id", "created_at"),
+    Index("ix_steps_tenant_created", "tenant_id", "created_at", "id"),
+    Index("ix_steps_agent", "agent_id", "created_at"),
+)  # fmt: skip

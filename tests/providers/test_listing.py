@@ -1,0 +1,166 @@
+from typing import Any
+
+import pytest
+
+from perdure.domain.errors import NotFound
+from perdure.domain.models import EmbeddingModel
+from tests.providers.cataloguing import OPENAI_LIST, listed, report_of, serving_lists, windows
+from tests.providers.scripted import Asked, run
+
+
+def test_openai_style_with_the_given_models_last() -> None:
+    models = listed(OPENAI_LIST, OPENAI_API_KEY="k")
+    assert [model.handle for model in models] == ["openai/gpt-4o", "openai/qwen", "local/tiny"]
+    first = models[0]
+    assert (first.provider_type, first.endpoint_type, first.context_window) == ("openai", "openai", 128_000)
+    assert first.endpoint is not None
+    assert first.endpoint.endswith("/v1")
+
+
+def test_models_that_cannot_chat_are_left_out_with_a_reason() -> None:
+    names = [
+        "whisper-1",
+        "tts-1",
+        "dall-e-3",
+        "gpt-4o-realtime-preview",
+        "o1-pro",
+        "gpt-5-codex",
+        "babbage-002",
+        "gpt-5.1",
+    ]
+    report = report_of({"/v1/models": {"data": [{"id": name} for name in names]}}, "OPENAI_BASE_URL", "/v1")
+    assert report.models == ("gpt-5.1",)
+    assert set(report.refused) == set(names[:-1])
+    assert "Responses API" in report.refused["o1-pro"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "window"),
+    [
+        ({"max_model_len": 4096}, 4096),
+        ({"context_length": 8192}, 8192),
+        ({"context_window": 16384}, 16384),
+        ({"max_context_length": 32000}, 32000),
+        ({"max_model_len": "many"}, 32_768),
+        ({}, 32_768),
+    ],
+)
+def test_context_windows_come_from_the_listing_where_it_has_them(entry: dict[str, Any], window: int) -> None:
+    models = listed({"/v1/models": {"data": [{"id": "some/model", **entry}]}}, "VLLM_API_BASE", "")
+    assert windows(models[:1]) == {"vllm/some/model": window}
+
+
+def test_context_windows_by_name_and_for_strangers() -> None:
+    data = [{"id": name} for name in ("gpt-4.1-mini", "o3-mini", "gpt-4-0613", "never-heard-of")]
+    assert windows(listed({"/v1/models": {"data": data}})[:-1]) == {
+        "openai/gpt-4.1-mini": 1_047_576,
+        "openai/o3-mini": 200_000,
+        "openai/gpt-4-0613": 8_192,
+        "openai/never-heard-of": 128_000,
+    }
+
+
+def show(asked: Asked) -> Any:
+    shown: dict[str, Any] = {
+        "llama3.1:8b": {
+            "capabilities": ["completion", "tools"],
+            "model_info": {"general.architecture": "llama", "llama.context_length": 131072},
+        },
+        "small:latest": {
+            "capabilities": ["completion", "tools"],
+            "parameters": "stop x\nnum_ctx    8192",
+            "model_info": {"general.architecture": "llama", "llama.context_length": 131072},
+        },
+        "gemma:2b": {"capabilities": ["completion"], "model_info": {}},
+        "nomic-embed-text:latest": {
+            "capabilities": ["embedding"],
+            "model_info": {"general.architecture": "bert", "bert.embedding_length": 512},
+        },
+        "old:latest": {"template": "{{ if .Tools }}", "model_info": {}},
+    }
+    return shown.get(asked.json["model"], 500)
+
+
+OLLAMA = {
+    "/api/tags": {"models": [{"name": n} for n in ("llama3.1:8b", "small:latest", "gemma:2b", "old:latest", "odd")]},
+    "/api/show": show,
+}
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
+def test_ollama_is_probed_model_by_model(suffix: str) -> None:
+    models = listed(OLLAMA, "OLLAMA_BASE_URL", suffix)[:-1]
+    assert windows(models) == {"ollama/llama3.1:8b": 131072, "ollama/small:latest": 8192, "ollama/old:latest": 32_768}
+    assert {(model.provider_type, model.endpoint_type) for model in models} == {("ollama", "ollama")}
+
+
+def test_ollama_models_without_tools_are_refused_with_a_reason() -> None:
+    report = report_of(OLLAMA, "OLLAMA_BASE_URL")
+    assert report.refused["gemma:2b"] == "has no tool support"
+    assert "said 500" in report.refused["odd"]
+
+    async def go() -> str:
+        async with serving_lists(OLLAMA, "OLLAMA_BASE_URL", "") as (catalog, _):
+            with pytest.raises(NotFound) as raised:
+                await catalog.resolve("ollama/gemma:2b")
+            return raised.value.message
+
+    message = run(go())
+    assert "has no tool support" in message
+    assert "'ollama/llama3.1:8b'" in message
+
+
+def test_ollama_embedding_models_know_their_dimensions() -> None:
+    async def go() -> list[EmbeddingModel]:
+        tags = {"models": [{"name": "nomic-embed-text:latest"}, {"name": "llama3.1:8b"}]}
+        async with serving_lists({**OLLAMA, "/api/tags": tags}, "OLLAMA_BASE_URL", "") as (catalog, _):
+            return await catalog.embedding_models()
+
+    [model] = run(go())
+    assert (model.handle, model.dimensions) == ("ollama/nomic-embed-text:latest", 512)
+
+
+def test_lm_studio_tells_kinds_and_windows() -> None:
+    data = [
+        {"id": "qwen", "type": "llm", "max_context_length": 32768, "loaded_context_length": 4096},
+        {"id": "eyes", "type": "vlm", "max_context_length": 8192},
+        {"id": "nomic", "type": "embeddings", "max_context_length": 2048},
+    ]
+    models = listed({"/api/v0/models": {"data": data}}, "LMSTUDIO_BASE_URL", "")
+    assert windows(models[:-1]) == {"lmstudio/qwen": 4096, "lmstudio/eyes": 8192}
+    assert models[0].provider_type == "lmstudio_openai"
+
+
+def test_lm_studio_without_that_listing_is_asked_the_plain_way() -> None:
+    models = listed({"/v1/models": {"data": [{"id": "qwen"}]}}, "LMSTUDIO_BASE_URL", "/v1")
+    assert windows(models[:-1]) == {"lmstudio/qwen": 32_768}
+
+
+def test_llama_cpp_has_the_window_it_was_started_with() -> None:
+    replies = {
+        "/v1/models": {"data": [{"id": "m.gguf", "meta": {"n_ctx_train": 131072}}]},
+        "/props": {"default_generation_settings": {"n_ctx": 4096}},
+    }
+    assert windows(listed(replies, "LLAMACPP_BASE_URL", "")[:1]) == {"llamacpp/m.gguf": 4096}
+    del replies["/props"]
+    assert windows(listed(replies, "LLAMACPP_BASE_URL", "")[:1]) == {"llamacpp/m.gguf": 131072}
+
+
+def test_a_bare_list_with_types_and_models_without_tools() -> None:
+    data = [
+        {"id": "a", "type": "chat", "context_length": 4096},
+        {"id": "b", "type": "image"},
+        {"id": "c", "supported_parameters": ["temperature"]},
+        {"id": "d", "active": False},
+        {"id": "e", "type": "embedding"},
+        {"nameless": True},
+        "nonsense",
+    ]
+    report = report_of({"/v1/models": data}, "PERDURE_PROVIDER_TOGETHER_BASE_URL")
+    assert (report.name, report.models, report.embedding_models) == ("together", ("a",), ("e",))
+    assert set(report.refused) == {"b", "c", "d"}
+
+
+@pytest.mark.parametrize("odd", [{}, [], {"data": None}, {"data": {"id": "x"}}, "text", None])
+def test_a_list_that_is_none_is_empty(odd: Any) -> None:
+    assert [model.handle for model in listed({"/v1/models": odd})] == ["local/tiny"]

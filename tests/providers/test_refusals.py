@@ -1,0 +1,130 @@
+import asyncio
+import json
+import time
+from email.utils import formatdate
+
+import pytest
+
+from perdure.domain.errors import ModelError
+from perdure.providers.http import Endpoint
+from tests.providers.client import KEY, asking, read, refused
+from tests.providers.scripted import (
+    Asked,
+    chunked,
+    plain,
+    run,
+    says,
+    serving,
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type"),
+    [
+        (400, "llm_bad_request"),
+        (401, "llm_authentication"),
+        (402, "llm_insufficient_credits"),
+        (403, "llm_authentication"),
+        (404, "llm_bad_request"),
+        (408, "llm_timeout"),
+        (413, "llm_bad_request"),
+        (422, "llm_bad_request"),
+        (429, "llm_rate_limit"),
+        (500, "llm_error"),
+        (503, "llm_error"),
+        (504, "llm_timeout"),
+    ],
+)
+def test_each_status_has_its_error_type(status: int, error_type: str) -> None:
+    error = refused(says(plain(status, b'{"error": {"message": "its own words"}}')))
+    assert (error.error_type, error.detail) == (error_type, "its own words")
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"error": {"message": "a", "type": "b"}}, "a"),
+        ({"error": "a"}, "a"),
+        ({"detail": "a"}, "a"),
+        ({"detail": [{"loc": ["body"], "msg": "a"}, {"msg": "b"}]}, "a; b"),
+        ({"message": "a"}, "a"),
+        ([{"error": {"message": "a"}}], "a"),
+        ({"error": {"code": 7}}, "error {'code': 7}"),
+        ({"unknown": "shape"}, '{"unknown": "shape"}'),
+        ({"error": {"message": "lone \ud83d, nul \0"}}, "lone \ufffd, nul \ufffd"),
+    ],
+)
+def test_the_providers_own_message_is_found(body: object, detail: str) -> None:
+    assert refused(says(plain(500, json.dumps(body).encode()))).detail == detail
+
+
+def test_text_without_json_is_cut_and_an_empty_body_is_named() -> None:
+    assert refused(says(plain(502, b"x" * 900, "text/html"))).detail == "x" * 500
+    assert refused(says(plain(502, b""))).detail == "HTTP 502 without a message"
+
+
+def test_the_key_is_never_repeated() -> None:
+    error = refused(says(plain(401, json.dumps({"error": {"message": f"bad key {KEY}!"}}).encode())))
+    assert error.detail == "bad key [key]!"
+    assert KEY not in repr(Endpoint(name="box", url="http://x", headers={"Authorization": KEY}, key=KEY))
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("inf", None), ("soon", None), ("", None), ("999999999", 999999999.0)],
+)
+def test_retry_after_in_seconds(header: str, expected: float | None) -> None:
+    assert refused(says(plain(429, b"{}", Retry_After=header))).retry_after == expected
+
+
+def test_retry_after_as_a_date() -> None:
+    after = refused(says(plain(503, b"{}", Retry_After=formatdate(time.time() + 60, usegmt=True)))).retry_after
+    assert after is not None
+    assert 50 < after <= 61
+
+
+def test_an_error_body_without_end_is_not_read_to_its_end() -> None:
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(chunked(b"x" * 4096))
+            await writer.drain()
+
+    assert refused(answer).detail == "x" * 500
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirects_are_named_and_never_followed(status: int) -> None:
+    async def go() -> tuple[ModelError, int]:
+        async with serving(says(plain(200, b"{}"))) as other:
+            location = f"{other.url}/v1?token=t"
+            async with asking(says(plain(status, b"", Location=location))) as (client, endpoint, _):
+                with pytest.raises(ModelError) as raised:
+                    await read(client, endpoint)
+                return raised.value, len(other.asked)
+
+    error, asked_elsewhere = run(go())
+    assert asked_elsewhere == 0
+    assert "redirects to" in error.detail
+    assert "token" not in error.detail
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (plain(200, b"<!doctype html><p>Welcome", "text/html"), "text/html instead of an event stream"),
+        (plain(200, b"  <html>", "text/event-stream"), "instead of an event stream"),
+        (plain(200, b'{"choices": []}'), "application/json instead of an event stream"),
+        (plain(200, b'{"error": {"message": "no such model"}}'), "no such model"),
+        (plain(200, b'{"error": {"message": "no such model"}}', "text/event-stream"), "no such model"),
+    ],
+)
+def test_an_answer_that_is_no_stream_is_named(answer: bytes, words: str) -> None:
+    error = refused(says(answer))
+    assert error.error_type == "llm_error"
+    assert words in error.detail
+
+
+def test_an_error_object_with_a_status_in_it_keeps_its_meaning() -> None:
+    error = refused(says(plain(200, b'{"error": {"code": 429, "message": "slow down"}}')))
+    assert (error.error_type, error.detail) == ("llm_rate_limit", "slow down")
