@@ -21,6 +21,10 @@ class Catalog(Protocol):
         """The handle for an agent whose maker names none."""
         ...
 
+    def default_embedding(self) -> str | None:
+        """The same for embeddings, which an agent can do without."""
+        ...
+
 
 class Chosen(msgspec.Struct, frozen=True):
     """The models a choice names; None where it names none."""
@@ -34,7 +38,9 @@ async def resolve(catalog: Catalog, choice: ModelChoice) -> Chosen:
     model, embedding = None, None
     if (handle := _handle(choice)) is not None:
         model = await catalog.resolve(handle)
-    if (handle := _embedding_handle(choice)) is not None:
+    handle = _embedding_handle(choice)
+    # What only the hosted service served: search works without, so programs that name it need not fail.
+    if handle is not None and not handle.startswith("letta/"):
         embedding = await catalog.resolve_embedding(handle)
     return Chosen(model, embedding)
 

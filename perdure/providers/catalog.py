@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Final, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
-import structlog
 
 from perdure.domain.errors import Invalid, ModelError, NotFound
 from perdure.domain.models import EmbeddingModel, Model
+from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest, Provider
 from perdure.providers.configured import configured, how_to_configure, limits
 from perdure.providers.http import HttpClient
@@ -28,8 +28,9 @@ HANDLES_NAMED: Final = 10
 
 _OPENAI_URL: Final = next(kind.url for kind in KNOWN_PROVIDERS if kind.name == "openai")
 _DEFAULT_MODEL_NAMES: Final = ("LETTA_DEFAULT_LLM_HANDLE", "PERDURE_DEFAULT_MODEL")
+_DEFAULT_EMBEDDING_NAMES: Final = ("LETTA_DEFAULT_EMBEDDING_HANDLE", "PERDURE_DEFAULT_EMBEDDING")
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 
 
 class _Handled(Protocol):
@@ -100,7 +101,8 @@ class Catalog:
         """The embedding model `handle` names. Raises like `resolve`."""
         provider_name, name = self._split(handle, self._embeddings, "text-embedding-3-small")
         remote = self._remote.get(provider_name)
-        known = remote is not None and remote.endpoint.url == _OPENAI_URL and name in OPENAI_EMBEDDINGS
+        # Servers that speak OpenAI's protocol serve its embedding models by name, and rarely list them.
+        known = remote is not None and provider_name == "openai" and name in OPENAI_EMBEDDINGS
         found = await self._find(self._embeddings, provider_name, name, patient=not known)
         if found is None and remote is not None and (known or self._embeddings[provider_name].failed):
             return remote.embedding_model(name)
@@ -121,6 +123,11 @@ class Catalog:
             f"No model was given. Set 'model' to one of {_named(models)}, or set {_DEFAULT_MODEL_NAMES[0]} "
             "to a handle that agents get when they name none."
         )
+
+    def default_embedding(self) -> str | None:
+        """The embedding handle for an agent created without one. None is fine: search works without embeddings."""
+        named = (self._environment.get(variable, "").strip() for variable in _DEFAULT_EMBEDDING_NAMES)
+        return next((handle for handle in named if handle), None)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]:
         """Asks the provider of `request.model`; see `Provider.stream`. Raises ModelError where it is not configured."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perdure.api.application import create_application
-from perdure.domain.ids import new_id
+from perdure.domain.ids import example_id
 from perdure.tools.registry import Registry
 from tests.agents.studio import EMBEDDING, MODELS, KnownModels, Studio
 from tests.api.in_process import BEARER, JSON, Answer, call, server
@@ -107,13 +107,13 @@ def test_models(ask: Ask) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/v1/agents/agent_id", 422),
-        ("GET", f"/v1/agents/{new_id('agent')}", 404),
-        ("GET", f"/v1/agents/{new_id('agent')}/core-memory/blocks", 404),
-        ("GET", f"/v1/agents/{new_id('agent')}/core-memory/blocks/human", 404),
-        ("GET", f"/v1/agents/{new_id('agent')}/tools", 404),
-        ("PATCH", f"/v1/agents/{new_id('agent')}/reset-messages", 404),
-        ("GET", f"/v1/blocks/{new_id('block')}/agents", 404),
-        ("GET", f"/v1/agents/?after={new_id('agent')}", 404),
+        ("GET", f"/v1/agents/{example_id('agent')}", 404),
+        ("GET", f"/v1/agents/{example_id('agent')}/core-memory/blocks", 404),
+        ("GET", f"/v1/agents/{example_id('agent')}/core-memory/blocks/human", 404),
+        ("GET", f"/v1/agents/{example_id('agent')}/tools", 404),
+        ("PATCH", f"/v1/agents/{example_id('agent')}/reset-messages", 404),
+        ("GET", f"/v1/blocks/{example_id('block')}/agents", 404),
+        ("GET", f"/v1/agents/?after={example_id('agent')}", 404),
         ("GET", "/v1/agents/?limit=0", 422),
         ("GET", "/v1/agents/?order=up", 422),
         ("GET", "/v1/agents/?order_by=name", 422),

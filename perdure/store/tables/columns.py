@@ -86,3 +86,11 @@ def link_table(name: str, left: str, right: str, *extra: Column[Any]) -> Table:
 
 def flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=false())
+
+
+def partial(where: str) -> dict[str, Any]:
+    """What makes an index partial.
+
+    Naming a dialect here loads it, so the store of any other database adds its own from `info`.
+    """
+    return {"sqlite_where": text(where), "info": {"where": where}}

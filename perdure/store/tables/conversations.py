@@ -1,6 +1,6 @@
 """Conversations and their messages."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text
 
 from perdure.store.tables.columns import (
     BIG_ID,
@@ -10,6 +10,7 @@ from perdure.store.tables.columns import (
     link_table,
     metadata,
     owner_column,
+    partial,
     tenant_column,
     times,
 )
@@ -68,7 +69,7 @@ conversation_messages = Table(
     Index("ix_conversation_messages_message", "message_seq"),
     Index(
         "ix_conversation_messages_context", "conversation_id", "position",
-        sqlite_where=text("in_context"), postgresql_where=text("in_context"),
+        **partial("in_context"),
     ),
     sqlite_with_rowid=False,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, text
 
-from perdure.store.tables.columns import Json, flag, id_column, metadata, owner_column, tenant_column
+from perdure.store.tables.columns import Json, flag, id_column, metadata, owner_column, partial, tenant_column
 
 runs = Table(
     "runs", metadata, id_column(), tenant_column(), owner_column("agents"),
@@ -36,12 +36,11 @@ runs = Table(
     # At most one run works on a conversation at any instant, whoever started it.
     Index(
         "uq_runs_running", "conversation_id", unique=True,
-        sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'"),
+        **partial("status = 'running'"),
     ),
     Index(
         "ix_runs_active", "status", "lease_until",
-        sqlite_where=text("status IN ('created', 'running')"),
-        postgresql_where=text("status IN ('created', 'running')"),
+        **partial("status IN ('created', 'running')"),
     ),
 )  # fmt: skip
 
