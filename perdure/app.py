@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from threading import Thread
@@ -67,6 +68,9 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None)
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 50, 50)
+            # The event loop asks for the interpreter's lock back after every system call; the database thread must not
+            # keep it for the usual 5 ms.
+            sys.setswitchinterval(0.0005)
             await http.serve(sockets=[listener])
     finally:
         listener.close()

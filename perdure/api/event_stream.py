@@ -37,8 +37,11 @@ class EventStream(Response):
 
     async def _write(self, send: Send) -> None:
         follower, frames = self._follower, self._frames
-        while (batch := await follower.next()) is not None:
+        while not follower.finished and (batch := await follower.next()) is not None:
             body = frames.encode(batch) if batch else frames.ping()
+            if follower.finished:
+                await send({"type": "http.response.body", "body": body + DONE})
+                return
             if body:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": DONE})

@@ -102,15 +102,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """The text parts joined; empty for messages that hold none."""
-        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+        return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
 
     @property
     def tool_calls(self) -> tuple[ToolCallPart, ...]:
-        return tuple(part for part in self.parts if isinstance(part, ToolCallPart))
+        return tuple([part for part in self.parts if isinstance(part, ToolCallPart)])
 
     @property
     def tool_returns(self) -> tuple[ToolReturnPart, ...]:
-        return tuple(part for part in self.parts if isinstance(part, ToolReturnPart))
+        return tuple([part for part in self.parts if isinstance(part, ToolReturnPart)])
 
 
 def groups(message: Message, *, single_calls: bool = False) -> Iterator[tuple[str, Sequence[AnyPart]]]:

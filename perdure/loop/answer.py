@@ -9,7 +9,7 @@ from typing import Final
 
 from perdure.domain import events
 from perdure.domain.events import AnyEvent
-from perdure.domain.ids import new_id, now, otid
+from perdure.domain.ids import new_id, new_uuid, now, otid
 from perdure.domain.messages import (
     AnyPart,
     HiddenReasoningPart,
@@ -169,7 +169,7 @@ class Answer:
 
     def _fresh_call_id(self, asked: str | None) -> str:
         """The provider's id, or one of ours where it gave none or gave it twice: returns are matched by it."""
-        call_id = asked if asked and asked not in self._call_ids else f"call_{new_id('x')[2:10]}"
+        call_id = asked if asked and asked not in self._call_ids else f"call_{new_uuid()[:8]}"
         self._call_ids.add(call_id)
         return call_id
 

@@ -146,7 +146,8 @@ def mended(stored: Sequence[Message]) -> list[Message]:
             continue
         close()
         mended.append(message)
-        open_calls = {call.call_id: call for call in message.tool_calls}
+        if message.role in ("assistant", "approval"):
+            open_calls = {call.call_id: call for call in message.tool_calls}
     close()
     return mended
 

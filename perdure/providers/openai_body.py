@@ -73,21 +73,24 @@ def chat_messages(messages: Sequence[Message], quirks: Quirks, system_role: str)
             chat.append({"role": system_role, "content": message.text})
         elif message.role in ("user", "summary"):
             chat.append({"role": "user", "content": _user_content(message)})
-        elif message.role != "tool":
+        elif message.role == "tool":
+            chat += [
+                {"role": "tool", "tool_call_id": _call_id(part.call_id, quirks), "content": part.text}
+                for part in message.tool_returns
+            ]
+        else:
             said = _assistant(message, quirks, replayed=quirks.replay_reasoning and at > turn)
             before = chat[-1] if chat else {}
             if said and message.role == "approval" and before.get("role") == "assistant":
                 chat[-1] = _joined(before, said)
             elif said:
                 chat.append(said)
-        chat += [
-            {"role": "tool", "tool_call_id": _call_id(part.call_id, quirks), "content": part.text}
-            for part in message.tool_returns
-        ]
     return chat
 
 
 def _user_content(message: Message) -> str | list[dict[str, Any]]:
+    if len(message.parts) == 1 and isinstance(message.parts[0], TextPart):
+        return message.parts[0].text
     content: list[dict[str, Any]] = []
     for part in message.parts:
         if isinstance(part, TextPart):

@@ -18,6 +18,11 @@ class Follower:
         self._db = db
         self._live = live
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended and all of it was handed out."""
+        return self._live is not None and self._live.ended and self.seq == self._live.last
+
     async def next(self) -> list[Numbered] | None:
         """The next events; an empty list after a silence long enough for a ping; None at the run's end."""
         live = self._live

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from perdure.domain.errors import Invalid, NotBuilt, Unprocessable
-from perdure.domain.ids import new_id
+from perdure.domain.ids import new_id, new_uuid
 from perdure.domain.messages import AnyPart, ImagePart, Message, TextPart
 from perdure.domain.requests import DEFAULT_MAX_STEPS, TurnRequest
 from perdure.wire.generations import Generation
@@ -192,7 +192,7 @@ def _message(body: MessageBody, agent_id: str) -> Message:
         role=body.role,
         parts=parts,
         created_at=0,
-        otid=body.otid or new_id("x")[2:],
+        otid=body.otid or new_uuid(),
         name=body.name,
         sender_id=body.sender_id,
         group_id=body.group_id,
