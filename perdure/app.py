@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from perdure import __version__
 from perdure.api.application import create_application
+from perdure.api.results import letter
 from perdure.api.server import Server
 from perdure.config import Settings, is_loopback
 from perdure.domain.errors import Unavailable
@@ -25,6 +26,7 @@ from perdure.lazy import warm_up
 from perdure.loop.turn import Rooms
 from perdure.providers.catalog import Catalog
 from perdure.providers.offline import OfflineProvider
+from perdure.runs.callback import Callbacks
 from perdure.runs.runner import Policy, Runner
 from perdure.store import tools as tool_store
 from perdure.store.migrate import bring_up_to_date
@@ -86,9 +88,11 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         catalog = Catalog(settings.environment, [OfflineProvider()])
         executor = Executor(db, registry, settings.tool_seconds)
-        runner = Runner(Rooms(db, catalog, executor), _policy(settings))
+        callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
+        runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
         try:
             await runner.recover()
+            await callbacks.resume()
             server = Server(
                 db=db,
                 catalog=catalog,
@@ -101,10 +105,12 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
                 max_body=settings.max_body,
                 loopback_only=is_loopback(settings.host),
                 allowed_origins=settings.cors_origins,
+                private_callbacks=settings.private_callbacks,
             )
             yield server, create_application(server)
         finally:
             await runner.close()
+            await callbacks.close()
             await catalog.close()
     finally:
         await db.close()
@@ -116,6 +122,7 @@ def _policy(settings: Settings) -> Policy:
         max_queued=settings.max_queued,
         ping_seconds=settings.ping_seconds,
         retention_hours=settings.retention_hours,
+        approval_seconds=settings.approval_minutes * 60,
     )
 
 

@@ -30,8 +30,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_hours: float
     busy: Literal["queue", "reject"]
     max_queued: int
+    approval_minutes: float
     tool_seconds: float
     trusted_tools: tuple[str, ...]
+    private_callbacks: bool
     max_body: int
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -279,7 +281,8 @@ SETTINGS: Final = (
     Setting(
         name="retention_hours", variables=("PERDURE_RETENTION_HOURS",), default="24",
         read=_number(0, 87_600, "hours"),
-        meaning="Hours a run's event log is kept after its end, to be streamed again. History is kept for ever.",
+        meaning="Hours a run's event log is kept after its end, to be streamed again, and the otids that replay it. "
+        "History is kept for ever.",
     ),
     Setting(
         name="busy", variables=("PERDURE_BUSY",), default="queue", read=_one_of("queue", "reject"),
@@ -292,6 +295,11 @@ SETTINGS: Final = (
         meaning="Messages that may wait for one conversation; more are refused with 409.",
     ),
     Setting(
+        name="approval_minutes", variables=("PERDURE_APPROVAL_MINUTES",), default="0",
+        read=_number(0, 525_600, "minutes"),
+        meaning="Minutes after which a request for approval that nobody answered is denied; `0` lets it wait for ever.",
+    ),
+    Setting(
         name="tool_seconds", variables=("PERDURE_TOOL_SECONDS", "TOOL_SANDBOX_TIMEOUT"), default="180",
         read=_number(0.05, 86_400, "seconds"), meaning="Seconds a tool may take before its call fails.",
     ),
@@ -299,6 +307,10 @@ SETTINGS: Final = (
         name="trusted_tools", variables=("PERDURE_TOOLS",), default="", read=_tools,
         meaning="Python functions offered as tools, as `module:function`, separated by commas. They run inside the "
         "server, with all its rights.",
+    ),
+    Setting(
+        name="private_callbacks", variables=("PERDURE_PRIVATE_CALLBACKS",), default="0", read=_switch,
+        meaning="`1` lets a `callback_url` name this machine or one of its networks, not only the open internet.",
     ),
     Setting(
         name="max_body", variables=("PERDURE_MAX_BODY",), default="64MiB", read=_size,

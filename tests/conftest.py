@@ -1,16 +1,18 @@
 """Fixtures every test may use. What is costly to start is shared by the tests of one worker process."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from perdure.logs import set_up_logs
 from tests.rig.model import ModelServer, Script
 from tests.rig.sdks import JS0, JS1, NAMES, PY0, PY1, Client, Sdk
 from tests.rig.server import Server
 
-TOOLS = ("tests.rig.tools:weather", "tests.rig.tools:fail")
+TOOLS = ("tests.rig.tools:weather", "tests.rig.tools:fail", "tests.rig.tools:hang")
 """In-process tools every shared server offers."""
 
 
@@ -100,3 +102,12 @@ def old_client(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk], serve
 def new_client(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk], server: Server) -> Client:
     """Each 1.x SDK in turn."""
     return sdks(request.param).at(server.base_url)
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Gives the lines that this process has logged since it was last asked."""
+    set_up_logs("json", "info")
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    # The next line must not go to a stream that ends with this test.
+    set_up_logs("text", "info")

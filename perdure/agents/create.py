@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from perdure.agents.default_rules import starting_rules
-from perdure.agents.model_choice import Catalog, Chosen, default_window, overlay, resolve
+from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
 from perdure.agents.names import random_name
 from perdure.agents.opening import opening
 from perdure.agents.prompts import BLOCK_DESCRIPTIONS, system_prompt
@@ -17,7 +17,7 @@ from perdure.domain.conversations import Conversation
 from perdure.domain.errors import NotBuilt
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart
-from perdure.domain.models import EmbeddingModel, Model, ModelSettings
+from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window
 from perdure.domain.tools import Tool
 from perdure.loop.context import compile_system
 from perdure.store import agents as agent_store
@@ -119,11 +119,12 @@ def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAg
         secret_store.replace(conn, agent.id, new.secrets, vault)
     if new.identity_ids:
         agent_store.set_identities(conn, tenant, agent.id, new.identity_ids)
+    names = [tool.name for tool in tools]
     system = Message(
         id=new_id("message"),
         agent_id=agent.id,
         role="system",
-        parts=(TextPart(text=compile_system(agent, blocks, now=agent.created_at)),),
+        parts=(TextPart(text=compile_system(agent, blocks, tool_names=names, now=agent.created_at)),),
         created_at=agent.created_at,
     )
     message_store.append(conn, tenant, agent.conversation_id, (system, *opening(agent, tools, new.opening, now())))

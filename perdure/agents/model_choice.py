@@ -5,9 +5,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from perdure.domain.agents import Agent, ModelChoice
+from perdure.domain.agents import Agent, ModelChoice, window_with
 from perdure.domain.errors import Invalid
-from perdure.domain.models import MAX_DEFAULT_WINDOW, EmbeddingModel, Model, ModelSettings
+from perdure.domain.models import EmbeddingModel, Model, ModelSettings
 
 
 class Catalog(Protocol):
@@ -45,20 +45,11 @@ async def resolve(catalog: Catalog, choice: ModelChoice) -> Chosen:
     return Chosen(model, embedding)
 
 
-def default_window(model: Model) -> int:
-    """The context window, in tokens, of an agent whose maker asks for none."""
-    return min(model.context_window, MAX_DEFAULT_WINDOW)
-
-
 def overlay(agent: Agent, choice: ModelChoice, chosen: Chosen) -> Agent:
     """The agent with what a choice says about its models. Raises Invalid where its token counts contradict."""
     model = chosen.model or agent.model
     settings = _settings(agent.settings, choice)
-    reasoning, answer = settings.max_reasoning_tokens, settings.max_output_tokens
-    if reasoning is not None and answer is not None and reasoning >= answer:
-        raise Invalid(
-            f"max_reasoning_tokens ({reasoning}) must be less than max_tokens ({answer}): reasoning counts as output."
-        )
+    check_tokens(settings)
     return msgspec.structs.replace(
         agent,
         model=model,
@@ -68,6 +59,15 @@ def overlay(agent: Agent, choice: ModelChoice, chosen: Chosen) -> Agent:
         embedding=chosen.embedding or agent.embedding,
         response_format=settings.response_format,
     )
+
+
+def check_tokens(settings: ModelSettings) -> None:
+    """Raises Invalid where the token counts contradict."""
+    reasoning, answer = settings.max_reasoning_tokens, settings.max_output_tokens
+    if reasoning is not None and answer is not None and reasoning >= answer:
+        raise Invalid(
+            f"max_reasoning_tokens ({reasoning}) must be less than max_tokens ({answer}): reasoning counts as output."
+        )
 
 
 def _handle(choice: ModelChoice) -> str | None:
@@ -88,13 +88,7 @@ def _embedding_handle(choice: ModelChoice) -> str | None:
 
 def _window(agent: Agent, choice: ModelChoice, model: Model) -> int:
     asked = choice.context_window or (choice.llm_config or {}).get("context_window")
-    if asked:
-        return asked
-    if model == agent.model:
-        return agent.context_window
-    if agent.context_window == default_window(agent.model):
-        return default_window(model)
-    return min(agent.context_window, model.context_window)
+    return asked or window_with(agent, model)
 
 
 def _sent_so_far(agent: Agent, model: Model, sent: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -137,12 +131,16 @@ def _settings(base: ModelSettings, choice: ModelChoice) -> ModelSettings:
     fields |= {name: value for name, value in single.items() if value is not None}
     if choice.max_tokens is not msgspec.UNSET:
         fields["max_output_tokens"] = choice.max_tokens
-    sent = choice.model_settings
-    if sent is not None:
-        fields |= _renamed(sent, _FROM_SETTINGS) | _reasoning(sent)
-        unknown = {name: value for name, value in sent.items() if name not in _FROM_SETTINGS and name not in _NESTED}
-        fields["extra"] = {**base.extra, **unknown}
+    if choice.model_settings is not None:
+        sent = settings_named(choice.model_settings)
+        fields |= {**sent, "extra": {**base.extra, **sent["extra"]}}
     return msgspec.structs.replace(base, **fields)
+
+
+def settings_named(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `ModelSettings` that a settings object names; what it has beyond them is in `extra`."""
+    extra = {name: value for name, value in sent.items() if name not in _FROM_SETTINGS and name not in _NESTED}
+    return {**_renamed(sent, _FROM_SETTINGS), **_reasoning(sent), "extra": extra}
 
 
 def _renamed(sent: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

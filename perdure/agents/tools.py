@@ -1,4 +1,7 @@
-"""Giving an agent tools and taking them away: a new version each time, and the approvals that tools demand."""
+"""Giving an agent tools and taking them away: a new version each time, and the approvals that tools demand.
+
+Where the agent has tool rules, its system message tells of those that are about its tools, so it is compiled anew.
+"""
 
 from collections.abc import Sequence
 
@@ -8,6 +11,7 @@ from sqlalchemy import Connection
 from perdure.agents.default_rules import with_approvals
 from perdure.domain.agents import Agent
 from perdure.domain.tools import Tool
+from perdure.loop.context import recompile
 from perdure.store import agents as agent_store
 from perdure.store import tools as tool_store
 
@@ -15,7 +19,8 @@ from perdure.store import tools as tool_store
 def attach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> None:
     """Give an agent a tool, if it has it not. Raises NotFound for either."""
     agent = agent_store.get(conn, tenant, agent_id)
-    _attach(conn, tenant, agent, [tool_store.get(conn, tenant, tool_id)])
+    if _attach(conn, tenant, agent, [tool_store.get(conn, tenant, tool_id)]):
+        _tell_rules(conn, tenant, agent.id)
 
 
 def detach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> None:
@@ -24,6 +29,7 @@ def detach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> N
     tool = tool_store.get(conn, tenant, tool_id)
     if tool_store.detach(conn, agent.id, tool.id):
         agent_store.bump(conn, agent.id)
+        _tell_rules(conn, tenant, agent.id)
 
 
 def replace_tools(conn: Connection, tenant: str, agent_id: str, tool_ids: Sequence[str]) -> None:
@@ -35,14 +41,22 @@ def replace_tools(conn: Connection, tenant: str, agent_id: str, tool_ids: Sequen
         tool_store.detach(conn, agent.id, tool_id)
     if gone:
         agent_store.bump(conn, agent.id)
-    _attach(conn, tenant, agent_store.get(conn, tenant, agent.id), wanted)
+    if _attach(conn, tenant, agent_store.get(conn, tenant, agent.id), wanted) or gone:
+        _tell_rules(conn, tenant, agent.id)
 
 
-def _attach(conn: Connection, tenant: str, agent: Agent, tools: Sequence[Tool]) -> None:
+def _attach(conn: Connection, tenant: str, agent: Agent, tools: Sequence[Tool]) -> bool:
     fresh = [tool for tool in tools if tool_store.attach(conn, agent.id, tool.id)]
     if not fresh:
-        return
+        return False
     rules = with_approvals(agent.tool_rules, fresh)
     agent_store.update(conn, tenant, agent, msgspec.structs.replace(agent, tool_rules=rules))
     if rules == agent.tool_rules:
         agent_store.bump(conn, agent.id)
+    return True
+
+
+def _tell_rules(conn: Connection, tenant: str, agent_id: str) -> None:
+    agent = agent_store.get(conn, tenant, agent_id)
+    if agent.tool_rules:
+        recompile(conn, tenant, agent)

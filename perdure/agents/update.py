@@ -13,14 +13,17 @@ from perdure.agents.tools import replace_tools
 from perdure.domain.agents import Agent, AgentChanges, AgentDetails
 from perdure.domain.errors import Busy, NotBuilt
 from perdure.domain.ids import now
+from perdure.domain.runs import ACTIVE
 from perdure.loop.context import recompile
 from perdure.store import agents as agent_store
+from perdure.store import conversation_blocks, search
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
-from perdure.store import search
 from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
 from perdure.store.database import Database
+from perdure.store.pages import Page
+from perdure.store.runs import RunFilter
 from perdure.store.secrets import Vault
 
 COMPILED: Final = ("system", "timezone", "tool_rules")
@@ -44,8 +47,9 @@ async def update_agent(
 def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
     """Delete an agent with its history; its blocks stay. Raises NotFound, and Busy while it has runs to be ended."""
     agent = agent_store.get(conn, tenant, agent_id)
-    _refuse_running(conn, agent, "deleted")
+    refuse_running(conn, tenant, "The agent cannot be deleted", RunFilter(agent_ids=(agent.id,)))
     search.forget(conn, agent.id)
+    conversation_blocks.delete_of_agent(conn, agent.id)
     agent_store.delete(conn, tenant, agent.id)
 
 
@@ -57,7 +61,7 @@ def reset_messages(
     Raises NotFound, and Busy while a run works on them.
     """
     agent = agent_store.get(conn, tenant, agent_id)
-    _refuse_running(conn, agent, "reset")
+    refuse_running(conn, tenant, "The agent cannot be reset", RunFilter(conversation_id=agent.conversation_id))
     message_store.reset_context(conn, agent.conversation_id)
     recompile(conn, tenant, agent)
     if add_default_initial_messages:
@@ -66,13 +70,11 @@ def reset_messages(
     return agent_store.details(conn, tenant, agent.id, vault)
 
 
-def _refuse_running(conn: Connection, agent: Agent, done: str) -> None:
-    running = run_store.active(conn, agent.conversation_id)
-    if running:
-        raise Busy(
-            f"The agent cannot be {done} while run {running[0][0]} is unfinished. Wait for it, or cancel it first.",
-            run_id=running[0][0],
-        )
+def refuse_running(conn: Connection, tenant: str, refusal: str, runs: RunFilter) -> None:
+    """Raises Busy, saying `refusal`, while one of these runs is unfinished."""
+    unfinished = msgspec.structs.replace(runs, statuses=ACTIVE)
+    for run in run_store.list_page(conn, tenant, unfinished, Page(limit=1, ascending=True)):
+        raise Busy(f"{refusal} while run {run.id} is unfinished. Wait for it, or cancel it first.", run_id=run.id)
 
 
 def _update(

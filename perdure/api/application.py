@@ -4,9 +4,10 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perdure.api.body_limit import BodyLimit
+from perdure.api.direct import Direct
 from perdure.api.docs import add_docs
 from perdure.api.failures import add_failures
 from perdure.api.not_built import NOT_BUILT
@@ -16,7 +17,7 @@ from perdure.api.routes import ROUTES
 from perdure.api.server import Server
 
 
-def create_application(server: Server) -> FastAPI:
+def create_application(server: Server) -> ASGIApp:
     """The application that answers for `server`. It starts and stops nothing."""
     operations = Operations((*ROUTES, *NOT_BUILT))
     middleware = [Middleware(BodyLimit, max_body=server.max_body)]
@@ -37,7 +38,7 @@ def create_application(server: Server) -> FastAPI:
     app.router.routes.append(operations)
     add_docs(app, lambda: document(operations, ROUTES, server.version))
     add_failures(app)
-    return app
+    return Direct(app, ROUTES, server.max_body)
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Request
@@ -121,6 +122,7 @@ def _check_origin(server: Server, headers: Headers) -> None:
         )
 
 
+@lru_cache(maxsize=64)
 def _is_loopback(authority: str) -> bool:
     """Whether `host[:port]` names this machine without asking DNS."""
     match = _AUTHORITY.fullmatch(authority)

@@ -19,10 +19,11 @@ log = Log("perdure.api")
 def add_failures(app: FastAPI) -> None:
     """Have every error of `app` answered in the contract's shapes. An unforeseen one goes on to the server's log."""
     for kind in (PerdureError, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, _answer_error)
+        app.add_exception_handler(kind, answer_error)
 
 
-async def _answer_error(request: Request, error: Exception) -> Response:
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended in `error`."""
     match error:
         case PerdureError():
             failed = failure(error)

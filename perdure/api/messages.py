@@ -8,78 +8,112 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from perdure.api.attempt import attempt_of
 from perdure.api.auth import Caller, CallerDep
 from perdure.api.event_stream import EventStream
 from perdure.api.paths import AgentId, MessageId
 from perdure.api.reply import refuse, reply
-from perdure.domain.errors import Invalid, Unprocessable, not_found
-from perdure.domain.events import AnyEvent, Failed, Stopped, UsageReported
-from perdure.domain.messages import AnyPart, Message, ReasoningPart, Role, TextPart
+from perdure.api.results import result
+from perdure.api.runs import shown_run
+from perdure.domain.errors import Conflict, Invalid, Unprocessable, not_found
+from perdure.domain.messages import VOICE, AnyPart, Message, ReasoningPart, Role, TextPart, Voice
 from perdure.domain.requests import TurnRequest
+from perdure.domain.runs import RunError
+from perdure.runs.callback import check_callback
 from perdure.runs.follower import Follower
 from perdure.store import agents as agent_store
 from perdure.store import messages as message_store
+from perdure.store import runs as run_store
 from perdure.wire.errors import run_failure
-from perdure.wire.messages import public_all, usage_statistics
-from perdure.wire.requests import MessageType, SendMessageBody, TextContent, Words, turn_request
+from perdure.wire.messages import public_all
+from perdure.wire.requests import (
+    AsyncMessageBody,
+    MessageType,
+    SendMessageBody,
+    TextContent,
+    Words,
+    async_request,
+    refuse_stream_options,
+    turn_request,
+)
 from perdure.wire.sse import Frames
+from perdure.wire.text import Body, Text
 
 Order = Literal["asc", "desc"]
+
+
+class CancelBody(Body):
+    """Which runs to cancel; without any, all of the agent's that are under way."""
+
+    run_ids: list[Text] | None = None
 
 
 async def stream_message(caller: CallerDep, agent_id: AgentId, body: SendMessageBody) -> Response:
     """Process user messages and stream the agent's response: steps always, tokens if `stream_tokens` is set."""
     request = turn_request(body, agent_id, caller.generation, run_type="send_message_streaming", project=caller.project)
-    return await _stream(caller, request, pings=body.include_pings)
+    return await stream(caller, request, pings=body.include_pings)
 
 
 async def send_message(caller: CallerDep, agent_id: AgentId, body: SendMessageBody) -> Response:
     """Process user messages; the answer is JSON, or a stream if `streaming` is set."""
+    if not body.streaming:
+        refuse_stream_options(body)
     request = turn_request(body, agent_id, caller.generation, run_type="send_message", project=caller.project)
     if body.streaming:
-        return await _stream(caller, request, pings=body.include_pings)
-    follower = await caller.server.runner.start(caller.tenant, request)
-    caller.committed()
-    return await _whole(caller, request, follower)
+        return await stream(caller, request, pings=body.include_pings)
+    return await whole(caller, request)
 
 
-async def _stream(caller: Caller, request: TurnRequest, *, pings: bool) -> Response:
-    follower = await caller.server.runner.start(caller.tenant, request)
+async def send_message_async(caller: CallerDep, agent_id: AgentId, body: AsyncMessageBody) -> Response:
+    """Process user messages after this has answered with the run, which can be followed or asked for later."""
+    if body.callback_url is not None:
+        check_callback(body.callback_url, allow_private=caller.server.private_callbacks)
+    request = async_request(body, agent_id, caller.generation, project=caller.project)
+    follower = await start(caller, request)
+    return reply(await shown_run(caller, follower.run_id))
+
+
+async def cancel_messages(caller: CallerDep, agent_id: AgentId, body: CancelBody | None = None) -> Response:
+    """Cancel an agent's runs, all that are under way or the ones named. What they said is kept."""
+    wanted = body.run_ids if body is not None and body.run_ids else None
+
+    def check(conn: Connection) -> None:
+        agent_store.get(conn, caller.tenant, agent_id)
+        for run_id in wanted or ():
+            if run_store.get(conn, caller.tenant, run_id).agent_id != agent_id:
+                raise not_found("Run", run_id)
+
+    await caller.server.db.read(check)
+    ended = await caller.server.runner.cancel(caller.tenant, agent_id=agent_id, run_ids=wanted)
+    if wanted is None and not ended:
+        raise Conflict(f"CONFLICT: No active runs to cancel for agent {agent_id}")
+    # One that had ended already is reported like the others, so that cancelling twice is no error.
+    return reply(dict.fromkeys(wanted or ended, "cancelled"))
+
+
+async def start(caller: Caller, request: TurnRequest, *, queue: bool = True) -> Follower:
+    """Start a run, or find the one that this request started when it was sent before; from here on it is durable."""
+    follower = await caller.server.runner.start(caller.tenant, request, queue=queue, attempt=attempt_of(caller.scope))
     caller.committed()
+    return follower
+
+
+async def stream(caller: Caller, request: TurnRequest, *, pings: bool, queue: bool = True) -> Response:
+    """Start a run and answer with what it says, as it says it."""
+    follower = await start(caller, request, queue=queue)
     return EventStream(follower, Frames(follower.run_id, caller.generation, pings=pings))
 
 
-async def _whole(caller: Caller, request: TurnRequest, follower: Follower) -> Response:
-    """Wait for the run's end and answer with everything it said."""
-    events = await _all(follower)
-    failed = next((event for event in events if isinstance(event, Failed)), None)
-    if failed is not None:
-        return refuse(caller.scope, run_failure(failed.error))
-    stopped = next(event for event in events if isinstance(event, Stopped))
-    used = next(event for event in events if isinstance(event, UsageReported))
-    said: tuple[Role, ...] = ("assistant", "tool", "approval")
-    stored = await caller.server.db.read(
-        lambda conn: message_store.history(
-            conn, caller.tenant, run_id=follower.run_id, roles=said, newest_first=False, limit=100_000
-        )
-    )
-    kinds = request.message_types or None
-    return reply(
-        {
-            "messages": public_all(stored, caller.generation, kinds),
-            "stop_reason": {"message_type": "stop_reason", "stop_reason": stopped.stop_reason},
-            "usage": usage_statistics(used.usage),
-            "logprobs": None,
-            "turns": None,
-        }
-    )
-
-
-async def _all(follower: Follower) -> list[AnyEvent]:
-    events: list[AnyEvent] = []
-    while (batch := await follower.next()) is not None:
-        events += [event for _, event in batch]
-    return events
+async def whole(caller: Caller, request: TurnRequest, *, queue: bool = True) -> Response:
+    """Start a run, wait for its end and answer with everything it said."""
+    follower = await start(caller, request, queue=queue)
+    while await follower.next() is not None:
+        pass
+    ended = await caller.server.db.read(lambda conn: result(conn, caller.tenant, follower.run_id, caller.generation))
+    error = ended.run.metadata.get("error")
+    if error is not None:
+        return refuse(caller.scope, run_failure(msgspec.convert(error, RunError)))
+    return reply(ended.response)
 
 
 async def list_messages(
@@ -92,9 +126,13 @@ async def list_messages(
     group_id: str | None = None,
     conversation_id: str | None = None,
     include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
+    use_assistant_message: bool = True,
+    assistant_message_tool_name: str = VOICE.tool,
+    assistant_message_tool_kwarg: str = VOICE.argument,
 ) -> Response:
     """An agent's history. `after` is newer and `before` older, whatever the order; a page reads oldest to newest."""
     kinds = None if include_return_message_types is None else frozenset(include_return_message_types)
+    voice = Voice(assistant_message_tool_name, assistant_message_tool_kwarg) if use_assistant_message else None
 
     def page(conn: Connection) -> list[Message]:
         agent = agent_store.get(conn, caller.tenant, agent_id)
@@ -102,11 +140,12 @@ async def list_messages(
         found = message_store.history(
             conn, caller.tenant, agent_id=agent_id, conversation_id=thread, group_id=group_id, before=before,
             after=after, newest_first=order == "desc", limit=limit, roles=_roles(kinds),
+            keep=lambda message: bool(public_all([message], caller.generation, kinds, voice)),
         )  # fmt: skip
-        return sorted(found, key=lambda message: message.seq)
+        return found[::-1] if order == "desc" else found
 
     stored = await caller.server.db.read(page)
-    return reply(public_all(stored, caller.generation, kinds))
+    return reply(public_all(stored, caller.generation, kinds, voice))
 
 
 async def list_all_messages(

@@ -29,8 +29,6 @@ PATCH  /v1/agents/{agent_id}/folders/detach/{folder_id} detach a folder from an 
 GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 PATCH  /v1/agents/{agent_id}/identities/attach/{identity_id} attach an identity to an agent
 PATCH  /v1/agents/{agent_id}/identities/detach/{identity_id} detach an identity from an agent
-POST   /v1/agents/{agent_id}/messages/async send messages without waiting for the answer
-POST   /v1/agents/{agent_id}/messages/cancel cancel an agent's runs
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
 POST   /v1/agents/{agent_id}/recompile rebuild an agent's system message
@@ -57,18 +55,7 @@ DELETE /v1/archives/{archive_id}/passages/{passage_id} delete a passage of an ar
 GET    /v1/client-side-access-tokens list tokens for browsers
 POST   /v1/client-side-access-tokens make a token for a browser
 DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
-GET    /v1/conversations/ list an agent's conversations
-POST   /v1/conversations/ open a conversation
-DELETE /v1/conversations/{conversation_id} delete a conversation
-GET    /v1/conversations/{conversation_id} get a conversation
-PATCH  /v1/conversations/{conversation_id} change a conversation
-POST   /v1/conversations/{conversation_id}/cancel cancel a conversation's runs
 POST   /v1/conversations/{conversation_id}/compact compact a conversation's history
-POST   /v1/conversations/{conversation_id}/fork branch off a conversation
-GET    /v1/conversations/{conversation_id}/messages list a conversation's messages
-POST   /v1/conversations/{conversation_id}/messages send messages to a conversation
-POST   /v1/conversations/{conversation_id}/recompile rebuild a conversation's system message
-POST   /v1/conversations/{conversation_id}/stream follow a conversation's run
 GET    /v1/environments list connected devices
 GET    /v1/environments/{device_id} get a connected device
 POST   /v1/environments/{connection_id}/messages send a message to a connected device
@@ -137,13 +124,7 @@ POST   /v1/providers/check check a provider's key
 DELETE /v1/providers/{provider_id} remove a provider
 GET    /v1/providers/{provider_id} get a provider
 PATCH  /v1/providers/{provider_id} change a provider
-GET    /v1/runs/ list runs
-GET    /v1/runs/active list runs that are under way
-DELETE /v1/runs/{run_id} delete a run
-GET    /v1/runs/{run_id}/messages list a run's messages
-GET    /v1/runs/{run_id}/steps list a run's steps
 GET    /v1/runs/{run_id}/trace show a run's spans
-GET    /v1/runs/{run_id}/usage count a run's tokens
 GET    /v1/sources/ list folders under their old name
 POST   /v1/sources/ create a folder under its old name
 GET    /v1/sources/count count folders under their old name
@@ -158,11 +139,6 @@ GET    /v1/sources/{source_id}/files/{file_id} get a file of a folder under its 
 GET    /v1/sources/{source_id}/passages list a folder's passages under its old name
 POST   /v1/sources/{source_id}/upload put a file into a folder under its old name
 DELETE /v1/sources/{source_id}/{file_id} delete a file of a folder under its old name
-GET    /v1/steps/ list steps
-GET    /v1/steps/{step_id} get a step
-PATCH  /v1/steps/{step_id}/feedback rate a step
-GET    /v1/steps/{step_id}/messages list a step's messages
-GET    /v1/steps/{step_id}/metrics show how long a step took
 GET    /v1/steps/{step_id}/trace show what a step's model was asked and answered
 GET    /v1/telemetry/{step_id} show what a step's model was asked, under the old path
 GET    /v1/templates list templates

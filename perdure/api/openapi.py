@@ -41,6 +41,22 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         completed_at:date? metadata:object request_config:object base_template_id? callback_url? callback_sent_at:date?
         callback_status_code:integer? callback_error? ttft_ns:integer? total_duration_ns:integer? job_type
         created_by_id? last_updated_by_id?""",
+    "RunMetrics": """id agent_id run_start_ns:integer run_ns:integer? ttft_ns:integer? num_steps:integer
+        tools_used:[string] template_id? base_template_id? project_id?""",
+    "Step": """id run_id job_id agent_id status stop_reason? origin? provider_id? provider_name?
+        provider_category? model? model_handle? model_endpoint? context_window_limit:integer?
+        completion_tokens:integer prompt_tokens:integer total_tokens:integer prompt_tokens_details:object
+        completion_tokens_details:object cached_input_tokens:integer? cache_write_tokens:integer?
+        reasoning_tokens:integer? error_type? error_data:object? feedback? tags:[string] messages:[object] tid?
+        trace_id? request_id? project_id?""",
+    "StepMetrics": """id run_id job_id agent_id provider_id? step_start_ns:integer llm_request_start_ns:integer
+        llm_request_ns:integer? tool_execution_ns:integer? step_ns:integer? template_id? base_template_id?
+        project_id?""",
+    "TokenCounts": """completion_tokens:integer prompt_tokens:integer total_tokens:integer prompt_tokens_details:object
+        completion_tokens_details:object""",
+    "Conversation": """id agent_id summary? description? model? model_settings:object? context_window_limit:integer?
+        archived:boolean archived_at:date? last_message_at:date? hidden:boolean in_context_message_ids:[string]
+        isolated_block_ids:[string] created_at:date updated_at:date created_by_id? last_updated_by_id?""",
     "Health": "version status",
     "Done": "message",
     "Error": "detail",

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from perdure.api.attempt import note_attempt
 from perdure.api.auth import authenticate
 from perdure.api.reply import SENDS_MESSAGES
 from perdure.domain.errors import NotBuilt, Unprocessable
@@ -35,6 +37,7 @@ class Operation(NamedTuple):
 
     `returns` names a schema of `openapi.py`, or `[Name]` for a list of it. `is_open` lets anyone call it.
     `sends_messages` says that it starts a run, so that an SDK must not repeat it when it is told of a failure.
+    An operation with a `body` takes nothing but the agent's id and that, and is called directly (`direct.py`).
     """
 
     method: str
@@ -44,6 +47,7 @@ class Operation(NamedTuple):
     returns: str | None = None
     is_open: bool = False
     sends_messages: bool = False
+    body: type[BaseModel] | None = None
 
 
 class Operations(BaseRoute):
@@ -165,15 +169,24 @@ class _StrictRequest(Request):
 
     async def json(self) -> Any:
         body = await self.body()
+        note_attempt(self.scope, body)
         try:
-            value = _DECODER.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return strict_json(body)
+        except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
-        except RecursionError as error:
-            raise json.JSONDecodeError("it is nested too deeply", "", 0) from error
-        if b"\\u0000" in body and _holds_nul(value):
-            raise json.JSONDecodeError("it holds the character NUL, which cannot be stored", "", 0)
-        return value
+
+
+def strict_json(body: bytes) -> Any:
+    """The value that a JSON text holds. Raises ValueError with what is wrong."""
+    try:
+        value = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if b"\\u0000" in body and _holds_nul(value):
+        raise ValueError("it holds the character NUL, which cannot be stored")
+    return value
 
 
 def _build_body(route: APIRoute) -> None:

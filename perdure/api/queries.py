@@ -4,16 +4,22 @@ Plain classes, which FastAPI reads when an operation is first asked for.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Query
 from pydantic import Field
 
-from perdure.domain.runs import StopReason
+from perdure.domain.runs import ACTIVE, StopReason
 from perdure.store.agents import AgentFilter, OrderBy
 from perdure.store.blocks import BlockFilter
+from perdure.store.conversations import ConversationFilter
+from perdure.store.conversations import OrderBy as ConversationOrder
 from perdure.store.pages import DEFAULT_LIMIT, MAX_LIMIT, Page
+from perdure.store.runs import RunFilter
+from perdure.store.steps import Feedback, StepFilter
 from perdure.store.tools import ToolFilter
+from perdure.wire.requests import MessageType
 
 Texts = Annotated[list[str] | None, Query()]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -150,6 +156,112 @@ class ToolQuery(PageQuery):
 
 
 @dataclass(frozen=True)
+class RunQuery(PageQuery):
+    """Which runs. `agent_ids` is the older spelling of `agent_id`."""
+
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100
+    order_by: Literal["created_at"] | None = None
+    agent_id: str | None = None
+    agent_ids: Texts = None
+    statuses: Texts = None
+    background: bool | None = None
+    stop_reason: StopReason | None = None
+    conversation_id: str | None = None
+    active: bool = False
+
+    def filter(self) -> RunFilter:
+        return RunFilter(
+            agent_ids=self.agent_ids if self.agent_id is None else [self.agent_id],
+            statuses=ACTIVE if self.active else self.statuses,
+            background=self.background,
+            stop_reason=self.stop_reason,
+            conversation_id=self.conversation_id,
+        )
+
+
+@dataclass(frozen=True)
+class ActiveRunQuery:
+    """Which of the runs that are under way."""
+
+    agent_id: str | None = None
+    agent_ids: Texts = None
+    background: bool | None = None
+
+    def filter(self) -> RunFilter:
+        agents = self.agent_ids if self.agent_id is None else [self.agent_id]
+        return RunFilter(agent_ids=agents, statuses=ACTIVE, background=self.background)
+
+
+@dataclass(frozen=True)
+class StepQuery(PageQuery):
+    """Which steps. Dates without a zone are UTC."""
+
+    order_by: Literal["created_at"] | None = None
+    agent_id: str | None = None
+    model: str | None = None
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    trace_ids: Texts = None
+    feedback: Feedback | None = None
+    has_feedback: bool | None = None
+    tags: Texts = None
+    project_id: str | None = None
+
+    def filter(self) -> StepFilter:
+        return StepFilter(
+            agent_id=self.agent_id,
+            model=self.model,
+            project_id=self.project_id,
+            feedback=self.feedback,
+            has_feedback=self.has_feedback,
+            tags=self.tags or (),
+            created_after=_microseconds(self.start_date),
+            created_before=_microseconds(self.end_date),
+        )
+
+
+@dataclass(frozen=True)
+class MessagePageQuery(PageQuery):
+    """Which page of messages; without an order, oldest first."""
+
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    order_by: Literal["created_at"] | None = None
+
+
+@dataclass(frozen=True)
+class ConversationMessageQuery(MessagePageQuery):
+    """Which page of a conversation's messages; without an order, newest first. Errors are always included."""
+
+    order: Literal["asc", "desc"] | None = "desc"
+    agent_id: str | None = None
+    group_id: str | None = None
+    include_err: bool | None = None
+    include_return_message_types: Annotated[list[MessageType] | None, Query()] = None
+
+    def kinds(self) -> frozenset[str] | None:
+        """The types to show; None for all."""
+        wanted = self.include_return_message_types
+        return None if wanted is None else frozenset(wanted)
+
+
+@dataclass(frozen=True)
+class ConversationQuery(PageQuery):
+    """Which conversations."""
+
+    agent_id: str | None = None
+    order_by: ConversationOrder = "created_at"
+    archive_status: Literal["unarchived", "archived", "all"] = "unarchived"
+    summary_search: str | None = None
+
+    def filter(self) -> ConversationFilter:
+        return ConversationFilter(
+            agent_id=self.agent_id,
+            archived=None if self.archive_status == "all" else self.archive_status == "archived",
+            summary_search=self.summary_search,
+        )
+
+
+@dataclass(frozen=True)
 class TagQuery(PageQuery):
     """Which tags."""
 
@@ -164,3 +276,9 @@ class ModelQuery:
     provider_category: Annotated[list[Literal["base", "byok"]] | None, Query()] = None
     provider_name: str | None = None
     provider_type: str | None = None
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)

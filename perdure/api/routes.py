@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from perdure.api import agents, blocks, health, messages, models, runs, tools
+from perdure.api import agents, blocks, conversations, health, messages, models, runs, steps, tools
 from perdure.api.operations import Operation
+from perdure.wire.requests import SendMessageBody
 
 # fmt: off
 ROUTES: Final = (
@@ -23,18 +24,58 @@ ROUTES: Final = (
     # messages
     Operation("GET", "/v1/agents/{agent_id}/messages", messages.list_messages, "List an agent's messages", "[Message]"),
     Operation("POST", "/v1/agents/{agent_id}/messages", messages.send_message, "Send messages to an agent",
-              "Reply|stream", sends_messages=True),
+              "Reply|stream", sends_messages=True, body=SendMessageBody),
     Operation("POST", "/v1/agents/{agent_id}/messages/stream", messages.stream_message,
-              "Send messages to an agent and stream the answer", "stream", sends_messages=True),
+              "Send messages to an agent and stream the answer", "stream", sends_messages=True,
+              body=SendMessageBody),
+    Operation("POST", "/v1/agents/{agent_id}/messages/async", messages.send_message_async,
+              "Send messages to an agent and look later", "Run", sends_messages=True),
+    Operation("POST", "/v1/agents/{agent_id}/messages/cancel", messages.cancel_messages,
+              "Cancel an agent's runs", "object"),
     Operation("PATCH", "/v1/agents/{agent_id}/messages/{message_id}", messages.modify_message,
               "Change a message", "Message"),
     Operation("GET", "/v1/messages/", messages.list_all_messages, "List the messages of all agents", "[Message]"),
     Operation("GET", "/v1/messages/{message_id}", messages.retrieve_message, "Get a message", "[Message]"),
 
-    # runs
+    # runs and their steps
+    Operation("GET", "/v1/runs/", runs.list_runs, "List runs", "[Run]"),
+    Operation("GET", "/v1/runs/active", runs.list_active_runs, "List the runs that are under way", "[Run]"),
     Operation("GET", "/v1/runs/{run_id}", runs.retrieve_run, "Get a run", "Run"),
+    Operation("DELETE", "/v1/runs/{run_id}", runs.delete_run, "Delete a run", "Run"),
+    Operation("GET", "/v1/runs/{run_id}/messages", runs.list_run_messages, "List a run's messages", "[Message]"),
+    Operation("GET", "/v1/runs/{run_id}/steps", runs.list_run_steps, "List a run's steps", "[Step]"),
+    Operation("GET", "/v1/runs/{run_id}/usage", runs.retrieve_run_usage, "Count a run's tokens", "TokenCounts"),
+    Operation("GET", "/v1/runs/{run_id}/metrics", runs.retrieve_run_metrics, "Show how long a run took", "RunMetrics"),
     Operation("POST", "/v1/runs/{run_id}/stream", runs.stream_run, "Follow a run", "stream"),
     Operation("GET", "/v1/runs/{run_id}/stream", runs.read_run_stream, "Follow a run without posting", "stream"),
+    Operation("GET", "/v1/steps/", steps.list_steps, "List steps", "[Step]"),
+    Operation("GET", "/v1/steps/{step_id}", steps.retrieve_step, "Get a step", "Step"),
+    Operation("PATCH", "/v1/steps/{step_id}/feedback", steps.rate_step, "Rate a step", "Step"),
+    Operation("GET", "/v1/steps/{step_id}/messages", steps.list_step_messages, "List a step's messages", "[Message]"),
+    Operation("GET", "/v1/steps/{step_id}/metrics", steps.retrieve_step_metrics, "Show how long a step took",
+              "StepMetrics"),
+
+    # conversations
+    Operation("GET", "/v1/conversations/", conversations.list_conversations, "List conversations", "[Conversation]"),
+    Operation("POST", "/v1/conversations/", conversations.create_conversation, "Open a conversation", "Conversation"),
+    Operation("GET", "/v1/conversations/{conversation_id}", conversations.retrieve_conversation,
+              "Get a conversation", "Conversation"),
+    Operation("PATCH", "/v1/conversations/{conversation_id}", conversations.update_conversation,
+              "Change a conversation", "Conversation"),
+    Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete_conversation,
+              "Delete a conversation", "Done"),
+    Operation("POST", "/v1/conversations/{conversation_id}/fork", conversations.fork_conversation,
+              "Branch off a conversation", "Conversation"),
+    Operation("POST", "/v1/conversations/{conversation_id}/recompile", conversations.recompile_conversation,
+              "Rebuild a conversation's system message", "string"),
+    Operation("GET", "/v1/conversations/{conversation_id}/messages", conversations.list_conversation_messages,
+              "List a conversation's messages", "[Message]"),
+    Operation("POST", "/v1/conversations/{conversation_id}/messages", conversations.send_conversation_message,
+              "Send messages to a conversation", "Reply|stream", sends_messages=True),
+    Operation("POST", "/v1/conversations/{conversation_id}/stream", conversations.stream_conversation,
+              "Follow a conversation's run", "stream"),
+    Operation("POST", "/v1/conversations/{conversation_id}/cancel", conversations.cancel_conversation,
+              "Cancel a conversation's runs", "object"),
 
     # an agent's memory, and blocks by themselves
     Operation("GET", "/v1/agents/{agent_id}/core-memory", blocks.retrieve_core_memory,

@@ -17,7 +17,7 @@ class Server:
     `password` of None means that nobody is asked for one. Then `loopback_only` says that the server listens on this
     machine alone and must be addressed by a name of this machine, so that no web page can reach it through a name of
     its own. `allowed_origins` are web origins (`https://host[:port]`, or `*`) whose pages may call it. `max_body` is in
-    bytes.
+    bytes. `private_callbacks` lets callbacks go to addresses that are not of the open internet.
     """
 
     db: Database
@@ -31,3 +31,4 @@ class Server:
     max_body: int
     loopback_only: bool
     allowed_origins: tuple[str, ...] = ()
+    private_callbacks: bool = False

@@ -6,7 +6,7 @@ import msgspec
 
 from perdure.domain.blocks import Block
 from perdure.domain.messages import Message
-from perdure.domain.models import EmbeddingModel, Model, ModelSettings
+from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window
 from perdure.domain.runs import StopReason
 from perdure.domain.tools import Tool
 
@@ -66,6 +66,15 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     last_stop_reason: StopReason | None = None
 
 
+def window_with(agent: Agent, model: Model) -> int:
+    """The context window, in tokens, of an agent that gets this model and no word about its window."""
+    if model == agent.model:
+        return agent.context_window
+    if agent.context_window == default_window(agent.model):
+        return default_window(model)
+    return min(agent.context_window, model.context_window)
+
+
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
     """A value that an agent's tools may read from their environment."""
 
@@ -88,6 +97,7 @@ class AgentDetails(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[Secret, ...] = ()
     message_ids: tuple[str, ...] = ()
     identity_ids: tuple[str, ...] = ()
+    pending_approval: Message | None = None
 
 
 class ModelChoice(msgspec.Struct, frozen=True, kw_only=True):

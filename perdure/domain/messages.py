@@ -6,10 +6,11 @@ index, so history read back later shows the ids the stream showed. What a vendor
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
+from perdure.domain.arguments import field_text
 from perdure.domain.ids import otid
 
 Role = Literal["system", "user", "assistant", "tool", "approval", "summary"]
@@ -105,7 +106,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
 
     @property
+    def spoken(self) -> str:
+        """What the model wrote beside its calls, thoughts that it was asked to write down included."""
+        return "".join(
+            [p.text for p in self.parts if isinstance(p, TextPart) or (isinstance(p, ReasoningPart) and not p.native)]
+        )
+
+    @property
     def tool_calls(self) -> tuple[ToolCallPart, ...]:
+        if len(self.parts) == 1 and isinstance(self.parts[0], TextPart):
+            return ()
         return tuple([part for part in self.parts if isinstance(part, ToolCallPart)])
 
     @property
@@ -113,23 +123,52 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return tuple([part for part in self.parts if isinstance(part, ToolReturnPart)])
 
 
-def groups(message: Message, *, single_calls: bool = False) -> Iterator[tuple[str, Sequence[AnyPart]]]:
+class Voice(msgspec.Struct, frozen=True):
+    """The tool an agent speaks through, and the argument that holds what it says: shown as its own words."""
+
+    tool: str = "send_message"
+    argument: str = "message"
+
+    def speaks(self, part: AnyPart) -> bool:
+        """Whether a call is the agent speaking."""
+        return isinstance(part, ToolCallPart) and part.name == self.tool
+
+    def words(self, call: ToolCallPart) -> str:
+        """What it says, as far as the call holds it."""
+        return field_text(call.arguments, self.argument)
+
+
+VOICE: Final = Voice()
+
+
+def groups(
+    message: Message, *, single_calls: bool = False, voice: Voice | None = None
+) -> Iterator[tuple[str, Sequence[AnyPart]]]:
     """The logical parts a client sees, as (otid, parts): neighbours of one kind share one otid.
 
-    With `single_calls` every call and every return stands alone, for callers that read only the singular fields.
+    With `single_calls` every call and every return stands alone, for callers that read only the singular fields. A
+    call that is the agent's `voice` is a part of its own, and what that returned is left out.
     """
-    start, index = 0, 0
     parts = message.parts
+    if voice is not None:
+        parts = tuple([p for p in parts if not (isinstance(p, ToolReturnPart) and p.name == voice.tool)])
+    start, index = 0, 0
     for end in range(1, len(parts) + 1):
-        if end < len(parts) and not parted(parts[start], type(parts[end]), single_calls):
+        if end < len(parts) and not begins(parts[end], parts[start], single_calls=single_calls, voice=voice):
             continue
         yield otid(message.id, index), parts[start:end]
         start, index = end, index + 1
 
 
-def parted(last: AnyPart, following: type[AnyPart], single_calls: bool) -> bool:
-    """Whether a part of kind `following` begins a new logical part after `last`."""
-    return type(last) is not following or (single_calls and following in (ToolCallPart, ToolReturnPart))
+def begins(part: AnyPart, before: AnyPart, *, single_calls: bool, voice: Voice | None) -> bool:
+    """Whether `part` begins a new logical part after `before`."""
+    if type(part) is not type(before) or isinstance(part, HiddenReasoningPart):
+        return True
+    if isinstance(part, ReasoningPart) and isinstance(before, ReasoningPart):
+        return part.native is not before.native
+    if not isinstance(part, ToolCallPart | ToolReturnPart):
+        return False
+    return single_calls or (voice is not None and (voice.speaks(part) or voice.speaks(before)))
 
 
 PARTS_DECODER = msgspec.json.Decoder(tuple[AnyPart, ...])

@@ -39,6 +39,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     supports_tools: bool = True
 
 
+def default_window(model: Model) -> int:
+    """The context window, in tokens, of an agent whose maker asks for none."""
+    return min(model.context_window, MAX_DEFAULT_WINDOW)
+
+
 class EmbeddingModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that turns text into vectors of `dimensions` floats."""
 

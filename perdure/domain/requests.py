@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from perdure.domain.approvals import Decision
 from perdure.domain.messages import Message
 
 DEFAULT_MAX_STEPS: Final = 50
@@ -13,11 +14,15 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to an agent.
 
     `message_types` keeps only those kinds of message (None keeps all). `single_calls` is for callers that see
-    only the singular `tool_call` field, so that parallel calls do not hide behind the first.
+    only the singular `tool_call` field, so that parallel calls do not hide behind the first. `decisions` answer the
+    calls that the conversation waits for; `input` then follows their returns. `otids` are the caller's own names for
+    what it sent, by which a request sent again is known; empty where it did not name all of it. `callback_url` is told
+    of the run's end.
     """
 
     agent_id: str
     input: tuple[Message, ...]
+    decisions: tuple[Decision, ...] = ()
     max_steps: int = DEFAULT_MAX_STEPS
     stream_tokens: bool = False
     background: bool = False
@@ -31,6 +36,8 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     client_tools: tuple[dict[str, Any], ...] = ()
     client_skills: tuple[dict[str, Any], ...] = ()
     include_compaction_messages: bool = False
+    otids: tuple[str, ...] = ()
+    callback_url: str | None = None
     conversation_id: str | None = None
     run_type: str = "send_message_streaming"
     project: str | None = None

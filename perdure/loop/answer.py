@@ -4,20 +4,24 @@ A part's index rises whenever the kind of what arrives changes, so ids and otids
 stay the same in the stream, in the stored message and in history read later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from perdure.domain import events
+from perdure.domain.arguments import StreamedArguments
 from perdure.domain.events import AnyEvent
-from perdure.domain.ids import new_id, new_uuid, now, otid
+from perdure.domain.ids import approval_id, new_id, new_uuid, now, otid
 from perdure.domain.messages import (
     AnyPart,
     HiddenReasoningPart,
     Message,
     ReasoningPart,
+    Role,
     TextPart,
     ToolCallPart,
     ToolReturnPart,
+    Voice,
+    begins,
     groups,
 )
 from perdure.domain.runs import Usage
@@ -38,7 +42,7 @@ MAX_CALLS: Final = 100
 class _OpenPart:
     """A part that is still growing."""
 
-    __slots__ = ("call_id", "chunks", "hidden", "kind", "name", "otid", "signature")
+    __slots__ = ("call_id", "chunks", "hidden", "kind", "name", "native", "otid", "signature", "words")
 
     def __init__(self, kind: type[AnyPart], part_otid: str) -> None:
         self.kind = kind
@@ -47,26 +51,46 @@ class _OpenPart:
         self.signature: str | None = None
         self.call_id = ""
         self.name = ""
+        self.native = True
         self.hidden: HiddenReasoningDelta | None = None
+        self.words: StreamedArguments | None = None
+        """Reads what is said, where the call is the agent's voice."""
 
     def close(self) -> AnyPart:
         text = "".join(self.chunks)
         if self.kind is ToolCallPart:
             return ToolCallPart(call_id=self.call_id, name=self.name, arguments=text or "{}")
         if self.kind is ReasoningPart:
-            return ReasoningPart(text=text, signature=self.signature)
+            return ReasoningPart(text=text, native=self.native, signature=self.signature)
         if self.hidden is not None:
             return HiddenReasoningPart(state=self.hidden.state, data=self.hidden.data)
         return TextPart(text=text)
 
 
 class Answer:
-    """Takes the deltas of one model call; gives the events that show them and, at the end, the message."""
+    """Takes the deltas of one model call; gives the events that show them and, at the end, what to store.
+
+    Calls of tools that are `held` wait for somebody outside. They belong to a message of their own, whose id is the
+    answer's minus one, and do not count among its parts.
+    """
 
     def __init__(
-        self, *, agent_id: str, run_id: str, step_id: str, show_tokens: bool, parallel_calls: bool, single_calls: bool
+        self,
+        *,
+        agent_id: str,
+        run_id: str,
+        step_id: str,
+        show_tokens: bool,
+        parallel_calls: bool,
+        single_calls: bool,
+        voice: Voice | None = None,
+        text_is_thought: bool = False,
+        held: Callable[[str], bool] = lambda name: False,
     ) -> None:
         self.message_id = new_id("message")
+        self.request_id = approval_id(self.message_id)
+        self._held = held
+        self._held_parts: list[_OpenPart] = []
         self.usage = Usage(step_count=1)
         self.finish: Finished | None = None
         self._agent_id = agent_id
@@ -75,6 +99,8 @@ class Answer:
         self._show = show_tokens
         self._parallel = parallel_calls
         self._single_calls = single_calls
+        self._voice = voice
+        self._text_is_thought = text_is_thought
         self._parts: list[_OpenPart] = []
         self._calls: dict[int, _OpenPart] = {}
         self._call_ids: set[str] = set()
@@ -95,8 +121,7 @@ class Answer:
                 case ToolCallDelta():
                     event = self._call(at, delta)
                 case HiddenReasoningDelta(state, data):
-                    part = self._begin(HiddenReasoningPart)
-                    part.hidden = delta
+                    part = self._begin(HiddenReasoningPart, hidden=delta)
                     event = events.HiddenReasoning(at, self.message_id, part.otid, self._step_id, state, data)
                 case UsageDelta(usage):
                     self.usage = usage
@@ -111,24 +136,38 @@ class Answer:
         return bool(self._calls)
 
     def message(self) -> Message | None:
-        """What was collected, or None where the model said nothing."""
-        if not self._parts:
+        """What was said and called, or None where that is nothing."""
+        return self._message(self.message_id, "assistant", self._parts)
+
+    def request(self) -> Message | None:
+        """The calls that wait for somebody outside, or None."""
+        return self._message(self.request_id, "approval", self._held_parts)
+
+    def _message(self, message_id: str, role: Role, parts: list[_OpenPart]) -> Message | None:
+        if not parts:
             return None
         return Message(
-            id=self.message_id, agent_id=self._agent_id, role="assistant",
-            parts=tuple(part.close() for part in self._parts), created_at=now(), step_id=self._step_id,
-            run_id=self._run_id,
+            id=message_id, agent_id=self._agent_id, role=role, parts=tuple(part.close() for part in parts),
+            created_at=now(), step_id=self._step_id, run_id=self._run_id,
         )  # fmt: skip
 
-    def _begin(self, kind: type[AnyPart]) -> _OpenPart:
-        if not self._parts or self._parts[-1].kind is not kind or (self._single_calls and kind is ToolCallPart):
+    def _begin(
+        self, kind: type[AnyPart], *, native: bool = True, name: str = "", hidden: HiddenReasoningDelta | None = None
+    ) -> _OpenPart:
+        part = _OpenPart(kind, "")
+        part.native, part.name, part.hidden = native, name, hidden
+        if not self._parts or begins(
+            part.close(), self._parts[-1].close(), single_calls=self._single_calls, voice=self._voice
+        ):
             self._index += 1
-        part = _OpenPart(kind, otid(self.message_id, self._index))
+        part.otid = otid(self.message_id, self._index)
         self._parts.append(part)
         self._open = part
         return part
 
     def _text(self, at: int, text: str) -> AnyEvent | None:
+        if self._text_is_thought:
+            return self._reasoning(at, text, None, native=False)
         if not text:
             return None
         part = self._open
@@ -137,18 +176,18 @@ class Answer:
         part.chunks.append(text)
         return events.AssistantText(at, self.message_id, part.otid, self._step_id, text)
 
-    def _reasoning(self, at: int, text: str, signature: str | None) -> AnyEvent | None:
+    def _reasoning(self, at: int, text: str, signature: str | None, *, native: bool = True) -> AnyEvent | None:
         part = self._open
-        if part is None or part.kind is not ReasoningPart or part.signature is not None:
+        if part is None or part.kind is not ReasoningPart or part.signature is not None or part.native is not native:
             if not text and signature is None:
                 return None
-            part = self._begin(ReasoningPart)
+            part = self._begin(ReasoningPart, native=native)
         if signature is not None:
             part.signature = signature
         if not text:
             return None
         part.chunks.append(text)
-        return events.Reasoning(at, self.message_id, part.otid, self._step_id, text)
+        return events.Reasoning(at, self.message_id, part.otid, self._step_id, text, native)
 
     def _call(self, at: int, delta: ToolCallDelta) -> AnyEvent | None:
         part = self._calls.get(delta.index)
@@ -156,16 +195,31 @@ class Answer:
         if part is None:
             if self._calls and (not self._parallel or len(self._calls) >= MAX_CALLS):
                 return None
-            part = self._calls[delta.index] = self._begin(ToolCallPart)
+            part = self._calls[delta.index] = self._begin_call(delta.name or "")
             part.call_id = self._fresh_call_id(delta.call_id)
-            part.name = name = delta.name or ""
+            name = part.name
         if delta.arguments:
             part.chunks.append(delta.arguments)
         elif name is None:
             return None
-        return events.ToolCallDelta(
-            at, self.message_id, part.otid, self._step_id, part.call_id, name, delta.arguments or None
-        )
+        arguments = delta.arguments or None
+        if part.words is not None:
+            said = "".join([piece.text for piece in part.words.feed(delta.arguments) if piece.field is not None])
+            return events.AssistantText(at, self.message_id, part.otid, self._step_id, said) if said else None
+        if part.otid == self.request_id:
+            return events.ApprovalDelta(at, part.otid, part.otid, self._step_id, part.call_id, name, arguments)
+        return events.ToolCallDelta(at, self.message_id, part.otid, self._step_id, part.call_id, name, arguments)
+
+    def _begin_call(self, name: str) -> _OpenPart:
+        if self._held(name):
+            part = self._open = _OpenPart(ToolCallPart, self.request_id)
+            part.name = name
+            self._held_parts.append(part)
+            return part
+        part = self._begin(ToolCallPart, name=name)
+        if self._voice is not None and name == self._voice.tool:
+            part.words = StreamedArguments((self._voice.argument,))
+        return part
 
     def _fresh_call_id(self, asked: str | None) -> str:
         """The provider's id, or one of ours where it gave none or gave it twice: returns are matched by it."""
@@ -174,11 +228,11 @@ class Answer:
         return call_id
 
 
-def whole(message: Message, *, single_calls: bool) -> list[AnyEvent]:
+def whole(message: Message, *, single_calls: bool, voice: Voice | None = None) -> list[AnyEvent]:
     """The events that show a stored message at once, one for each logical part."""
     shown: list[AnyEvent] = []
     at, step = message.created_at, message.step_id
-    for part_otid, parts in groups(message, single_calls=single_calls):
+    for part_otid, parts in groups(message, single_calls=single_calls, voice=voice):
         first = parts[0]
         match first:
             case TextPart():
@@ -189,6 +243,10 @@ def whole(message: Message, *, single_calls: bool) -> list[AnyEvent]:
                 )
             case HiddenReasoningPart():
                 shown.append(events.HiddenReasoning(at, message.id, part_otid, step, first.state, first.data))
+            case ToolCallPart() if message.role == "approval":
+                shown.append(events.ApprovalRequest(at, message.id, message.id, step, _calls(parts)))
+            case ToolCallPart() if voice is not None and voice.speaks(first):
+                shown.append(events.AssistantText(at, message.id, part_otid, step, voice.words(first)))
             case ToolCallPart():
                 shown.append(events.ToolCalls(at, message.id, part_otid, step, _calls(parts)))
             case ToolReturnPart():

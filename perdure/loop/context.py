@@ -1,5 +1,6 @@
 """What the model sees: the compiled system message, and a history that every provider accepts."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -12,14 +13,19 @@ from perdure.domain.blocks import Block
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart, ToolCallPart, ToolReturnPart
 from perdure.domain.requests import TurnRequest
+from perdure.loop.tool_rules import ToolRules
 from perdure.store import blocks as block_store
+from perdure.store import conversation_blocks
 from perdure.store import messages as message_store
+from perdure.store import tools as tool_store
 
 PLACEHOLDER: Final = "{CORE_MEMORY}"
 """Where a system prompt wants its memory; without it, memory follows the prompt."""
 
 WITHOUT_BLOCKS: Final = frozenset({"react_agent", "workflow_agent"})
 """Agent types whose memory blocks are not shown to the model."""
+
+_COMPILED_AT: Final = re.compile(r"(?<=^- System prompt last recompiled: ).* (?=\S+$)", re.MULTILINE)
 
 OUTCOME_UNKNOWN: Final = (
     "The outcome of this call is unknown: the server stopped while it ran. It may or may not have taken effect. "
@@ -31,21 +37,22 @@ def compile_system(
     agent: Agent,
     blocks: Sequence[Block],
     *,
+    tool_names: Sequence[str] = (),
     now: int,
     conversation_id: str | None = None,
     recall_count: int = 0,
 ) -> str:
-    """The system message of an agent: its prompt, its blocks, and facts about its memory.
+    """The system message of an agent: its prompt, its blocks, the rules of its tools, and facts about its memory.
 
     `now` is microseconds UTC; `recall_count` is how many messages lie outside the context. The text stays the same
-    from turn to turn until a block changes, so that providers can keep it cached.
+    from turn to turn until a block or a rule changes, so that providers can keep it cached.
     """
-    sections = [
-        text
-        for text in (_blocks_section(agent, blocks), _facts_section(agent, now, conversation_id, recall_count))
-        if text
-    ]
-    memory = "\n\n".join(sections)
+    sections = (
+        _blocks_section(agent, blocks),
+        ToolRules(agent.tool_rules, tool_names).section(),
+        _facts_section(agent, now, conversation_id, recall_count),
+    )
+    memory = "\n\n".join(section for section in sections if section)
     if PLACEHOLDER in agent.system:
         return agent.system.replace(PLACEHOLDER, memory)
     return f"{agent.system}\n\n{memory}"
@@ -72,7 +79,7 @@ def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_c
     lines = [
         "<memory_metadata>",
         f"- AGENT_ID: {agent.id}",
-        f"- CONVERSATION_ID: {conversation_id or 'default'}",
+        f"- CONVERSATION_ID: {'default' if conversation_id in (None, agent.conversation_id) else conversation_id}",
         f"- System prompt last recompiled: {local_time(now, agent.timezone)}",
     ]
     if recall_count:
@@ -87,13 +94,41 @@ def local_time(at: int, timezone: str) -> str:
 
 
 def recompile(conn: Connection, tenant: str, agent: Agent) -> None:
-    """Rewrite the stored system message of each of an agent's conversations from its current blocks."""
+    """Bring the stored system message of each of an agent's conversations up to its current blocks and rules.
+
+    Where nothing but the time of it would change, it stays, so that providers can keep it cached.
+    """
     blocks = block_store.of_agent(conn, agent.id)
+    isolated = conversation_blocks.of_agent(conn, agent.id)
+    outside = message_store.counts_outside_context(conn, agent.id)
+    tool_names = _tool_names(conn, agent)
     for conversation_id, message in message_store.system_messages(conn, agent.id):
-        shown = None if conversation_id == agent.conversation_id else conversation_id
-        outside = message_store.count_outside_context(conn, conversation_id)
-        text = compile_system(agent, blocks, now=now(), conversation_id=shown, recall_count=outside)
-        message_store.rewrite(conn, tenant, message, (TextPart(text=text),))
+        shown = conversation_blocks.shown(blocks, isolated.get(conversation_id, ()))
+        text = compile_system(
+            agent, shown, tool_names=tool_names, now=now(), conversation_id=conversation_id,
+            recall_count=outside.get(conversation_id, 0),
+        )  # fmt: skip
+        if _timeless(text) != _timeless(message.text):
+            message_store.rewrite(conn, tenant, message, (TextPart(text=text),))
+
+
+def compiled(conn: Connection, agent: Agent, conversation_id: str) -> str:
+    """What the system message of one of an agent's conversations says, compiled now."""
+    return compile_system(
+        agent, conversation_blocks.shown_in(conn, agent.id, conversation_id), tool_names=_tool_names(conn, agent),
+        now=now(), conversation_id=conversation_id,
+        recall_count=message_store.count_outside_context(conn, conversation_id),
+    )  # fmt: skip
+
+
+def _tool_names(conn: Connection, agent: Agent) -> list[str]:
+    """The names of an agent's tools, which only its rules are about."""
+    return [tool.name for tool in tool_store.of_agent(conn, agent.id)] if agent.tool_rules else []
+
+
+def _timeless(text: str) -> str:
+    """A system message without the time it was compiled at; the timezone stays."""
+    return _COMPILED_AT.sub("", text)
 
 
 def assemble(agent: Agent, request: TurnRequest, stored: Sequence[Message], turn_start: int) -> list[Message]:
@@ -103,7 +138,8 @@ def assemble(agent: Agent, request: TurnRequest, stored: Sequence[Message], turn
     """
     messages = mended(stored)
     if agent.message_buffer_autoclear:
-        messages = messages[:1] + [message for message in messages[1:] if message.seq >= turn_start]
+        # What this turn has added itself carries no seq.
+        messages = messages[:1] + [each for each in messages[1:] if each.seq >= turn_start or not each.seq]
     if messages and messages[0].role == "system":
         text = request.override_system if request.override_system is not None else messages[0].text
         if request.client_skills:
@@ -144,9 +180,16 @@ def mended(stored: Sequence[Message]) -> list[Message]:
             if kept:
                 mended.append(message if len(kept) == len(message.parts) else with_parts(message, kept))
             continue
+        if message.role == "approval":
+            # A request joins the calls of the answer before it, and the decisions come before any return.
+            if message.tool_calls and not (mended and mended[-1].role == "assistant"):
+                close()
+            mended.append(message)
+            open_calls |= {call.call_id: call for call in message.tool_calls}
+            continue
         close()
         mended.append(message)
-        if message.role in ("assistant", "approval"):
+        if message.role == "assistant":
             open_calls = {call.call_id: call for call in message.tool_calls}
     close()
     return mended

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain.errors import ModelError
@@ -16,6 +17,8 @@ from perdure.domain.runs import RunError, StepStatus, StopReason
 from perdure.domain.runs import Step as StepRecord
 from perdure.loop import context
 from perdure.loop.answer import Answer, whole
+from perdure.loop.manner import must_call, with_heartbeat
+from perdure.loop.tool_rules import Choice, ToolRules
 from perdure.loop.turn import INTERRUPTED, Models, Turn
 from perdure.providers.base import ModelRequest
 from perdure.store import messages as message_store
@@ -29,11 +32,18 @@ NOT_RUN_AFTER_ERROR: Final = "This call was not run: the model's answer broke of
 
 
 class Step:
-    """One model call of a turn. `broken` says why its answer is not whole, or is None."""
+    """One model call of a turn, and what it may answer with.
 
-    def __init__(self, turn: Turn, messages: Sequence[Message]) -> None:
+    `broken` says why the answer is not whole, or is None.
+    """
+
+    def __init__(self, turn: Turn, messages: Sequence[Message], choice: Choice, rules: ToolRules) -> None:
+        settings, legacy = turn.agent.settings, must_call(turn.agent.agent_type)
+        if settings.parallel_tool_calls and (legacy or not rules.parallel_allowed):
+            settings = msgspec.structs.replace(settings, parallel_tool_calls=False)
         self.id = new_id("step")
         self.turn = turn
+        self.choice = choice
         self.broken: StopReason | None = None
         self.error: RunError | None = None
         self.answer = Answer(
@@ -41,14 +51,19 @@ class Step:
             run_id=turn.run_id,
             step_id=self.id,
             show_tokens=turn.request.stream_tokens,
-            parallel_calls=turn.agent.settings.parallel_tool_calls,
+            parallel_calls=settings.parallel_tool_calls,
             single_calls=turn.request.single_calls,
+            voice=turn.voice,
+            text_is_thought=legacy,
+            held=lambda name: name in choice.names and (rules.needs_approval(name) or name in turn.client_tools),
         )
+        tools = [tool.json_schema for tool in turn.tools if tool.name in choice.names]
         self._request = ModelRequest(
             model=turn.model,
             messages=messages,
-            tools=[tool.json_schema for tool in turn.tools],
-            settings=turn.agent.settings,
+            tools=[with_heartbeat(tool, rules) for tool in tools] if legacy else tools,
+            tool_choice="required" if legacy and tools and choice.tool_choice == "auto" else choice.tool_choice,
+            settings=settings,
         )
         self._created_at = now()
         self._started = time.monotonic_ns()
@@ -72,36 +87,40 @@ class Step:
             self.broken = interruption(self.turn)
             self.error = None if self.broken == "cancelled" else INTERRUPTED
         self._model_ns = time.monotonic_ns() - self._started
-        finish = self.answer.finish
-        if self.broken is None and finish is not None and finish.reason == "length" and self.answer.has_calls:
+        if self.broken is None and self.cut and self.answer.has_calls:
             self.broken = "max_tokens_exceeded"
 
     @property
-    def stop_reason(self) -> StopReason:
-        """Why a whole answer without tool calls ends the run."""
+    def cut(self) -> bool:
+        """Whether the answer hit the token limit."""
         finish = self.answer.finish
-        return "max_tokens_exceeded" if finish is not None and finish.reason == "length" else "end_turn"
+        return finish is not None and finish.reason == "length"
 
     def keep_calls(self, conn: Connection) -> Sequence[AnyEvent]:
         """Store the answer before any of its tools starts."""
         return self._store(conn, self.answer.message())
 
-    def keep_answer(self, conn: Connection) -> Sequence[AnyEvent]:
-        """Store the answer that ends the run; where the model said nothing, only the step."""
-        self.record(conn, "success", self.stop_reason)
+    def keep_answer(self, conn: Connection, *, stop_reason: StopReason | None) -> Sequence[AnyEvent]:
+        """Store an answer without calls; where the model said nothing, only the step."""
+        self.record(conn, "success", stop_reason)
         return self._store(conn, self.answer.message())
+
+    def keep_request(self, conn: Connection) -> Sequence[AnyEvent]:
+        """Store the answer and, in a message of their own, the calls that wait for somebody outside."""
+        self.record(conn, "success", "requires_approval")
+        return [*self._store(conn, self.answer.message()), *self._store(conn, self.answer.request())]
 
     def keep_partial(self, conn: Connection) -> Sequence[AnyEvent]:
         """Store what was said before the answer broke; calls it had begun are answered as not run."""
         assert self.broken is not None
         self.record(conn, "cancelled" if self.broken == "cancelled" else "failed", self.broken)
-        message = self.answer.message()
-        events = list(self._store(conn, message))
-        if message is not None and message.tool_calls:
-            why = NOT_RUN.get(self.broken, NOT_RUN_AFTER_ERROR)
-            returns = context.unanswered(message, message.tool_calls, why)
+        said = [message for message in (self.answer.message(), self.answer.request()) if message is not None]
+        events = [event for message in said for event in self._store(conn, message)]
+        calls = [call for message in said for call in message.tool_calls]
+        if calls:
+            returns = context.unanswered(said[-1], calls, NOT_RUN.get(self.broken, NOT_RUN_AFTER_ERROR))
             message_store.append(conn, self.turn.tenant, self.turn.conversation_id, (returns,))
-            events += whole(returns, single_calls=self.turn.request.single_calls)
+            events += whole(returns, single_calls=self.turn.request.single_calls, voice=self.turn.voice)
         return events
 
     def record(
@@ -124,7 +143,7 @@ class Step:
         message_store.append(conn, self.turn.tenant, self.turn.conversation_id, (message,))
         if self.turn.request.stream_tokens:
             return ()
-        return whole(message, single_calls=self.turn.request.single_calls)
+        return whole(message, single_calls=self.turn.request.single_calls, voice=self.turn.voice)
 
 
 def interruption(turn: Turn) -> StopReason:

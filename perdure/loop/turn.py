@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
 from perdure.domain.events import AnyEvent
+from perdure.domain.messages import Voice
 from perdure.domain.models import Model
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import RunError, StopReason, Usage
@@ -36,8 +37,9 @@ class Rooms(msgspec.Struct, frozen=True):
 class Turn(msgspec.Struct, kw_only=True):
     """One run as the loop sees it.
 
-    `interrupted` is set before the run's task is cancelled, and says how it is to end: `cancelled` by a person, or
-    `error` because the server stops.
+    `tools` are all that the model may be shown; those named in `client_tools` are run by the caller. `interrupted` is
+    set before the run's task is cancelled, and says how it is to end: `cancelled` by a person, or `error` because the
+    server stops.
     """
 
     tenant: str
@@ -46,8 +48,14 @@ class Turn(msgspec.Struct, kw_only=True):
     agent: Agent
     model: Model
     tools: tuple[Tool, ...]
+    client_tools: frozenset[str]
     request: TurnRequest
     interrupted: StopReason | None = None
+
+    @property
+    def voice(self) -> Voice | None:
+        """The tool whose calls are shown as the agent's own words, unless the caller wants to see the calls."""
+        return voice_of(self.request)
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -81,3 +89,10 @@ def interrupted_end(turn: Turn, usage: Usage) -> End:
     """How a run ends that was interrupted."""
     reason = turn.interrupted or "error"
     return End(reason, usage, None if reason == "cancelled" else INTERRUPTED)
+
+
+def voice_of(request: TurnRequest) -> Voice | None:
+    """The voice a request asks for."""
+    if not request.use_assistant_message:
+        return None
+    return Voice(request.assistant_message_tool_name, request.assistant_message_tool_kwarg)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from perdure.domain.blocks import Block
 from perdure.domain.errors import Conflict, Invalid
 from perdure.store import blocks as block_store
+from perdure.store import conversation_blocks
 
 LINE_NUMBER_WARNING: Final = "Line numbers are shown for orientation only and are not part of the memory."
 """What stands above a block that is shown with `N→` before each line."""
@@ -70,13 +71,14 @@ def edit(
     conn: Connection,
     tenant: str,
     agent_id: str,
+    conversation_id: str,
     label: str,
     change: Callable[[str], str],
     *,
     actor: str,
     run_id: str | None,
 ) -> Block:
-    """Change the value of an agent's block and return the block as it then is.
+    """Change the value of a block that an agent sees in a conversation, and return the block as it then is.
 
     `change` is a pure function of the value and runs again where somebody else changed the block meanwhile. Raises
     NotFound, naming the labels there are, for a label the agent does not have; Invalid for a read-only block, a value
@@ -84,7 +86,8 @@ def edit(
     """
     attempts = ATTEMPTS
     while True:
-        block = block_store.labelled(conn, agent_id, label)
+        shown = conversation_blocks.shown_in(conn, agent_id, conversation_id)
+        block = block_store.with_label(shown, label)
         if block.read_only:
             raise Invalid(f"The memory block {label!r} is read-only: you cannot change it.")
         value = change(block.value)

@@ -106,14 +106,16 @@ def _user_content(message: Message) -> str | list[dict[str, Any]]:
 
 def _assistant(message: Message, quirks: Quirks, *, replayed: bool) -> dict[str, Any] | None:
     """What the model said and asked for; None where the message holds neither, which no server accepts."""
-    text, calls = message.text, message.tool_calls
+    text, calls = message.spoken, message.tool_calls
     if not text and not calls:
         return None
     said: dict[str, Any] = {"role": "assistant", "content": text or None}
     if calls:
         said["tool_calls"] = [_call(call, quirks) for call in calls]
         if replayed:
-            said["reasoning_content"] = "".join(p.text for p in message.parts if isinstance(p, ReasoningPart))
+            said["reasoning_content"] = "".join(
+                part.text for part in message.parts if isinstance(part, ReasoningPart) and part.native
+            )
     return said
 
 

@@ -1,18 +1,23 @@
 """How a request becomes a run: checked and made durable in one transaction, before the caller hears of it."""
 
+import hashlib
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
-from perdure.domain.errors import Busy
+from perdure.domain.conversations import agent_in
+from perdure.domain.errors import Busy, Unprocessable, not_found
 from perdure.domain.events import Started
 from perdure.domain.ids import new_id, now
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import Run
 from perdure.domain.tools import Tool
+from perdure.loop.approval import return_chars, settle
+from perdure.runs.pending import check_turn, decided_by, pending_of
 from perdure.store import agents as agent_store
+from perdure.store import conversations as conversation_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store import tools as tool_store
@@ -37,6 +42,12 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         return self.run.status == "running"
 
 
+class Repeated(msgspec.Struct, frozen=True):
+    """A request that is here already: `run_id` is the run it started when it came first."""
+
+    run_id: str
+
+
 class Snapshots:
     """Agents with their tools as last read, each good for as long as its version is the stored one."""
 
@@ -44,8 +55,19 @@ class Snapshots:
         self._known: dict[str, tuple[Agent, tuple[Tool, ...]]] = {}
         self._most = most
 
-    def get(self, conn: Connection, tenant: str, agent_id: str) -> tuple[Agent, tuple[Tool, ...]]:
-        """The agent and its tools. Raises NotFound."""
+    def get(
+        self, conn: Connection, tenant: str, agent_id: str, conversation_id: str | None
+    ) -> tuple[Agent, tuple[Tool, ...]]:
+        """The agent as it works in a conversation (None is its default one), and its tools. Raises NotFound."""
+        agent, tools = self._agent(conn, tenant, agent_id)
+        if conversation_id in (None, agent.conversation_id):
+            return agent, tools
+        conversation = conversation_store.get(conn, tenant, conversation_id)
+        if conversation.agent_id != agent.id:
+            raise not_found("Conversation", conversation_id)
+        return agent_in(agent, conversation), tools
+
+    def _agent(self, conn: Connection, tenant: str, agent_id: str) -> tuple[Agent, tuple[Tool, ...]]:
         version = agent_store.find_version(conn, tenant, agent_id)
         known = self._known.get(agent_id)
         if known is not None and known[0].version == version:
@@ -60,15 +82,28 @@ class Snapshots:
 
 def accept(
     conn: Connection, tenant: str, request: TurnRequest, snapshots: Snapshots, *, queue: bool, max_queued: int
-) -> Accepted:
-    """Store a run and its input. Raises NotFound for the agent, Busy where the conversation takes no more."""
-    agent, tools = snapshots.get(conn, tenant, request.agent_id)
+) -> Accepted | Repeated:
+    """Store a run and its input, unless the caller's names for its messages say that this was done before.
+
+    Raises NotFound for the agent or the conversation, Busy where that takes no more, Unprocessable for names that are
+    in use.
+    """
+    agent, tools = snapshots.get(conn, tenant, request.agent_id, request.conversation_id)
     conversation_id = request.conversation_id or agent.conversation_id
+    otids = _key(request.otids)
+    if otids is not None and (known := run_store.find_by_otids(conn, conversation_id, otids)):
+        return _repeated(conn, known, request)
     ahead = run_store.active(conn, conversation_id)
+    if request.decisions and (handled := decided_by(conn, conversation_id, request.decisions)):
+        if not request.input:
+            return Repeated(handled)
+        request = msgspec.structs.replace(request, decisions=())
+    if not ahead or request.decisions:
+        check_turn(conn, conversation_id, request, agent.context_window)
     if ahead and (not queue or len(ahead) > max_queued):
         raise Busy(
-            f"Cannot send a new message: Another request (run_id={ahead[0][0]}) is currently being processed for this "
-            "conversation. Please wait for it to complete.",
+            f"CONFLICT: Cannot send a new message: Another request (run_id={ahead[0][0]}) is currently being processed "
+            "for this conversation. Please wait for it to complete.",
             run_id=ahead[0][0],
         )
     run = Run(
@@ -78,14 +113,15 @@ def accept(
         status="created" if ahead else "running",
         created_at=now(),
         background=request.background,
+        callback_url=request.callback_url,
         metadata={"run_type": request.run_type},
         request_config=_config(request),
     )
-    run_store.create(
-        conn, tenant, run, request=REQUEST_ENCODER.encode(request), otids=_otids(request), project=request.project
-    )
+    run_store.create(conn, tenant, run, request=REQUEST_ENCODER.encode(request), otids=otids, project=request.project)
+    if conversation_id != agent.conversation_id:
+        conversation_store.spoken_to(conn, conversation_id, run.created_at)
     if run.status == "running":
-        enter(conn, tenant, run, request)
+        enter(conn, tenant, run, request, agent)
     started = Started(run.created_at, new_id("ping"))
     run_store.log(conn, [(run.id, 1, (started,))])
     return Accepted(
@@ -94,11 +130,21 @@ def accept(
     )  # fmt: skip
 
 
-def enter(conn: Connection, tenant: str, run: Run, request: TurnRequest) -> None:
-    """Put a run's input into history, at its turn."""
-    at = now()
-    added = [msgspec.structs.replace(message, run_id=run.id, created_at=at) for message in request.input]
-    message_store.append(conn, tenant, run.conversation_id or "", added)
+def enter(conn: Connection, tenant: str, run: Run, request: TurnRequest, agent: Agent) -> None:
+    """Put a run's input into history, at its turn. While a request for approval is pending, only decisions enter.
+
+    What follows decisions enters with the returns of their calls (`loop/`).
+    """
+    conversation_id = run.conversation_id or ""
+    pending = pending_of(conn, conversation_id)
+    if request.decisions and pending is not None:
+        chars = return_chars(agent.context_window)
+        response = settle(pending, request.decisions, run_id=run.id, return_chars=chars).response
+        message_store.append(conn, tenant, conversation_id, (response,))
+    elif pending is None:
+        at = now()
+        added = [msgspec.structs.replace(message, run_id=run.id, created_at=at) for message in request.input]
+        message_store.append(conn, tenant, conversation_id, added)
 
 
 def hand_over(conn: Connection, conversation_id: str) -> str | None:
@@ -108,7 +154,7 @@ def hand_over(conn: Connection, conversation_id: str) -> str | None:
         return None
     tenant, run, request = run_store.stored(conn, unfinished[0][0])
     run_store.begin(conn, run.id, now())
-    enter(conn, tenant, run, REQUEST_DECODER.decode(request))
+    enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent_store.get(conn, tenant, run.agent_id))
     return run.id
 
 
@@ -122,6 +168,30 @@ def _config(request: TurnRequest) -> dict[str, Any]:
     }
 
 
-def _otids(request: TurnRequest) -> str | None:
-    """The caller's own names for its messages, which identify a request that is sent twice."""
-    return "|".join(message.otid or "" for message in request.input) or None
+def find_run(conn: Connection, conversation_id: str, otid: str) -> str | None:
+    """The id of the newest run that a message of this otid went to, in one conversation; None where there is none."""
+    return run_store.find_by_otids(conn, conversation_id, _key((otid,)) or "") or run_store.find_by_request(
+        conn, conversation_id, f'"otid":{REQUEST_ENCODER.encode(otid).decode()}'
+    )
+
+
+def _repeated(conn: Connection, run_id: str, request: TurnRequest) -> Repeated:
+    """The run that these names started. Raises Unprocessable where they named something else then."""
+    _, _, stored = run_store.stored(conn, run_id)
+    first = REQUEST_DECODER.decode(stored)
+    if _said(first) != _said(request):
+        raise Unprocessable(
+            f"These otids were given to other messages before, which started {run_id}. Messages that are sent again "
+            "keep their otids; a new message needs a new one.",
+            ("body", "messages"),
+        )
+    return Repeated(run_id)
+
+
+def _said(request: TurnRequest) -> Any:
+    return request.decisions, [(message.role, message.parts) for message in request.input]
+
+
+def _key(otids: tuple[str, ...]) -> str | None:
+    """What a request's otids are looked up by. The caller chose them, so they may be of any length."""
+    return hashlib.sha256(REQUEST_ENCODER.encode(otids)).hexdigest() if otids else None

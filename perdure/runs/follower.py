@@ -36,7 +36,9 @@ class Follower:
         if live.ended:
             return None
         await live.wait()
-        found = live.after(self.seq) or []
+        found = live.after(self.seq)
+        if found is None:
+            found = await self._stored()
         return None if not found and live.ended else self._hand_out(found)
 
     async def _stored(self) -> list[Numbered]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from perdure.domain.errors import NotFound, Unavailable
 from perdure.domain.events import AnyEvent
@@ -43,6 +43,10 @@ class RunLog:
         """Number of the newest committed event."""
         self.ended = False
         """Whether the newest committed event is the run's last."""
+        self.broken: Exception | None = None
+        """Why events of this run could not be stored; nothing more of it can be."""
+        self.fault: Exception | None = None
+        """Why a write that nobody waited for failed; what comes after it must not stand as if it had not."""
         self.pending = 0
         self.woken_at = time.monotonic()
         self._shown = shown
@@ -87,16 +91,24 @@ class RunLog:
 class _Entry:
     """What waits for a commit: events, or a write that gives them; with a future where somebody waits."""
 
-    __slots__ = ("done", "ends", "error", "events", "run", "write")
+    __slots__ = ("done", "ends", "error", "events", "run", "waited", "write")
 
     def __init__(
-        self, run: RunLog, events: list[AnyEvent], write: Write | None, done: asyncio.Future[None] | None, ends: bool
+        self,
+        run: RunLog,
+        events: list[AnyEvent],
+        write: Write | None,
+        done: asyncio.Future[None] | None,
+        *,
+        ends: bool = False,
+        waited: bool = True,
     ) -> None:
         self.run = run
         self.events = events
         self.write = write
         self.done = done
         self.ends = ends
+        self.waited = waited
         self.error: Exception | None = None
 
 
@@ -117,13 +129,17 @@ class EventLog:
         kept = run.kept(events)
         if kept:
             run.pending += len(kept)
-            self._add(_Entry(run, kept, None, None, False))
+            self._add(_Entry(run, kept, None, None))
 
     def write(self, run: RunLog, write: Write, *, ends: bool = False) -> asyncio.Future[None]:
         """Add a change with the events it gives. Done once both are durable and the events are released."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._add(_Entry(run, [], write, done, ends))
+        self._add(_Entry(run, [], write, done, ends=ends))
         return done
+
+    def post(self, run: RunLog, write: Write) -> None:
+        """Add a change that nobody waits for. Where it fails, so does every later one of the run: see `fault`."""
+        self._add(_Entry(run, [], write, None, waited=False))
 
     async def room(self, run: RunLog) -> None:
         """Wait until the run's producer may go on: a model faster than the disk must not fill the memory."""
@@ -159,9 +175,9 @@ class EventLog:
             try:
                 await self._db.write(lambda conn: _apply(conn, batch))
                 return
-            except Unavailable as error:
+            except Exception as error:  # noqa: BLE001 - all runs depend on this task, so it must never end by an error
                 pause = RETRY_AFTER[min(attempt, len(RETRY_AFTER) - 1)]
-                log.error("event log cannot be written; streams wait", error=error.message, retry_in=pause)
+                log.error("event log cannot be written; streams wait", error=str(error), retry_in=pause)
                 await asyncio.sleep(pause)
 
 
@@ -173,29 +189,52 @@ def _apply(conn: Connection, batch: list[_Entry]) -> None:
             entry.error, entry.events = None, []
             try:
                 with Savepoint(conn):
+                    if entry.run.fault is not None:
+                        raise entry.run.fault
                     entry.events = entry.run.kept(entry.write(conn))
             except Exception as error:  # noqa: BLE001 - belongs to one run alone; raised again where it waits
-                entry.error = error
+                _note(entry, error)
         if entry.events:
             by_run.setdefault(entry.run, []).extend(entry.events)
-    rows = [(run.run_id, run.last + 1, events) for run, events in by_run.items()]
+    rows = [(run, run.last + 1, events) for run, events in by_run.items()]
     try:
         with Savepoint(conn):
-            run_store.log(conn, rows)
-    except IntegrityError:
-        _apply_one_by_one(conn, batch, rows)
+            run_store.log(conn, [(run.run_id, first, events) for run, first, events in rows])
+    except Exception as error:  # noqa: BLE001 - the runs it belongs to are found next
+        _raise_if_passing(error)
+        _store_one_by_one(conn, batch, rows)
 
 
-def _apply_one_by_one(conn: Connection, batch: list[_Entry], rows: list[tuple[str, int, list[AnyEvent]]]) -> None:
-    """A run in this batch is gone, deleted with its agent: it alone fails, the others keep their events."""
-    for row in rows:
+def _store_one_by_one(conn: Connection, batch: list[_Entry], rows: list[tuple[RunLog, int, list[AnyEvent]]]) -> None:
+    """Something of this batch cannot be stored, perhaps since its run was deleted: that run alone fails."""
+    for run, first, events in rows:
         try:
             with Savepoint(conn):
-                run_store.log(conn, [row])
-        except IntegrityError as error:
+                run_store.log(conn, [(run.run_id, first, events)])
+        except Exception as error:  # noqa: BLE001 - belongs to this run alone; raised again where it waits
+            gone = NotFound(f"Run {run.run_id} was deleted.") if isinstance(error, IntegrityError) else error
             for entry in batch:
-                if entry.run.run_id == row[0]:
-                    entry.events, entry.error = [], NotFound(f"Run {row[0]} was deleted ({error}).")
+                if entry.run is run:
+                    _note(entry, gone)
+                    entry.events = []
+
+
+def _note(entry: _Entry, error: Exception) -> None:
+    """Keep an error with its entry, unless it will pass: that concerns the whole batch."""
+    _raise_if_passing(error)
+    entry.error = error
+    if entry.write is not None and not entry.waited:
+        entry.run.fault = error
+
+
+def _raise_if_passing(error: Exception) -> None:
+    if isinstance(error, Unavailable | OperationalError) or hasattr(error, "sqlite_errorcode"):
+        raise error
+
+
+def _is_last(entry: _Entry) -> bool:
+    """Whether nothing comes after an entry that ends its run: it could be kept, or there is no run any more."""
+    return entry.error is None or isinstance(entry.error, NotFound)
 
 
 def _release(batch: list[_Entry]) -> None:
@@ -204,11 +243,14 @@ def _release(batch: list[_Entry]) -> None:
     for entry in batch:
         events, ended = by_run.get(entry.run, ([], False))
         events.extend(entry.events)
-        # A run that could not even record its end is gone; its readers must not wait for ever.
-        by_run[entry.run] = (events, ended or entry.ends)
+        by_run[entry.run] = (events, ended or (entry.ends and _is_last(entry)))
         if entry.write is None:
             entry.run.pending -= len(entry.events)
+    for entry in batch:
+        if entry.error is not None and entry.write is None:
+            entry.run.broken = entry.error
     for run, (events, ended) in by_run.items():
+        ended = ended or run.broken is not None
         if events or ended:
             run.released(events, ended=ended)
     for entry in batch:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -16,11 +16,14 @@ from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import RunError, StopReason, Usage, status_of
 from perdure.logs import Log
 from perdure.loop.agent_loop import agent_loop
+from perdure.loop.approval import CANCELLED, EXPIRED, client_tools
 from perdure.loop.turn import Commit, End, Rooms, Turn, interrupted_end
 from perdure.runs import recovery
-from perdure.runs.accept import Accepted, Snapshots, accept, hand_over
+from perdure.runs.accept import Accepted, Repeated, Snapshots, accept, hand_over
+from perdure.runs.attempts import Attempt, Attempts
 from perdure.runs.follower import Follower
 from perdure.runs.log import MAX_PENDING, EventLog, RunLog
+from perdure.runs.pending import refuse_pending
 from perdure.store import agents as agent_store
 from perdure.store import runs as run_store
 
@@ -31,13 +34,17 @@ log = Log(__name__)
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decided. Seconds, and hours for how long event logs are kept after a run ends."""
+    """What the operator decided. Seconds, and hours for how long event logs are kept after a run ends.
+
+    A request for approval that nobody answers within `approval_seconds` is denied; 0 lets it wait for ever.
+    """
 
     queue: bool = True
     max_queued: int = 100
     ping_seconds: float = 20.0
     drain_seconds: float = 10.0
     retention_hours: float = 24.0
+    approval_seconds: float = 0.0
 
 
 class _Work:
@@ -49,27 +56,35 @@ class _Work:
         self.task: asyncio.Task[None] | None = None
         self.first_shown_ns: int | None = None
         self.started_ns = time.monotonic_ns()
+        own = client_tools(accepted.request)
+        names = frozenset(tool.name for tool in own)
         self.turn = Turn(
             tenant=accepted.tenant,
             run_id=accepted.run.id,
             conversation_id=accepted.conversation_id,
             agent=accepted.agent,
             model=model,
-            tools=accepted.tools,
+            tools=(*(tool for tool in accepted.tools if tool.name not in names), *own),
+            client_tools=names,
             request=accepted.request,
         )
 
 
 class Runner:
-    """All runs of this process. Make it inside the running event loop; `recover` before the first request."""
+    """All runs of this process. Make it inside the running event loop; `recover` before the first request.
 
-    def __init__(self, rooms: Rooms, policy: Policy) -> None:
+    `tell` is called with the id of each run that ended and has a `callback_url`.
+    """
+
+    def __init__(self, rooms: Rooms, policy: Policy, tell: Callable[[str], None] | None = None) -> None:
         self.policy = policy
+        self._tell = tell
         self._rooms = rooms
         self._log = EventLog(rooms.db)
         self._snapshots = Snapshots()
         self._works: dict[str, _Work] = {}
         self._granted: set[str] = set()
+        self._attempts = Attempts(lambda run_id: run_id in self._works)
         self._closing = False
         self._sweeper = asyncio.create_task(self._sweep(), name="sweeper")
 
@@ -78,28 +93,54 @@ class Runner:
         found = await self._rooms.db.write(lambda conn: recovery.recover(conn, self._snapshots))
         if found.ended:
             log.warning("ended runs that an earlier process left under way", runs=found.ended)
-        for accepted in found.waiting:
-            live = RunLog(accepted.run.id, _shown(accepted.request))
-            live.released([accepted.started], ended=False)
-            work = self._works[accepted.run.id] = _Work(accepted, accepted.agent.model, live)
+        for accepted, last in [*found.resumed, *((accepted, 1) for accepted in found.waiting)]:
+            work = await self._taken_up(accepted, last)
             if accepted.running:
                 self._launch(work)
 
-    async def start(self, tenant: str, request: TurnRequest) -> Follower:
+    async def _taken_up(self, accepted: Accepted, last: int) -> _Work:
+        """A run of an earlier process, whose events up to number `last` are stored."""
+        live = RunLog(accepted.run.id, _shown(accepted.request))
+        live.last = last
+        model = accepted.agent.model
+        if accepted.request.override_model:
+            model = await self._rooms.models.resolve(accepted.request.override_model)
+        work = self._works[accepted.run.id] = _Work(accepted, model, live)
+        return work
+
+    async def start(
+        self, tenant: str, request: TurnRequest, *, queue: bool = True, attempt: Attempt | None = None
+    ) -> Follower:
         """Accept a request and begin to work it, or queue it; returns a reader from the run's beginning.
 
-        Raises NotFound for the agent or the model asked for, Busy where the conversation takes no more. Once this
-        returns, the input is durable and the run goes on whoever reads.
+        A request that is here already, known by its otids or by an `attempt` that is not the first, is not worked
+        again: the reader is one of the run it started. A busy conversation makes a new one wait, unless it is not to
+        `queue` or the operator's policy is to reject. Raises NotFound for the agent or the model asked for, Busy where
+        the conversation takes no more, Unprocessable for otids that are in use. Once this returns, the input is durable
+        and the run goes on whoever reads.
         """
+        if attempt is None:
+            return await self._start(tenant, request, queue=queue)
+        run_id = await self._attempts.run_of(attempt)
+        if run_id is not None:
+            return await self.follow(tenant, run_id)
+        with self._attempts.starting(attempt) as started:
+            follower = await self._start(tenant, request, queue=queue)
+            started(follower.run_id)
+        return follower
+
+    async def _start(self, tenant: str, request: TurnRequest, *, queue: bool) -> Follower:
         if self._closing:
             raise Unavailable("The server is stopping. Send the message again once it is back.")
         policy = self.policy
         model = await self._rooms.models.resolve(request.override_model) if request.override_model else None
         accepted = await self._rooms.db.write(
             lambda conn: accept(
-                conn, tenant, request, self._snapshots, queue=policy.queue, max_queued=policy.max_queued
+                conn, tenant, request, self._snapshots, queue=queue and policy.queue, max_queued=policy.max_queued
             )
         )
+        if isinstance(accepted, Repeated):
+            return await self.follow(tenant, accepted.run_id)
         live = RunLog(accepted.run.id, _shown(request))
         live.released([accepted.started], ended=False)
         work = _Work(accepted, model or accepted.agent.model, live)
@@ -116,12 +157,26 @@ class Runner:
         work = self._works.get(run_id)
         return Follower(self._rooms.db, run_id, work.live if work else None, after)
 
-    async def cancel(self, tenant: str, *, agent_id: str) -> list[str]:
-        """Cancel all unfinished runs of an agent, waiting ones first; returns their ids once they have ended."""
+    async def cancel(
+        self,
+        tenant: str,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        run_ids: Collection[str] | None = None,
+    ) -> list[str]:
+        """Cancel the unfinished runs of an agent, of a conversation, or of these ids: all that is given must fit.
+
+        Waiting ones go first, and what waits for an approval is denied. Returns the ids of those that were unfinished,
+        once they have ended, and of those that had asked.
+        """
         works = [
             work
-            for work in self._works.values()
-            if work.accepted.tenant == tenant and work.accepted.agent.id == agent_id
+            for run_id, work in self._works.items()
+            if work.accepted.tenant == tenant
+            and agent_id in (None, work.accepted.agent.id)
+            and conversation_id in (None, work.accepted.conversation_id)
+            and (run_ids is None or run_id in run_ids)
         ]
         for work in sorted(works, key=lambda work: work.task is not None):
             if work.task is None:
@@ -130,7 +185,15 @@ class Runner:
             else:
                 self._interrupt(work, "cancelled")
         await asyncio.gather(*(work.task for work in works if work.task is not None), return_exceptions=True)
-        return [work.accepted.run.id for work in works]
+
+        def refuse(conn: Connection) -> list[str]:
+            refused = refuse_pending(
+                conn, CANCELLED, tenant=tenant, agent_id=agent_id, conversation_id=conversation_id, run_ids=run_ids
+            )
+            run_store.cancel_ended(conn, refused)
+            return refused
+
+        return [*(work.accepted.run.id for work in works), *await self._rooms.db.write(refuse)]
 
     async def close(self) -> None:
         """Let runs finish for a while, then interrupt the rest; what they said is kept. Queued runs are kept too.
@@ -173,7 +236,16 @@ class Runner:
             log.exception("run failed", run_id=work.accepted.run.id, agent_id=work.accepted.agent.id)
             text = "An error occurred during agent execution."
             end = End("error", Usage(), RunError(error_type="internal_error", message=text, detail=repr(error)))
+            await self._keep_shown(work)
         await self._end(work, end)
+
+    async def _keep_shown(self, work: _Work) -> None:
+        """After a fault of our own: what readers were shown becomes history, as after a crash."""
+        run = work.accepted.run
+        await _undisturbed(self._log.write(work.live, lambda conn: ()))
+        await _undisturbed(
+            self._log.write(work.live, lambda conn: recovery.keep_shown(conn, work.accepted.tenant, run).events)
+        )
 
     async def _loop(self, work: _Work) -> End:
         items = agent_loop(work.turn, self._rooms)
@@ -181,14 +253,17 @@ class Runner:
             match item:
                 case list():
                     self._first_shown(work)
+                    if work.live.broken is not None:
+                        raise work.live.broken
                     self._log.append(work.live, item)
                     if work.live.pending > MAX_PENDING:
                         await _undisturbed(asyncio.ensure_future(self._log.room(work.live)))
                 case Commit(write, wait):
                     self._first_shown(work)
-                    done = self._log.write(work.live, write)
                     if wait:
-                        await _undisturbed(done)
+                        await _undisturbed(self._log.write(work.live, write))
+                    else:
+                        self._log.post(work.live, write)
                 case End():
                     return item
         raise AssertionError("the loop ended without saying why")
@@ -201,20 +276,53 @@ class Runner:
         """Commit the run's terminal state with its last events, and hand the conversation to the next run."""
         following: list[str | None] = [None]
 
-        def write(conn: Connection) -> list[AnyEvent]:
+        def write(conn: Connection, end: End = end) -> list[AnyEvent]:
             following[0] = self._finish(conn, work, end)
             return last_events(end.stop_reason, end.usage, end.error)
 
-        await _undisturbed(self._log.write(work.live, write, ends=True))
-        del self._works[work.accepted.run.id]
-        self._log.live = len(self._works)
+        run_id = work.accepted.run.id
+        try:
+            await _undisturbed(self._log.write(work.live, write, ends=True))
+        except Exception as error:
+            log.exception("run could not be kept", run_id=run_id)
+            if not await self._end_otherwise(work, write, error):
+                return
+        self._forget(work)
+        if self._tell is not None and work.accepted.run.callback_url is not None:
+            self._tell(run_id)
         if following[0] is None:
             return
         waiting = self._works.get(following[0])
         if waiting is None:
             self._granted.add(following[0])
-        else:
+        elif waiting.task is None:  # else it was cancelled while it got its turn
             self._launch(waiting)
+
+    async def _end_otherwise(
+        self, work: _Work, write: Callable[[Connection, End], list[AnyEvent]], error: Exception
+    ) -> bool:
+        """End a run that could not be kept as it was, with the reason. False where it is gone, and those behind it."""
+        work.live.fault = None
+        text = "What the agent said could not be stored."
+        failed = End("error", Usage(), RunError(error_type="internal_error", message=text, detail=repr(error)))
+        try:
+            await _undisturbed(self._log.write(work.live, lambda conn: write(conn, failed), ends=True))
+        except Exception:
+            log.exception("run is gone", run_id=work.accepted.run.id)
+            behind = [
+                other
+                for other in self._works.values()
+                if other.task is None and other.accepted.conversation_id == work.accepted.conversation_id
+            ]
+            for gone in (work, *behind):
+                gone.live.released((), ended=True)
+                self._forget(gone)
+            return False
+        return True
+
+    def _forget(self, work: _Work) -> None:
+        del self._works[work.accepted.run.id]
+        self._log.live = len(self._works)
 
     def _finish(self, conn: Connection, work: _Work, end: End) -> str | None:
         run, at = work.accepted.run, now()
@@ -230,13 +338,18 @@ class Runner:
 
     async def _sweep(self) -> None:
         """Wake the readers of runs that were silent for a ping's time, and drop event logs past their keeping."""
-        last_forgotten = 0.0
+        last_forgotten = last_expired = 0.0
         while True:
             await asyncio.sleep(min(1.0, self.policy.ping_seconds / 10))
             moment = time.monotonic()
             for work in self._works.values():
                 if moment - work.live.woken_at >= self.policy.ping_seconds:
                     work.live.wake()
+            limit = self.policy.approval_seconds
+            if limit and moment - last_expired >= min(limit / 10, 30):
+                last_expired = moment
+                asked_before = now() - int(limit * 1_000_000)
+                await self._rooms.db.write(lambda conn, t=asked_before: refuse_pending(conn, EXPIRED, before=t))
             if moment - last_forgotten > 3600:
                 last_forgotten = moment
                 ended_before = now() - int(self.policy.retention_hours * 3_600_000_000)

@@ -12,6 +12,7 @@ from perdure.domain.agents import Agent, AgentDetails
 from perdure.domain.errors import Conflict, not_found
 from perdure.domain.ids import now
 from perdure.domain.runs import StopReason
+from perdure.store import approvals as approval_store
 from perdure.store import blocks as block_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
@@ -214,6 +215,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
     tools = tool_store.of_agents(conn, ids)
     secrets = secret_store.of_agents(conn, ids, vault)
     contexts = message_store.contexts_ids(conn, [agent.conversation_id for agent in found])
+    pending = approval_store.of_conversations(conn, [agent.conversation_id for agent in found])
     own = agent_tags.c.agent_id
     tags = _grouped(conn, select(own, agent_tags.c.tag).where(own.in_(ids)).order_by(agent_tags.c.tag))
     link = agents_identities.c
@@ -228,6 +230,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
             secrets=tuple(secrets.get(agent.id, ())),
             message_ids=contexts.get(agent.conversation_id, ()),
             identity_ids=tuple(identity_ids.get(agent.id, ())),
+            pending_approval=pending.get(agent.conversation_id),
         )
         for agent in found
     ]

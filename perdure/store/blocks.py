@@ -1,10 +1,10 @@
 """Blocks: their text, every change of it with who made it, and which agents they are attached to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select
+from sqlalchemy import Connection, RowMapping, Select, Table, func, insert, select
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import update as update_rows
 from sqlalchemy.exc import IntegrityError
@@ -15,7 +15,15 @@ from perdure.domain.ids import now
 from perdure.store.database import Savepoint
 from perdure.store.pages import Page, has_identity, has_tags, select_page
 from perdure.store.rows import to_struct
-from perdure.store.tables import agents_blocks, block_history, block_tags, blocks, blocks_identities
+from perdure.store.tables import (
+    agents_blocks,
+    block_history,
+    block_tags,
+    blocks,
+    blocks_identities,
+    conversation_blocks,
+    conversations,
+)
 
 _FIELDS: Final = tuple(name for name in Block.__struct_fields__ if name != "tags")
 _COLUMNS: Final = tuple(blocks.c[name] for name in _FIELDS)
@@ -100,22 +108,31 @@ def of_agent(conn: Connection, agent_id: str) -> tuple[Block, ...]:
 
 def of_agents(conn: Connection, agent_ids: Iterable[str]) -> dict[str, list[Block]]:
     """The blocks of several agents, with two queries."""
-    link = agents_blocks.c
+    return linked(conn, agents_blocks, list(agent_ids))
+
+
+def linked(conn: Connection, link: Table, owners: Sequence[str] | Select[Any]) -> dict[str, list[Block]]:
+    """The blocks that a table of links gives to each of these owners, in the order of their positions."""
+    owner = link.primary_key.columns[0]
     rows = conn.execute(
-        select(link.agent_id, *_COLUMNS)
-        .join(agents_blocks, link.block_id == blocks.c.id)
-        .where(link.agent_id.in_(list(agent_ids)))
-        .order_by(link.position, blocks.c.created_at, blocks.c.id)
+        select(owner.label("owner"), *_COLUMNS)
+        .join(link, link.c.block_id == blocks.c.id)
+        .where(owner.in_(owners))
+        .order_by(link.c.position, blocks.c.created_at, blocks.c.id)
     ).mappings().all()  # fmt: skip
     found: dict[str, list[Block]] = {}
     for row, block in zip(rows, _blocks(conn, rows), strict=True):
-        found.setdefault(row["agent_id"], []).append(block)
+        found.setdefault(row["owner"], []).append(block)
     return found
 
 
 def labelled(conn: Connection, agent_id: str, label: str) -> Block:
     """The block with this label among an agent's. Raises NotFound naming the labels there are."""
-    held = of_agent(conn, agent_id)
+    return with_label(of_agent(conn, agent_id), label)
+
+
+def with_label(held: Sequence[Block], label: str) -> Block:
+    """The one of these blocks of an agent that has this label. Raises NotFound naming the labels there are."""
     for block in held:
         if block.label == label:
             return block
@@ -124,8 +141,14 @@ def labelled(conn: Connection, agent_id: str, label: str) -> Block:
 
 
 def agents_of(conn: Connection, block_id: str) -> tuple[str, ...]:
-    """The ids of the agents a block is attached to."""
-    return tuple(conn.execute(select(agents_blocks.c.agent_id).where(agents_blocks.c.block_id == block_id)).scalars())
+    """The ids of the agents a block is attached to, or one of whose conversations has it for itself."""
+    attached = select(agents_blocks.c.agent_id).where(agents_blocks.c.block_id == block_id)
+    isolated = (
+        select(conversations.c.agent_id)
+        .join(conversation_blocks, conversation_blocks.c.conversation_id == conversations.c.id)
+        .where(conversation_blocks.c.block_id == block_id)
+    )
+    return tuple(conn.execute(attached.union(isolated)).scalars())
 
 
 def attach(conn: Connection, agent_id: str, block: Block) -> bool:
@@ -227,8 +250,8 @@ def _duplicate_label(label: str) -> Conflict:
 def _relabel(conn: Connection, block: Block) -> None:
     try:
         with Savepoint(conn):
-            of_this = agents_blocks.c.block_id == block.id
-            conn.execute(update_rows(agents_blocks).where(of_this).values(label=block.label))
+            for link in (agents_blocks, conversation_blocks):
+                conn.execute(update_rows(link).where(link.c.block_id == block.id).values(label=block.label))
     except IntegrityError as error:
         raise _duplicate_label(block.label) from error
 

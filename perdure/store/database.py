@@ -5,9 +5,11 @@ nothing but its connection and its arguments, and it may run again after a trans
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 T = TypeVar("T")
 Unit = Callable[[Connection], T]
@@ -48,11 +50,16 @@ class Savepoint:
     def __init__(self, conn: Connection) -> None:
         driver = conn.info.get("driver")
         self._execute: Callable[[str], object] = conn.exec_driver_sql if driver is None else driver.execute
+        self._faults = (DBAPIError, conn.dialect.loaded_dbapi.Error)
 
     def __enter__(self) -> None:
         self._execute("SAVEPOINT part")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None:
+        if kind is None:
+            self._execute("RELEASE SAVEPOINT part")
+            return
+        # A full disk ends the whole transaction, and the savepoint with it; what is raised is the reason.
+        with suppress(*self._faults):
             self._execute("ROLLBACK TO SAVEPOINT part")
-        self._execute("RELEASE SAVEPOINT part")
+            self._execute("RELEASE SAVEPOINT part")

@@ -1,10 +1,10 @@
 """Messages and the order they stand in: a conversation's history is all its rows, its context those still in it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, literal, select, text, update
 
 from perdure.domain.errors import not_found
 from perdure.domain.messages import PARTS_DECODER, PARTS_ENCODER, AnyPart, Message, Role
@@ -22,6 +22,12 @@ COLUMNS: Final = tuple(messages.c[name] for name in _FIELDS)
 POSITION_GAP: Final = 1024
 """A message's position is its seq times this, so that a summary fits before what a compaction kept."""
 
+IN_CONTEXT: Final = text("in_context")
+"""Put as the index of what is in context has it, which no other spelling would use."""
+
+SIFTED_ROWS: Final = 200
+"""Rows read at a time, at least, where not all of them are kept."""
+
 _INSERT: Final = Hot(insert_into(messages, "tenant_id", *_FIELDS[1:]).returning(messages.c.seq))
 _LINK: Final = Hot(
     insert_into(conversation_messages, "conversation_id", "position", "message_seq", "in_context"),
@@ -29,9 +35,19 @@ _LINK: Final = Hot(
 _CONTEXT: Final = Hot(
     select(*COLUMNS)
     .join(conversation_messages, conversation_messages.c.message_seq == messages.c.seq)
-    .where(conversation_messages.c.conversation_id == bindparam("conversation"), text("in_context"))
+    .where(conversation_messages.c.conversation_id == bindparam("conversation"), IN_CONTEXT)
     .order_by(conversation_messages.c.position)
 )
+
+_NEWEST: Final = (
+    select(*COLUMNS)
+    .join(conversation_messages, conversation_messages.c.message_seq == messages.c.seq)
+    .where(conversation_messages.c.conversation_id == bindparam("conversation"), IN_CONTEXT)
+    .order_by(conversation_messages.c.position.desc())
+    .limit(bindparam("count"))
+)
+_TAIL: Final = Hot(_NEWEST)
+_LAST_ROLE: Final = Hot(_NEWEST.with_only_columns(messages.c.role))
 
 
 def from_row(row: Row) -> Message:
@@ -47,12 +63,7 @@ def append(conn: Connection, tenant: str, conversation_id: str, added: Sequence[
     """Store messages at the end of a conversation, in its context, and make their text searchable."""
     indexed: list[tuple[int, str]] = []
     for message in added:
-        seq = _INSERT.rows(
-            conn, tenant_id=tenant, id=message.id, agent_id=message.agent_id, role=message.role,
-            parts=PARTS_ENCODER.encode(message.parts).decode(), otid=message.otid, name=message.name,
-            sender_id=message.sender_id, group_id=message.group_id, batch_item_id=message.batch_item_id,
-            step_id=message.step_id, run_id=message.run_id, is_err=message.is_err, created_at=message.created_at,
-        )[0][0]  # fmt: skip
+        seq = _insert(conn, tenant, message)
         _LINK.rows(conn, conversation_id=conversation_id, position=seq * POSITION_GAP, message_seq=seq, in_context=True)
         if words := search.text_of(message):
             indexed.append((seq, words))
@@ -60,9 +71,53 @@ def append(conn: Connection, tenant: str, conversation_id: str, added: Sequence[
         search.index(conn, indexed)
 
 
+def fork(
+    conn: Connection, tenant: str, source_id: str, target_id: str, system: Message, *, up_to: str | None = None
+) -> None:
+    """Begin a conversation with a system message of its own and what follows another's, which both share.
+
+    `up_to` is the id of the last message to share. Raises NotFound where that is not in the context.
+    """
+    link = conversation_messages.c
+    shared = (
+        select(literal(target_id), link.position, link.message_seq, literal(True))
+        .where(link.conversation_id == source_id, IN_CONTEXT)
+    )  # fmt: skip
+    if up_to is not None:
+        shared = shared.where(link.position <= _position(conn, tenant, source_id, up_to, in_context=True))
+    beginning, _ = _beginning(conn, source_id)
+    shared = shared.where(link.position > beginning)
+    seq = _insert(conn, tenant, system)
+    _LINK.rows(conn, conversation_id=target_id, position=beginning - 1, message_seq=seq, in_context=True)
+    columns = ["conversation_id", "position", "message_seq", "in_context"]
+    conn.execute(insert(conversation_messages).from_select(columns, shared))
+
+
+def delete_unshared(conn: Connection, conversation_id: str) -> None:
+    """Delete the messages of a conversation that are in no other one, also from what is searched."""
+    link, other = conversation_messages, conversation_messages.alias()
+    elsewhere = select(other.c.message_seq).where(
+        other.c.message_seq == link.c.message_seq, other.c.conversation_id != conversation_id
+    )
+    own = select(link.c.message_seq).where(link.c.conversation_id == conversation_id, ~elsewhere.exists())
+    search.remove(conn, conn.execute(own).scalars().all())
+    conn.execute(delete(messages).where(messages.c.seq.in_(own)))
+
+
 def context(conn: Connection, conversation_id: str) -> list[Message]:
     """What the model would see of a conversation, in order; the system message comes first."""
     return [from_row(row) for row in _CONTEXT.rows(conn, conversation=conversation_id)]
+
+
+def tail(conn: Connection, conversation_id: str, count: int) -> list[Message]:
+    """The last messages of a conversation's context, oldest first."""
+    return [from_row(row) for row in _TAIL.rows(conn, conversation=conversation_id, count=count)][::-1]
+
+
+def last_role(conn: Connection, conversation_id: str) -> Role | None:
+    """Who has the last word in a conversation's context."""
+    row = _LAST_ROLE.row(conn, conversation=conversation_id, count=1)
+    return None if row is None else row[0]
 
 
 def context_ids(conn: Connection, conversation_id: str) -> tuple[str, ...]:
@@ -76,7 +131,7 @@ def contexts_ids(conn: Connection, conversation_ids: Iterable[str]) -> dict[str,
     rows = conn.execute(
         select(link.conversation_id, messages.c.id)
         .join(messages, messages.c.seq == link.message_seq)
-        .where(link.conversation_id.in_(list(conversation_ids)), link.in_context.is_(True))
+        .where(link.conversation_id.in_(list(conversation_ids)), IN_CONTEXT)
         .order_by(link.position)
     )
     found: dict[str, list[str]] = {}
@@ -88,31 +143,38 @@ def contexts_ids(conn: Connection, conversation_ids: Iterable[str]) -> dict[str,
 def reset_context(conn: Connection, conversation_id: str) -> None:
     """Leave only the system message in a conversation's context. Its history stays."""
     link = conversation_messages.c
-    first = select(link.position).where(link.conversation_id == conversation_id, link.in_context.is_(True))
+    first = select(link.position).where(link.conversation_id == conversation_id, IN_CONTEXT)
     conn.execute(
         update(conversation_messages)
         .where(
             link.conversation_id == conversation_id,
-            link.in_context.is_(True),
+            IN_CONTEXT,
             link.position > first.order_by(link.position).limit(1).scalar_subquery(),
         )
         .values(in_context=False)
     )
 
 
+def system_message(conn: Connection, conversation_id: str) -> Message:
+    """The compiled system message of a conversation: its context begins with it, and is never empty."""
+    return _beginning(conn, conversation_id)[1]
+
+
 def system_messages(conn: Connection, agent_id: str) -> list[tuple[str, Message]]:
     """The compiled system message of each of an agent's conversations, as (conversation id, message)."""
     link = conversation_messages
-    own = select(conversations.c.id).where(conversations.c.agent_id == agent_id)
     first = (
-        select(func.min(link.c.position))
-        .where(link.c.conversation_id.in_(own), link.c.in_context.is_(True))
+        select(link.c.conversation_id, func.min(link.c.position).label("position"))
+        .where(link.c.conversation_id.in_(_conversations_of(agent_id)), IN_CONTEXT)
         .group_by(link.c.conversation_id)
+        .subquery()
     )
+    same = (first.c.conversation_id == link.c.conversation_id) & (first.c.position == link.c.position)
     rows = conn.execute(
         select(link.c.conversation_id, *COLUMNS)
         .join(messages, messages.c.seq == link.c.message_seq)
-        .where(link.c.conversation_id.in_(own), link.c.position.in_(first), messages.c.role == "system")
+        .join(first, same)
+        .where(messages.c.role == "system")
     )
     return [(row[0], from_row(row[1:])) for row in rows]
 
@@ -122,6 +184,17 @@ def count_outside_context(conn: Connection, conversation_id: str) -> int:
     link = conversation_messages.c
     outside = select(func.count()).where(link.conversation_id == conversation_id, link.in_context.is_(False))
     return conn.execute(outside).scalar_one()
+
+
+def counts_outside_context(conn: Connection, agent_id: str) -> dict[str, int]:
+    """The same for each of an agent's conversations that has such messages."""
+    link = conversation_messages.c
+    outside = (
+        select(link.conversation_id, func.count())
+        .where(link.conversation_id.in_(_conversations_of(agent_id)), link.in_context.is_(False))
+        .group_by(link.conversation_id)
+    )
+    return {row[0]: row[1] for row in conn.execute(outside)}
 
 
 def get(conn: Connection, tenant: str, message_id: str) -> Message:
@@ -158,13 +231,16 @@ def history(
     after: str | None = None,
     newest_first: bool = True,
     limit: int = 100,
+    keep: Callable[[Message], bool] | None = None,
 ) -> list[Message]:
-    """A page of stored messages by when they were stored.
+    """A page of stored messages, those of one conversation by their place in it, others by when they were stored.
 
     `before` and `after` are message ids and always mean older and newer (decision 13 of the contract); with `after`
-    alone the page is the one nearest that cursor. Raises NotFound for a cursor that does not exist.
+    alone the page is the one nearest that cursor. `limit` counts messages that `keep` keeps. Raises NotFound for a
+    cursor that does not exist, or is not in the conversation.
     """
-    found = _where(agent_id, conversation_id).where(messages.c.tenant_id == tenant)
+    place, found = _history(agent_id, conversation_id)
+    found = found.where(messages.c.tenant_id == tenant)
     for column, value in (
         (messages.c.run_id, run_id), (messages.c.step_id, step_id), (messages.c.group_id, group_id)
     ):  # fmt: skip
@@ -173,33 +249,98 @@ def history(
     if roles is not None:
         found = found.where(messages.c.role.in_(list(roles)))
     if before is not None:
-        found = found.where(messages.c.seq < _seq(conn, tenant, before))
+        found = found.where(place < _place(conn, tenant, conversation_id, before))
     if after is not None:
-        found = found.where(messages.c.seq > _seq(conn, tenant, after))
-    nearest_oldest = after is not None and before is None
-    if nearest_oldest or (not newest_first and before is None):
-        rows = conn.execute(found.order_by(messages.c.seq).limit(limit)).all()
-        page = [from_row(row) for row in rows]
-        return page[::-1] if newest_first else page
-    rows = conn.execute(found.order_by(messages.c.seq.desc()).limit(limit)).all()
-    page = [from_row(row) for row in rows]
-    return page if newest_first else page[::-1]
+        found = found.where(place > _place(conn, tenant, conversation_id, after))
+    oldest_first = before is None and (after is not None or not newest_first)
+    page = _sifted(conn, found, place, oldest_first, limit, keep)
+    return page if oldest_first != newest_first else page[::-1]
 
 
-def _where(agent_id: str | None, conversation_id: str | None) -> Select[Any]:
-    found = select(*COLUMNS)
+def _insert(conn: Connection, tenant: str, message: Message) -> int:
+    """Store a message and return its seq."""
+    return _INSERT.rows(
+        conn, tenant_id=tenant, id=message.id, agent_id=message.agent_id, role=message.role,
+        parts=PARTS_ENCODER.encode(message.parts).decode(), otid=message.otid, name=message.name,
+        sender_id=message.sender_id, group_id=message.group_id, batch_item_id=message.batch_item_id,
+        step_id=message.step_id, run_id=message.run_id, is_err=message.is_err, created_at=message.created_at,
+    )[0][0]  # fmt: skip
+
+
+def _beginning(conn: Connection, conversation_id: str) -> tuple[int, Message]:
+    """The first message in a conversation's context, with its position."""
+    link = conversation_messages.c
+    first = (
+        select(*COLUMNS, link.position)
+        .join(conversation_messages, link.message_seq == messages.c.seq)
+        .where(link.conversation_id == conversation_id, IN_CONTEXT)
+        .order_by(link.position)
+        .limit(1)
+    )
+    row = conn.execute(first).one()
+    return row.position, from_row(row)
+
+
+def _conversations_of(agent_id: str) -> Select[Any]:
+    return select(conversations.c.id).where(conversations.c.agent_id == agent_id)
+
+
+def _history(agent_id: str | None, conversation_id: str | None) -> tuple[ColumnElement[int], Select[Any]]:
+    """What orders a history, and its rows, each with its place at the end."""
+    link = conversation_messages
+    place = messages.c.seq if conversation_id is None else link.c.position
+    found = select(*COLUMNS, place.label("place"))
     if conversation_id is not None:
-        link = conversation_messages
         found = found.join(link, link.c.message_seq == messages.c.seq).where(link.c.conversation_id == conversation_id)
     if agent_id is not None:
         found = found.where(messages.c.agent_id == agent_id)
-    return found
+    return place, found
 
 
-def _seq(conn: Connection, tenant: str, message_id: str) -> int:
-    seq = conn.execute(
-        select(messages.c.seq).where(messages.c.id == message_id, messages.c.tenant_id == tenant)
-    ).scalar_one_or_none()
-    if seq is None:
+def _sifted(
+    conn: Connection,
+    found: Select[Any],
+    place: ColumnElement[int],
+    ascending: bool,
+    limit: int,
+    keep: Callable[[Message], bool] | None,
+) -> list[Message]:
+    """The first `limit` of these messages that are to be kept, in the order of their places."""
+    batch = limit if keep is None else max(limit, SIFTED_ROWS)
+    page: list[Message] = []
+    rest = found
+    while True:
+        rows = conn.execute(rest.order_by(place if ascending else place.desc()).limit(batch)).all()
+        read = [from_row(row) for row in rows]
+        page += read if keep is None else [message for message in read if keep(message)]
+        if len(rows) < batch or len(page) >= limit:
+            return page[:limit]
+        last = rows[-1].place
+        rest = found.where(place > last if ascending else place < last)
+
+
+def _place(conn: Connection, tenant: str, conversation_id: str | None, message_id: str) -> int:
+    """Where a cursor stands. Raises NotFound."""
+    if conversation_id is not None:
+        return _position(conn, tenant, conversation_id, message_id)
+    found = select(messages.c.seq).where(messages.c.id == message_id, messages.c.tenant_id == tenant)
+    return _known(conn.execute(found).scalar_one_or_none(), message_id)
+
+
+def _position(conn: Connection, tenant: str, conversation_id: str, message_id: str, *, in_context: bool = False) -> int:
+    """Where a message stands in a conversation. Raises NotFound where it does not."""
+    link = conversation_messages.c
+    found = (
+        select(link.position)
+        .join(messages, messages.c.seq == link.message_seq)
+        .where(messages.c.id == message_id, messages.c.tenant_id == tenant, link.conversation_id == conversation_id)
+    )
+    if in_context:
+        found = found.where(IN_CONTEXT)
+    return _known(conn.execute(found).scalar_one_or_none(), message_id)
+
+
+def _known(place: int | None, message_id: str) -> int:
+    if place is None:
         raise not_found("Message", message_id)
-    return seq
+    return place

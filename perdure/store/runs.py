@@ -1,27 +1,31 @@
 """Runs, the events they logged and the steps they took."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Connection, Select, Text, bindparam, func, literal_column, select, type_coerce, update
+from sqlalchemy import delete as delete_rows
 
-from perdure.domain.errors import not_found
+from perdure.domain.conversations import DEFAULT_CONVERSATION
+from perdure.domain.errors import Busy, not_found
 from perdure.domain.events import EVENTS_DECODER, EVENTS_ENCODER, AnyEvent
 from perdure.domain.runs import ACTIVE, Run, RunStatus, Step, StopReason, Usage
 from perdure.store.hot import Hot, insert_into
-from perdure.store.tables import run_events, runs, steps
+from perdure.store.pages import Page, select_page
+from perdure.store.rows import to_struct
+from perdure.store.tables import conversations, run_events, runs, steps
 
 _ENCODER: Final = msgspec.json.Encoder()
 
 _RUN_FIELDS: Final = tuple(Run.__struct_fields__)
 _RUN_COLUMNS: Final = tuple(runs.c[name] for name in _RUN_FIELDS)
-_STEP_COLUMNS: Final = tuple(steps.c[name] for name in Step.__struct_fields__)
+_DEFAULT_CONVERSATIONS: Final = select(conversations.c.id).where(conversations.c.is_default.is_(True))
 
 _INSERT: Final = Hot(
     insert_into(
         runs, "id", "tenant_id", "agent_id", "conversation_id", "status", "background", "request", "request_config",
-        "metadata", "usage", "otids", "project_id", "created_at", "started_at",
+        "metadata", "usage", "otids", "callback_url", "project_id", "created_at", "started_at",
     )
 )  # fmt: skip
 _ACTIVE: Final = Hot(
@@ -31,6 +35,9 @@ _ACTIVE: Final = Hot(
         literal_column("status").in_([literal_column(f"'{status}'") for status in ACTIVE]),
     )
     .order_by(runs.c.created_at)
+)
+_BY_OTIDS: Final = Hot(
+    select(runs.c.id).where(runs.c.conversation_id == bindparam("conversation"), runs.c.otids == bindparam("given"))
 )
 _BEGIN: Final = Hot(
     update(runs)
@@ -60,13 +67,23 @@ _STEP: Final = Hot(
 )  # fmt: skip
 
 
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs of a tenant are meant; None means any. `conversation_id` may be `DEFAULT_CONVERSATION`."""
+
+    agent_ids: Collection[str] | None = None
+    statuses: Collection[str] | None = None
+    background: bool | None = None
+    stop_reason: StopReason | None = None
+    conversation_id: str | None = None
+
+
 def create(conn: Connection, tenant: str, run: Run, *, request: bytes, otids: str | None, project: str | None) -> None:
     """Store a new run with the request it is to work, so that a queued one survives a restart."""
     _INSERT.rows(
         conn, id=run.id, tenant_id=tenant, agent_id=run.agent_id, conversation_id=run.conversation_id,
         status=run.status, background=run.background, request=request.decode(),
         request_config=_text(run.request_config), metadata=_text(run.metadata), usage=_text(run.usage), otids=otids,
-        project_id=project, created_at=run.created_at,
+        callback_url=run.callback_url, project_id=project, created_at=run.created_at,
         started_at=run.created_at if run.status == "running" else None,
     )  # fmt: skip
 
@@ -74,6 +91,19 @@ def create(conn: Connection, tenant: str, run: Run, *, request: bytes, otids: st
 def active(conn: Connection, conversation_id: str) -> list[tuple[str, RunStatus]]:
     """The unfinished runs of a conversation as (id, status), oldest first."""
     return [(row[0], row[1]) for row in _ACTIVE.rows(conn, conversation=conversation_id)]
+
+
+def find_by_otids(conn: Connection, conversation_id: str, otids: str) -> str | None:
+    """The id of the run that was created with these otids, or None."""
+    row = _BY_OTIDS.row(conn, conversation=conversation_id, given=otids)
+    return None if row is None else row[0]
+
+
+def find_by_request(conn: Connection, conversation_id: str, part: str) -> str | None:
+    """The id of the newest run of a conversation whose request, as `create` was given it, holds this text; or None."""
+    holds = type_coerce(runs.c.request, Text).contains(part, autoescape=True)
+    found = select(runs.c.id).where(runs.c.conversation_id == conversation_id, holds)
+    return conn.execute(found.order_by(runs.c.created_at.desc()).limit(1)).scalar()
 
 
 def begin(conn: Connection, run_id: str, at: int) -> None:
@@ -98,6 +128,11 @@ def finish(
         conn, run=run_id, new_status=status, why=stop_reason, used=_text(usage), meta=_text(metadata), at=at,
         first_ns=ttft_ns, total_ns=total_ns,
     )  # fmt: skip
+
+
+def cancel_ended(conn: Connection, run_ids: Collection[str]) -> None:
+    """Record as cancelled runs that had ended to wait for an approval nobody is to give any more."""
+    conn.execute(update(runs).where(runs.c.id.in_(list(run_ids))).values(status="cancelled", stop_reason="cancelled"))
 
 
 def log(conn: Connection, rows: Sequence[tuple[str, int, Sequence[AnyEvent]]]) -> None:
@@ -142,10 +177,72 @@ def get(conn: Connection, tenant: str, run_id: str) -> Run:
     return msgspec.convert(row, Run, from_attributes=True)
 
 
+def list_page(conn: Connection, tenant: str, wanted: RunFilter, page: Page) -> list[Run]:
+    """A page of the runs that match, by when they were created. Raises NotFound for an unknown cursor."""
+    rows = select_page(
+        conn, _matching(select(*_RUN_COLUMNS), tenant, wanted), page,
+        noun="Run", sort=runs.c.created_at, key=runs.c.id, known=runs.c.tenant_id == tenant,
+    )  # fmt: skip
+    return [to_struct(row, Run) for row in rows]
+
+
+def _matching(found: Select[Any], tenant: str, wanted: RunFilter) -> Select[Any]:
+    found = found.where(runs.c.tenant_id == tenant)
+    for column, values in ((runs.c.agent_id, wanted.agent_ids), (runs.c.status, wanted.statuses)):
+        if values is not None:
+            found = found.where(column.in_(values))
+    for column, value in ((runs.c.background, wanted.background), (runs.c.stop_reason, wanted.stop_reason)):
+        if value is not None:
+            found = found.where(column == value)
+    if wanted.conversation_id == DEFAULT_CONVERSATION:
+        return found.where(runs.c.conversation_id.in_(_DEFAULT_CONVERSATIONS))
+    return found if wanted.conversation_id is None else found.where(runs.c.conversation_id == wanted.conversation_id)
+
+
+def on_default(conn: Connection, found: Iterable[Run]) -> set[str]:
+    """The ids of those runs that work on their agent's default conversation, which has no id outside."""
+    ids = {run.conversation_id for run in found}
+    default = set(conn.execute(_DEFAULT_CONVERSATIONS.where(conversations.c.id.in_(ids))).scalars())
+    return {run.id for run in found if run.conversation_id in default}
+
+
+def delete(conn: Connection, tenant: str, run_id: str) -> Run:
+    """Delete a run with its steps and events; its messages stay. Raises NotFound, and Busy while it is under way."""
+    run = get(conn, tenant, run_id)
+    if run.status in ACTIVE:
+        raise Busy(f"Run {run_id} is still under way. Cancel it first.", run_id=run_id)
+    conn.execute(delete_rows(runs).where(runs.c.id == run_id))
+    return run
+
+
+def untold(conn: Connection) -> list[str]:
+    """The ids of ended runs whose callback was not tried yet, of all tenants, oldest first."""
+    found = select(runs.c.id).where(
+        runs.c.callback_url.is_not(None), runs.c.callback_sent_at.is_(None), runs.c.completed_at.is_not(None)
+    )
+    return list(conn.execute(found.order_by(runs.c.completed_at)).scalars())
+
+
+def record_callback(conn: Connection, run_id: str, *, sent_at: int, status_code: int | None, error: str | None) -> None:
+    """Keep what came of a callback."""
+    told = {"callback_sent_at": sent_at, "callback_status_code": status_code, "callback_error": error}
+    conn.execute(update(runs).where(runs.c.id == run_id).values(told))
+
+
 def stored(conn: Connection, run_id: str) -> tuple[str, Run, bytes]:
-    """A run as (tenant, run, its request as `create` was given it)."""
+    """A run as (tenant, run, its request as `create` was given it). Raises NotFound."""
+    found = find_stored(conn, run_id)
+    if found is None:
+        raise not_found("Run", run_id)
+    return found
+
+
+def find_stored(conn: Connection, run_id: str) -> tuple[str, Run, bytes] | None:
+    """The same, or None where there is no such run any more."""
     found = select(runs.c.tenant_id, runs.c.request, *_RUN_COLUMNS).where(runs.c.id == run_id)
-    row = conn.execute(found).one()
+    row = conn.execute(found).one_or_none()
+    if row is None:
+        return None
     return row.tenant_id, msgspec.convert(row, Run, from_attributes=True), _ENCODER.encode(row.request)
 
 
@@ -156,9 +253,13 @@ def unfinished(conn: Connection) -> list[str]:
 
 
 def forget_events(conn: Connection, ended_before: int) -> int:
-    """Drop the event logs of runs that ended before a time; the runs stay. Returns how many batches went."""
+    """Drop the event logs of runs that ended before a time, and the otids that would replay them; the runs stay.
+
+    Returns how many batches of events went.
+    """
+    conn.execute(update(runs).where(runs.c.completed_at < ended_before, runs.c.otids.is_not(None)).values(otids=None))
     old = select(runs.c.id).where(runs.c.completed_at < ended_before)
-    return conn.execute(delete(run_events).where(run_events.c.run_id.in_(old))).rowcount
+    return conn.execute(delete_rows(run_events).where(run_events.c.run_id.in_(old))).rowcount
 
 
 def record_step(conn: Connection, tenant: str, step: Step) -> None:
@@ -171,16 +272,6 @@ def record_step(conn: Connection, tenant: str, step: Step) -> None:
         tags=_text(step.tags), ttft_ns=step.ttft_ns, model_ns=step.model_ns, tool_ns=step.tool_ns,
         created_at=step.created_at,
     )  # fmt: skip
-
-
-def steps_of(conn: Connection, tenant: str, run_id: str) -> list[Step]:
-    """A run's steps, oldest first."""
-    rows = conn.execute(
-        select(*_STEP_COLUMNS)
-        .where(steps.c.run_id == run_id, steps.c.tenant_id == tenant)
-        .order_by(steps.c.created_at, steps.c.id)
-    )
-    return [msgspec.convert(row, Step, from_attributes=True) for row in rows]
 
 
 def _text(value: object) -> str:

@@ -65,9 +65,16 @@ def index(conn: Connection, rows: Iterable[tuple[int, str]]) -> None:
 
 def reindex(conn: Connection, seq: int, text: str) -> None:
     """Index a message anew, since its text changed; without text it is found no more."""
-    index_of(conn).remove(conn, seq)
+    remove(conn, [seq])
     if text:
         index(conn, [(seq, text)])
+
+
+def remove(conn: Connection, seqs: Iterable[int]) -> None:
+    """Take these messages out of the index."""
+    kept = index_of(conn)
+    for seq in seqs:
+        kept.remove(conn, seq)
 
 
 def forget(conn: Connection, agent_id: str) -> None:

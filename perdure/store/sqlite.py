@@ -9,7 +9,6 @@ import os
 import queue
 import sqlite3
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -17,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
-from perdure.domain.errors import Unavailable
+from perdure.domain.errors import PerdureError, Unavailable
 from perdure.store.database import Unit
 
 T = TypeVar("T")
@@ -36,24 +35,26 @@ class SqliteDatabase:
         self._path = path
         self._lock = lock
         self._engine = _engine(path, sync)
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._local = threading.local()
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
-        self._writer = threading.Thread(target=self._write_all, name="sqlite-writer", daemon=True)
-        self._writer.start()
+        # The first connection turns the file to WAL, which several at once would be refused.
+        self._engine.connect().close()
+        self._writes: _Queue = queue.SimpleQueue()
+        self._reads: _Queue = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._write_all, name="sqlite-writer", daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._read_all, name="sqlite-reader", daemon=True) for _ in range(READERS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def location(self) -> str:
         return str(self._path)
 
     async def read(self, unit: Unit[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, unit)
+        return await _submitted(self._reads, unit)
 
     async def write(self, unit: Unit[T]) -> T:
-        loop = asyncio.get_running_loop()
-        job = _Job(unit, loop, loop.create_future())
-        self._queue.put(job)
-        return await job.future
+        return await _submitted(self._writes, unit)
 
     async def backup(self, name: str) -> str:
         copy = self._path.with_name(f"{self._path.stem}.{name}.backup{self._path.suffix}")
@@ -61,33 +62,34 @@ class SqliteDatabase:
         return str(copy)
 
     async def close(self) -> None:
-        self._queue.put(None)
-        await asyncio.to_thread(self._writer.join)
-        self._readers.shutdown()
+        for waiting in (self._writes, *[self._reads] * READERS):
+            waiting.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
         self._engine.dispose()
         os.close(self._lock)
 
-    def _read(self, unit: Unit[T]) -> T:
-        conn: Connection | None = getattr(self._local, "conn", None)
-        if conn is None:
-            conn = self._local.conn = self._engine.connect()
-        driver = conn.info["driver"]
-        driver.execute("BEGIN")
-        try:
-            return unit(conn)
-        finally:
+    def _read_all(self) -> None:
+        """A reader thread: each unit sees one snapshot."""
+        conn = self._engine.connect()
+        driver: sqlite3.Connection = conn.info["driver"]
+        while (job := self._reads.get()) is not None:
+            driver.execute("BEGIN")
+            job.run(conn)
             driver.execute("ROLLBACK")
+            _deliver([job])
+        conn.close()
 
     def _write_all(self) -> None:
         """The writer thread: take what is queued, run it in one transaction, commit, tell everyone at once."""
         conn = self._engine.connect()
         driver: sqlite3.Connection = conn.info["driver"]
-        while (job := self._queue.get()) is not None:
+        while (job := self._writes.get()) is not None:
             batch = [job]
-            while len(batch) < MAX_BATCH and not self._queue.empty():
-                following = self._queue.get()
+            while len(batch) < MAX_BATCH and not self._writes.empty():
+                following = self._writes.get()
                 if following is None:
-                    self._queue.put(None)
+                    self._writes.put(None)
                     break
                 batch.append(following)
             _commit(driver, conn, batch)
@@ -122,6 +124,28 @@ class _Job:
             self.future.set_result(self.result)
 
 
+_Queue = queue.SimpleQueue["_Job | None"]
+
+
+async def _submitted(jobs: _Queue, unit: Unit[T]) -> T:
+    loop = asyncio.get_running_loop()
+    job = _Job(unit, loop, loop.create_future())
+    jobs.put(job)
+    return await job.future
+
+
+_OUTSIDE_FAULTS: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
+     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
+)  # fmt: skip
+"""What the disk or another process does to us: everybody's, and passing."""
+
+
+def _is_outside(error: BaseException | None) -> bool:
+    cause = getattr(error, "orig", error)
+    return isinstance(cause, sqlite3.Error) and (cause.sqlite_errorcode & 0xFF) in _OUTSIDE_FAULTS
+
+
 def _commit(driver: sqlite3.Connection, conn: Connection, batch: list[_Job]) -> None:
     """Run a batch in one transaction. A unit that raises is undone alone; a failed commit fails them all."""
     try:
@@ -129,15 +153,18 @@ def _commit(driver: sqlite3.Connection, conn: Connection, batch: list[_Job]) -> 
         for job in batch:
             driver.execute("SAVEPOINT unit")
             job.run(conn)
+            if _is_outside(job.error):
+                raise _unavailable(job.error)
             if job.error is not None:
                 driver.execute("ROLLBACK TO unit")
             driver.execute("RELEASE unit")
         driver.execute("COMMIT")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, Unavailable) as error:
         if driver.in_transaction:
             driver.execute("ROLLBACK")
+        failed = error if isinstance(error, Unavailable) else _unavailable(error)
         for job in batch:
-            job.error = job.error or _unavailable(error)
+            job.error = job.error if isinstance(job.error, PerdureError) else failed
 
 
 def _deliver(batch: list[_Job]) -> None:
@@ -155,7 +182,7 @@ def _resolve(jobs: list[_Job]) -> None:
         job.resolve()
 
 
-def _unavailable(error: Exception) -> Unavailable:
+def _unavailable(error: BaseException | None) -> Unavailable:
     return Unavailable(f"The data file could not be written ({error}). Free some disk space or mend its permissions.")
 
 

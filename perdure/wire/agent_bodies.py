@@ -1,7 +1,7 @@
 """What callers send to make or change an agent."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,11 +15,11 @@ from perdure.wire.blocks import CreateBlockBody, Tags
 from perdure.wire.model_settings import CompactionBody, ModelChoiceBody
 from perdure.wire.requests import TextContent
 from perdure.wire.text import Body, Text
+from perdure.wire.times import microseconds
 from perdure.wire.tool_rules import ToolRule
 
 MAX_INT: Final = 2**31 - 1
 _NAME: Final = re.compile(r"[\w '\-]+")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _name(name: str) -> str:
@@ -181,7 +181,7 @@ class UpdateAgentBody(AgentBody):
         if self.tool_rules is not None:
             attributes["tool_rules"] = tuple(self.tool_rules)
         if self.last_run_completion is not None:
-            attributes["last_run_completion"] = _microseconds(self.last_run_completion)
+            attributes["last_run_completion"] = microseconds(self.last_run_completion)
         return AgentChanges(
             choice=self.choice(),
             attributes=attributes,
@@ -198,9 +198,3 @@ class UpdateAgentBody(AgentBody):
 
 def _tuple(ids: Ids | None) -> tuple[str, ...] | None:
     return None if ids is None else tuple(ids)
-
-
-def _microseconds(moment: datetime) -> int:
-    """Microseconds UTC; a moment without an offset is taken as UTC."""
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1)

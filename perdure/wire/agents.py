@@ -4,6 +4,8 @@ from typing import Any
 
 from perdure.domain.agents import AgentDetails, Secret
 from perdure.wire.blocks import block
+from perdure.wire.generations import Generation
+from perdure.wire.messages import public
 from perdure.wire.models import embedding_config, llm_config, model_settings
 from perdure.wire.times import precise
 from perdure.wire.tools import tool
@@ -42,7 +44,7 @@ def agent_state(details: AgentDetails) -> Wire:
         "identity_ids": list(details.identity_ids),
         "identities": [],
         "message_ids": list(details.message_ids),
-        "pending_approval": None,
+        "pending_approval": _pending(details),
         "managed_group": None,
         "multi_agent_group": None,
         "message_buffer_autoclear": agent.message_buffer_autoclear,
@@ -64,6 +66,11 @@ def agent_state(details: AgentDetails) -> Wire:
         "created_by_id": None,
         "last_updated_by_id": None,
     }
+
+
+def _pending(details: AgentDetails) -> Wire | None:
+    request = details.pending_approval
+    return None if request is None else public(request, Generation.V1)[0]
 
 
 def memory(details: AgentDetails) -> Wire:

@@ -1,11 +1,13 @@
 """History as callers see it: one stored message becomes one public message for each of its logical parts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from perdure.domain.ids import otid
 from perdure.domain.messages import (
+    VOICE,
     AnyPart,
     ApprovalPart,
     HiddenReasoningPart,
@@ -15,6 +17,7 @@ from perdure.domain.messages import (
     TextPart,
     ToolCallPart,
     ToolReturnPart,
+    Voice,
     groups,
 )
 from perdure.domain.runs import Usage
@@ -24,11 +27,16 @@ from perdure.wire.times import whole_seconds
 Public = dict[str, Any]
 
 
-def public(message: Message, generation: Generation) -> list[Public]:
-    """The public messages of one stored message, in order; the ids and otids are those the stream showed."""
+def public(message: Message, generation: Generation, voice: Voice | None = VOICE) -> list[Public]:
+    """The public messages of one stored message, in order; the ids and otids are those the stream showed.
+
+    A call of the `voice` is shown as what it says, unless that is None.
+    """
     match message.role:
+        case "approval" if not message.tool_calls:
+            return [_decided(message)]
         case "assistant" | "approval" | "tool":
-            return _generated(message, single_calls=generation is Generation.V0)
+            return _generated(message, single_calls=generation is Generation.V0, voice=voice)
         case "system":
             return [_message(message, "system_message", message.otid, content=message.text)]
         case "user" | "summary":
@@ -36,55 +44,93 @@ def public(message: Message, generation: Generation) -> list[Public]:
 
 
 def public_all(
-    messages: Iterable[Message], generation: Generation, kinds: frozenset[str] | None = None
+    messages: Iterable[Message],
+    generation: Generation,
+    kinds: frozenset[str] | None = None,
+    voice: Voice | None = VOICE,
 ) -> list[Public]:
     """The public messages of several, of the given message types only (None keeps all)."""
-    shown = [item for message in messages for item in public(message, generation)]
+    shown = [item for message in messages for item in public(message, generation, voice)]
     return shown if kinds is None else [item for item in shown if item["message_type"] in kinds]
 
 
-def _generated(message: Message, *, single_calls: bool) -> list[Public]:
+def voice_of(request_config: Mapping[str, Any]) -> Voice | None:
+    """The voice that a run's caller asked for."""
+    if not request_config.get("use_assistant_message", True):
+        return None
+    return Voice(
+        request_config.get("assistant_message_tool_name", VOICE.tool),
+        request_config.get("assistant_message_tool_kwarg", VOICE.argument),
+    )
+
+
+def _generated(message: Message, *, single_calls: bool, voice: Voice | None) -> list[Public]:
     shown: list[Public] = []
-    for otid, parts in groups(message, single_calls=single_calls):
-        rendered = _group(message, otid, parts)
+    for part_otid, parts in groups(message, single_calls=single_calls, voice=voice):
+        rendered = _group(message, part_otid, parts, voice)
         if rendered is not None:
             shown.append(rendered)
     return shown
 
 
-def _group(message: Message, otid: str, parts: Sequence[AnyPart]) -> Public | None:
+def _group(message: Message, part_otid: str, parts: Sequence[AnyPart], voice: Voice | None) -> Public | None:
     first = parts[0]
     match first:
         case TextPart():
-            return _message(message, "assistant_message", otid, content=_joined(parts))
+            return _message(message, "assistant_message", part_otid, content=_joined(parts))
         case ReasoningPart():
             source = "reasoner_model" if first.native else "non_reasoner_model"
             return _message(
-                message, "reasoning_message", otid, source=source, reasoning=_joined(parts), signature=first.signature
+                message,
+                "reasoning_message",
+                part_otid,
+                source=source,
+                reasoning=_joined(parts),
+                signature=first.signature,
             )
         case HiddenReasoningPart():
-            return _message(message, "hidden_reasoning_message", otid, state=first.state, hidden_reasoning=first.data)
+            return _message(
+                message, "hidden_reasoning_message", part_otid, state=first.state, hidden_reasoning=first.data
+            )
+        case ToolCallPart() if voice is not None and voice.speaks(first):
+            return _message(message, "assistant_message", part_otid, content=voice.words(first))
         case ToolCallPart():
             calls = [tool_call(part) for part in parts if isinstance(part, ToolCallPart)]
             if message.role == "approval":
                 return _message(message, "approval_request_message", message.id, tool_call=calls[0], tool_calls=calls)
-            return _message(message, "tool_call_message", otid, tool_call=calls[0], tool_calls=calls)
+            return _message(message, "tool_call_message", part_otid, tool_call=calls[0], tool_calls=calls)
         case ToolReturnPart():
             returns = [tool_return(part) for part in parts if isinstance(part, ToolReturnPart)]
             top = {key: value for key, value in returns[0].items() if key != "type"}
-            shown = _message(message, "tool_return_message", otid, **top, tool_returns=returns)
+            shown = _message(message, "tool_return_message", part_otid, **top, tool_returns=returns)
             return {**shown, "name": first.name}
         case ApprovalPart() | ImagePart():
             return None
 
 
-def _message(message: Message, message_type: str, otid: str | None, **own: Any) -> Public:
+def _decided(message: Message) -> Public:
+    """The answer to a request for approval, with the fields that 0.1.x callers require."""
+    approvals = [_decision(part) for part in message.parts if isinstance(part, ApprovalPart | ToolReturnPart)]
+    first = approvals[0]
+    return _message(
+        message, "approval_response_message", otid(message.id, 0), approvals=approvals,
+        approve=first.get("approve", True), approval_request_id=first["tool_call_id"], reason=first.get("reason"),
+    )  # fmt: skip
+
+
+def _decision(part: ApprovalPart | ToolReturnPart) -> Public:
+    if isinstance(part, ToolReturnPart):
+        return tool_return(part)
+    return {"type": "approval", "tool_call_id": part.call_id, "approve": part.approve, "reason": part.reason}
+
+
+def _message(message: Message, message_type: str, part_otid: str | None, **own: Any) -> Public:
     return {
         "id": message.id,
         "date": whole_seconds(message.created_at),
         "name": message.name,
         "message_type": message_type,
-        "otid": otid,
+        "otid": part_otid,
         "sender_id": message.sender_id,
         "step_id": message.step_id,
         "is_err": message.is_err or None,

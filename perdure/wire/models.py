@@ -59,14 +59,18 @@ def llm_config(agent: Agent) -> Wire:
 def model_settings(agent: Agent) -> Wire:
     """How an agent's model is asked: what was sent for it, and the common settings as they are."""
     settings = agent.settings
-    kind = agent.model.provider_type
     return {
-        "provider_type": kind if kind in _SETTINGS_TYPES else "openai",
+        "provider_type": settings_type(agent.model),
         **(agent.model_settings or {}),
         "temperature": settings.temperature,
         "max_output_tokens": settings.max_output_tokens,
         "parallel_tool_calls": settings.parallel_tool_calls,
     }
+
+
+def settings_type(model: Model) -> str:
+    """The kind of provider by which SDKs choose the class of a model's settings."""
+    return model.provider_type if model.provider_type in _SETTINGS_TYPES else "openai"
 
 
 def embedding_model(shown: EmbeddingModel) -> Wire:

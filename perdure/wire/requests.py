@@ -5,12 +5,15 @@ import binascii
 import re
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from perdure.domain.errors import Invalid, NotBuilt, Unprocessable
+from perdure.domain.approvals import Decision
+from perdure.domain.errors import NotBuilt, Unprocessable
 from perdure.domain.ids import new_id, new_uuid
 from perdure.domain.messages import AnyPart, ImagePart, Message, TextPart
 from perdure.domain.requests import DEFAULT_MAX_STEPS, TurnRequest
+from perdure.wire.approvals import ApprovalBody, decisions, is_approval
 from perdure.wire.generations import Generation
 from perdure.wire.text import check_text
 
@@ -84,26 +87,16 @@ class MessageBody(_Body):
         return self
 
 
-class ApprovalBody(_Body):
-    """An answer to a request for approval, or what a tool of the caller's own returned."""
+class ClientTool(_Body):
+    """A tool that the caller runs itself: a call of it pauses the run until its return is sent."""
 
-    type: Literal["approval", "tool_return"] | None = None
-    approvals: list[dict[str, Any]] | None = None
-    tool_returns: list[dict[str, Any]] | None = None
-    approve: bool | None = None
-    approval_request_id: str | None = None
-    reason: str | None = None
+    name: Words = Field(min_length=1, max_length=64)
+    description: Words | None = None
+    parameters: dict[str, Any] | None = None
 
 
 def _input_kind(value: Any) -> str:
-    """Approvals are told by their keys: 0.1.x callers leave `type` out."""
-    if not isinstance(value, dict):
-        return "approval" if isinstance(value, ApprovalBody) else "message"
-    if value.get("type") in ("approval", "tool_return"):
-        return "approval"
-    if value.get("type") is None and ("approve" in value or "approval_request_id" in value):
-        return "approval"
-    return "message"
+    return "approval" if is_approval(value) else "message"
 
 
 Input = Annotated[
@@ -126,7 +119,7 @@ class SendMessageBody(_Body):
     assistant_message_tool_kwarg: str = "message"
     include_return_message_types: list[MessageType] | None = None
     include_compaction_messages: bool = False
-    client_tools: list[dict[str, Any]] | None = None
+    client_tools: list[ClientTool] | None = None
     client_skills: list[dict[str, Any]] | None = None
     override_model: str | None = None
     override_system: Words | None = None
@@ -143,6 +136,27 @@ class SendMessageBody(_Body):
         return self
 
 
+class AsyncMessageBody(SendMessageBody):
+    """The body of `POST …/messages/async`. `callback_url` is told of the run's end."""
+
+    callback_url: Words | None = None
+
+
+def refuse_stream_options(body: SendMessageBody) -> None:
+    """Raises Unprocessable where options that only a stream has are set and no stream was asked for."""
+    given = {
+        "stream_tokens=true": body.stream_tokens,
+        "include_pings=false": not body.include_pings,
+        "background=true": body.background,
+    }
+    if any(given.values()):
+        options = "; ".join(option for option, is_set in given.items() if is_set)
+        raise Unprocessable(
+            f"Streaming options set without streaming enabled. {options}. "
+            "Either set streaming=true or use default values for streaming options."
+        )
+
+
 def turn_request(
     body: SendMessageBody, agent_id: str, generation: Generation, *, run_type: str, project: str | None
 ) -> TurnRequest:
@@ -151,6 +165,7 @@ def turn_request(
     return TurnRequest(
         agent_id=agent_id,
         input=_messages(body, agent_id),
+        decisions=_decisions(body),
         max_steps=DEFAULT_MAX_STEPS if body.max_steps is None else body.max_steps,
         stream_tokens=body.stream_tokens,
         background=body.background,
@@ -161,26 +176,46 @@ def turn_request(
         single_calls=generation is Generation.V0,
         override_model=body.override_model,
         override_system=body.override_system if body.override_system is not None else body.system,
-        client_tools=tuple(body.client_tools or ()),
+        client_tools=tuple(tool.model_dump() for tool in body.client_tools or ()),
         client_skills=tuple(body.client_skills or ()),
         include_compaction_messages=body.include_compaction_messages,
+        otids=_otids(body),
         run_type=run_type,
         project=project,
     )
 
 
+def async_request(body: AsyncMessageBody, agent_id: str, generation: Generation, *, project: str | None) -> TurnRequest:
+    """The domain's reading of a body whose sender does not wait. Raises what `turn_request` raises."""
+    request = turn_request(body, agent_id, generation, run_type="send_message_async", project=project)
+    return msgspec.structs.replace(request, background=True, callback_url=body.callback_url)
+
+
+def _otids(body: SendMessageBody) -> tuple[str, ...]:
+    """The caller's own names for its messages, if it gave one to each."""
+    given = [item.otid for item in body.messages or ()]
+    return tuple(otid for otid in given if otid) if all(given) else ()
+
+
 def _messages(body: SendMessageBody, agent_id: str) -> tuple[Message, ...]:
     if body.input is not None:
         return (_message(MessageBody(role="user", content=body.input), agent_id),)
-    messages: list[Message] = []
-    for item in body.messages or ():
-        if isinstance(item, ApprovalBody):
-            raise Invalid(
-                "Cannot process approval response: No tool call is currently awaiting approval. "
-                "Please send a regular message to interact with the agent."
-            )
-        messages.append(_message(item, agent_id))
-    return tuple(messages)
+    items = [item for item in body.messages or () if isinstance(item, MessageBody)]
+    return tuple(_message(item, agent_id) for item in items)
+
+
+def _decisions(body: SendMessageBody) -> tuple[Decision, ...]:
+    """Answers to pending calls; they come before any message. Raises Unprocessable where they do not."""
+    given: list[Decision] = []
+    last_message = len(body.messages or ())
+    for index, item in enumerate(body.messages or ()):
+        if isinstance(item, MessageBody):
+            last_message = min(last_message, index)
+        elif index > last_message:
+            raise Unprocessable("An approval must come before any message.", ("body", "messages", index))
+        else:
+            given += decisions(item)
+    return tuple(given)
 
 
 def _message(body: MessageBody, agent_id: str) -> Message:

@@ -1,8 +1,10 @@
-"""Runs and steps as callers see them."""
+"""Runs as callers see them, and what one came to."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from perdure.domain.runs import Run
+from perdure.domain.runs import Run, Step, StopReason, Usage
+from perdure.wire.messages import Public, usage_statistics
 from perdure.wire.times import precise
 
 
@@ -30,4 +32,41 @@ def run(run: Run, *, is_default_conversation: bool = True) -> dict[str, Any]:
         "job_type": "run",
         "created_by_id": None,
         "last_updated_by_id": None,
+    }
+
+
+def run_metrics(run: Run, steps: Sequence[Step], tool_ids: Sequence[str]) -> dict[str, Any]:
+    """How long a run took, in nanoseconds, and what it used."""
+    return {
+        "id": run.id,
+        "agent_id": run.agent_id,
+        "run_start_ns": run.created_at * 1000,
+        "run_ns": run.total_duration_ns,
+        "ttft_ns": run.ttft_ns,
+        "num_steps": len(steps),
+        "tools_used": list(tool_ids),
+        "template_id": None,
+        "base_template_id": None,
+        "project_id": None,
+    }
+
+
+def letta_response(messages: Sequence[Public], stop_reason: StopReason | None, usage: Usage) -> dict[str, Any]:
+    """What a run came to, as one object."""
+    return {
+        "messages": list(messages),
+        "stop_reason": {"message_type": "stop_reason", "stop_reason": stop_reason},
+        "usage": usage_statistics(usage),
+        "logprobs": None,
+        "turns": None,
+    }
+
+
+def callback(run: Run, response: dict[str, Any]) -> dict[str, Any]:
+    """What a run's `callback_url` is told."""
+    return {
+        "run_id": run.id,
+        "status": run.status,
+        "completed_at": precise(run.completed_at),
+        "metadata": {**run.metadata, "result": response},
     }

@@ -1,6 +1,9 @@
 """Times as the contract writes them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def whole_seconds(at: int) -> str:
@@ -11,3 +14,9 @@ def whole_seconds(at: int) -> str:
 def precise(at: int | None) -> str | None:
     """Microseconds UTC as `2026-01-31T12:00:00.123456+00:00`, the form of `created_at` and its like."""
     return None if at is None else datetime.fromtimestamp(at / 1_000_000, UTC).isoformat()
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds UTC; a moment without an offset is taken as UTC."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1)

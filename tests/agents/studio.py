@@ -53,6 +53,9 @@ class KnownModels:
     async def default_model(self) -> str:
         return next(iter(MODELS))
 
+    def default_embedding(self) -> str | None:
+        return None
+
 
 class Studio(Home):
     """An open data file with the server's tools in it."""

@@ -9,16 +9,19 @@ from perdure.api.operations import Operations
 from perdure.api.routes import ROUTES
 from perdure.domain.agents import Agent, AgentDetails
 from perdure.domain.blocks import Block
+from perdure.domain.conversations import Conversation, ConversationDetails
 from perdure.domain.messages import Message, TextPart
 from perdure.domain.models import EmbeddingModel, Model
-from perdure.domain.runs import Run, Usage
+from perdure.domain.runs import Run, Step, Usage
 from perdure.domain.tools import Tool
 from perdure.wire.agents import agent_state, memory
 from perdure.wire.blocks import block
+from perdure.wire.conversations import conversation
 from perdure.wire.generations import Generation
 from perdure.wire.messages import public, usage_statistics
 from perdure.wire.models import embedding_model, model
-from perdure.wire.runs import run
+from perdure.wire.runs import letta_response, run, run_metrics
+from perdure.wire.steps import step, step_metrics, token_counts
 from perdure.wire.tools import tool
 from tests.api.in_process import application, call
 
@@ -35,7 +38,11 @@ DETAILS = AgentDetails(
 )  # fmt: skip
 BLOCK = Block(id="block-1", label="l", value="v", created_at=1, updated_at=1)
 TOOL = Tool(id="tool-1", name="t", tool_type="custom", description="", json_schema={})
+CONVERSATION = ConversationDetails(
+    conversation=Conversation(id="conv-1", agent_id="agent-1", created_at=1, updated_at=1)
+)
 RUN = Run(id="run-1", agent_id="agent-1", status="completed", created_at=1)
+STEP = Step(id="step-1", run_id="run-1", agent_id="agent-1", status="success", created_at=1)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +86,13 @@ def test_streams_are_told_from_json(openapi: dict[str, Any]) -> None:
         ("Block", block(BLOCK)),
         ("Tool", tool(TOOL)),
         ("Run", run(RUN)),
+        ("RunMetrics", run_metrics(RUN, [STEP], ["tool-1"])),
+        ("Step", step(STEP)),
+        ("StepMetrics", step_metrics(STEP)),
+        ("TokenCounts", token_counts(Usage())),
+        ("Reply", letta_response([], "end_turn", Usage())),
         ("Usage", usage_statistics(Usage())),
+        ("Conversation", conversation(CONVERSATION)),
     ],
 )
 def test_a_documented_object_has_the_fields_that_are_sent(name: str, shown: dict[str, Any]) -> None:

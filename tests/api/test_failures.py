@@ -1,9 +1,9 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
-from structlog.testing import capture_logs
 
 from perdure.api.auth import CallerDep
 from perdure.api.operations import Operation
@@ -161,12 +161,14 @@ def test_a_length_beyond_all_reason_is_refused() -> None:
     assert call(APP, "POST", "/v1/echo", huge).status == 413
 
 
-def test_the_unforeseen_is_logged_under_a_reference_and_shows_nothing_of_itself() -> None:
-    with capture_logs() as logs:
-        failed = post("/v1/fail", b"")
+def test_the_unforeseen_is_logged_under_a_reference_and_shows_nothing_of_itself(
+    logged: Callable[[], list[dict[str, Any]]],
+) -> None:
+    failed = post("/v1/fail", b"")
     assert failed.status == 500
-    assert logs[0]["reference"] in failed.json["detail"]
-    assert (logs[0]["log_level"], logs[0]["error"], logs[0]["path"]) == ("error", "Unforeseen", "/v1/fail")
+    (line,) = logged()
+    assert line["reference"] in failed.json["detail"]
+    assert (line["level"], line["error"], line["path"]) == ("error", "Unforeseen", "/v1/fail")
     assert b"canary" not in failed.body
     assert b"Traceback" not in failed.body
 

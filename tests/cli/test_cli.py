@@ -1,8 +1,7 @@
-"""The commands as a person runs them: real processes, their words and their exit codes."""
+"""The commands that work: serve, demo and doctor."""
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,44 +12,8 @@ import pytest
 
 from perdure import __version__
 from perdure.store.sqlite_file import look_into
-from tests.rig.server import ROOT, Server, foreign
-
-LIMIT = 60.0
-"""Seconds a command may take."""
-
-
-def perdure(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, away from this machine's own settings."""
-    clean = {name: value for name, value in os.environ.items() if not foreign(name)}
-    clean |= {"PYTHONPATH": str(ROOT), "COLUMNS": "100"} | environment
-    command = [sys.executable, "-m", "perdure", *arguments]
-    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=LIMIT, check=False)
-
-
-def refused(*arguments: str, **environment: str) -> str:
-    """The one line with which a command is refused."""
-    done = perdure(*arguments, **environment)
-    assert done.returncode == 1, done
-    assert done.stderr.startswith("perdure: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-    return done.stderr
-
-
-@pytest.fixture
-def held_port() -> int:
-    """A loopback port somebody else listens on."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        yield other.getsockname()[1]
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as attempt:
-        attempt.bind(("127.0.0.1", 0))
-        return attempt.getsockname()[1]
+from tests.cli.commands import perdure
+from tests.rig.server import ROOT, Server
 
 
 def test_version_and_help() -> None:
@@ -89,29 +52,6 @@ def models_environment(request: pytest.FixtureRequest) -> Mapping[str, str]:
     return request.getfixturevalue("models").environment
 
 
-def test_a_port_in_use_is_named_with_a_remedy(tmp_path: Path, held_port: int) -> None:
-    line = refused("serve", "--port", str(held_port), "--data", str(tmp_path))
-    assert str(held_port) in line
-    assert "--port" in line
-
-
-def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
-    with Server(tmp_path / "data") as server:
-        line = refused("serve", "--port", "0", "--data", str(server.data))
-        assert str(server.pid) in line
-        assert "--data" in line
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "perdure.db").write_bytes(b"not a database at all, but long enough to be read as one" * 20)
-    assert "cannot be read" in refused("serve", "--port", "0", "--data", str(tmp_path))
-
-
-def test_data_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    newer(tmp_path)
-    assert "newer version" in refused("serve", "--port", "0", "--data", str(tmp_path))
-
-
 def newer(directory: Path) -> None:
     """Leaves a data file of a version to come."""
     database = sqlite3.connect(directory / "perdure.db")
@@ -119,14 +59,6 @@ def newer(directory: Path) -> None:
     database.execute("INSERT INTO alembic_version VALUES ('9999')")
     database.commit()
     database.close()
-
-
-def test_bad_settings_are_refused_before_anything_is_touched(tmp_path: Path) -> None:
-    data = str(tmp_path / "data")
-    assert "--port" in refused("serve", "--port", "many", "--data", data)
-    assert "PERDURE_PASSWORD" in refused("serve", "--host", "0.0.0.0", "--data", data)
-    assert "PostgreSQL" in refused("serve", LETTA_PG_URI="postgresql://x/y", PERDURE_DATA=data)
-    assert not (tmp_path / "data").exists()
 
 
 def test_the_demo_shows_a_memory_that_outlives_its_server(tmp_path: Path) -> None:

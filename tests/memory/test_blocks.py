@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
+from perdure.domain.agents import Agent
 from perdure.domain.errors import Conflict, Invalid, NotFound
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.memory import blocks
@@ -109,8 +110,9 @@ def test_an_edit_stores_the_value_a_version_and_who_made_it(tmp_path: Path) -> N
 
         def edit(conn: Connection) -> None:
             blocks.edit(
-                conn, DEFAULT_TENANT, agent.id, "human", lambda value: value + "!", actor=agent.id, run_id="run-1"
-            )
+                conn, DEFAULT_TENANT, agent.id, agent.conversation_id, "human", lambda value: value + "!",
+                actor=agent.id, run_id="run-1",
+            )  # fmt: skip
 
         home.write(edit)
         stored = home.read(lambda conn: block_store.labelled(conn, agent.id, "human"))
@@ -126,23 +128,23 @@ def test_an_edit_of_an_unknown_label_lists_the_labels(tmp_path: Path) -> None:
     with Home(tmp_path) as home:
         agent = home.agent(new_block("human", ""), new_block("persona", ""))
         with pytest.raises(NotFound, match="human, persona"):
-            home.write(_append_to(agent.id, "humans", "x"))
+            home.write(_append_to(agent, "humans", "x"))
 
 
 def test_a_read_only_block_is_left_alone(tmp_path: Path) -> None:
     with Home(tmp_path) as home:
         agent = home.agent(new_block("rules", "Be kind.", read_only=True))
         with pytest.raises(Invalid, match="read-only"):
-            home.write(_append_to(agent.id, "rules", "x"))
+            home.write(_append_to(agent, "rules", "x"))
         assert home.read(lambda conn: block_store.labelled(conn, agent.id, "rules")).value == "Be kind."
 
 
 def test_the_limit_of_a_block_is_enforced(tmp_path: Path) -> None:
     with Home(tmp_path) as home:
         agent = home.agent(new_block("human", "12345", limit=6))
-        home.write(_append_to(agent.id, "human", "6"))
+        home.write(_append_to(agent, "human", "6"))
         with pytest.raises(Invalid, match="limit of 6"):
-            home.write(_append_to(agent.id, "human", "7"))
+            home.write(_append_to(agent, "human", "7"))
         assert home.read(lambda conn: block_store.labelled(conn, agent.id, "human")).value == "123456"
 
 
@@ -159,7 +161,8 @@ def test_a_change_by_another_agent_meanwhile_is_kept(tmp_path: Path) -> None:
                     block_store.update_value(conn, DEFAULT_TENANT, seen, "theirs", actor="other")
                 return value + "+mine"
 
-            return blocks.edit(conn, DEFAULT_TENANT, agent.id, "shared", change, actor="me", run_id=None).value
+            thread = agent.conversation_id
+            return blocks.edit(conn, DEFAULT_TENANT, agent.id, thread, "shared", change, actor="me", run_id=None).value
 
         assert home.write(edit) == "theirs+mine"
 
@@ -174,14 +177,18 @@ def test_an_edit_that_never_gets_its_turn_gives_up(tmp_path: Path) -> None:
                 block_store.update_value(conn, DEFAULT_TENANT, seen, value + "theirs", actor="other")
                 return value + "mine"
 
-            blocks.edit(conn, DEFAULT_TENANT, agent.id, "shared", change, actor="me", run_id=None)
+            thread = agent.conversation_id
+            blocks.edit(conn, DEFAULT_TENANT, agent.id, thread, "shared", change, actor="me", run_id=None)
 
         with pytest.raises(Conflict):
             home.write(edit)
 
 
-def _append_to(agent_id: str, label: str, text: str):
+def _append_to(agent: Agent, label: str, text: str):
     def edit(conn: Connection) -> None:
-        blocks.edit(conn, DEFAULT_TENANT, agent_id, label, lambda value: value + text, actor="test", run_id=None)
+        blocks.edit(
+            conn, DEFAULT_TENANT, agent.id, agent.conversation_id, label, lambda value: value + text,
+            actor="test", run_id=None,
+        )  # fmt: skip
 
     return edit

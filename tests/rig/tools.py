@@ -1,5 +1,8 @@
 """In-process tools a server under test registers through PERDURE_TOOLS."""
 
+import time
+from pathlib import Path
+
 
 def weather(city: str) -> str:
     """Tells the weather of a city.
@@ -17,3 +20,14 @@ def fail(reason: str) -> str:
         reason: What to complain of.
     """
     raise ValueError(reason)
+
+
+def hang(mark: str) -> str:
+    """Begins, and does not end while a test lasts.
+
+    Args:
+        mark: Path of the file to make as a sign of having begun.
+    """
+    Path(mark).touch()
+    time.sleep(60)
+    return "too late"

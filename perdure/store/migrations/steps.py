@@ -13,6 +13,9 @@ def known() -> set[str]:
 
 def upgrade(conn: Connection) -> None:
     """Run what a database lacks, in the transaction of `conn`."""
+    if not conn.in_transaction():
+        # Alembic must see that there is a transaction, or it commits one of its own, and ours with it.
+        conn.begin()
     settings = _config()
     settings.attributes["connection"] = conn
     command.upgrade(settings, "head")

@@ -20,8 +20,9 @@ conversations = Table(
     flag("is_default"),
     Column("summary", Text),
     Column("description", Text),
-    Column("model", String),
+    Column("model", Json),
     Column("model_settings", Json),
+    Column("settings", Json, nullable=False),
     Column("context_window_limit", Integer),
     Column("archived_at", BigInteger),
     Column("last_message_at", BigInteger),
@@ -34,6 +35,7 @@ conversation_blocks = link_table(
     "conversations_blocks", "conversations", "blocks",
     Column("label", String, nullable=False),
 )  # fmt: skip
+Index("uq_conversations_blocks_label", conversation_blocks.c.conversation_id, conversation_blocks.c.label, unique=True)
 
 messages = Table(
     "messages", metadata,
@@ -55,6 +57,7 @@ messages = Table(
     Index("ix_messages_run", "run_id", "seq"),
     Index("ix_messages_step", "step_id"),
     Index("ix_messages_tenant_seq", "tenant_id", "seq"),
+    Index("ix_messages_approvals", "seq", **partial("role = 'approval'")),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

@@ -32,7 +32,15 @@ runs = Table(
     Index("ix_runs_agent_created", "agent_id", "created_at"),
     Index("ix_runs_tenant_created", "tenant_id", "created_at", "id"),
     Index("ix_runs_conversation_created", "conversation_id", "created_at"),
-    Index("ix_runs_otids", "otids"),
+    # One run for each set of names that a caller gave its messages, however often they are sent.
+    Index(
+        "uq_runs_otids", "conversation_id", "otids", unique=True,
+        **partial("otids IS NOT NULL"),
+    ),
+    Index(
+        "ix_runs_callbacks", "completed_at",
+        **partial("callback_url IS NOT NULL AND callback_sent_at IS NULL"),
+    ),
     # At most one run works on a conversation at any instant, whoever started it.
     Index(
         "uq_runs_running", "conversation_id", unique=True,

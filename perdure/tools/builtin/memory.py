@@ -13,7 +13,9 @@ _LABEL: Final = {"type": "string", "description": "The label of the memory block
 
 def _edit(conn: Connection, context: ToolContext, label: str, change: Callable[[str], str]) -> tuple[str, bool]:
     agent_id = context.agent.id
-    block = blocks.edit(conn, context.tenant, agent_id, label, change, actor=agent_id, run_id=context.run_id)
+    block = blocks.edit(
+        conn, context.tenant, agent_id, context.conversation_id, label, change, actor=agent_id, run_id=context.run_id
+    )
     return block.value, True
 
 

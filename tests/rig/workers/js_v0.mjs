@@ -35,6 +35,18 @@ const OPERATIONS = {
   list_blocks: (client, query) => client.blocks.list(query),
   retrieve_run: async (client, { runId }) => [await client.runs.retrieve(runId)],
   stream_run: (client, { runId, ...fields }) => client.runs.stream(runId, fields),
+  create_async: async (client, { agentId, ...fields }) => [await client.agents.messages.createAsync(agentId, fields)],
+  cancel: async (client, { agentId, ...fields }) => [await client.agents.messages.cancel(agentId, fields)],
+  list_runs: (client, query) => client.runs.list(query),
+  list_active_runs: (client, query) => client.runs.listActive(query),
+  delete_run: async (client, { runId }) => [await client.runs.delete(runId)],
+  list_run_messages: (client, { runId, ...query }) => client.runs.messages.list(runId, query),
+  list_run_steps: (client, { runId, ...query }) => client.runs.steps.list(runId, query),
+  retrieve_run_usage: async (client, { runId }) => [await client.runs.usage.retrieve(runId)],
+  list_steps: (client, query) => client.steps.list(query),
+  retrieve_step: async (client, { stepId }) => [await client.steps.retrieve(stepId)],
+  rate_step: async (client, { stepId, ...fields }) => [await client.steps.feedback.create(stepId, fields)],
+  retrieve_step_metrics: async (client, { stepId }) => [await client.steps.retrieveStepMetrics(stepId)],
 };
 
 const operations = Object.fromEntries(

@@ -12,6 +12,8 @@ const OPERATIONS = {
   list_messages: (client, { agent_id, ...query }) => client.agents.messages.list(agent_id, query),
   create: async (client, { agent_id, ...fields }) =>
     answered(await client.agents.messages.create(agent_id, fields), "stop_reason"),
+  create_impatiently: async (client, { agent_id, seconds, ...fields }) =>
+    answered(await client.agents.messages.create(agent_id, fields, { timeout: seconds * 1000 }), "stop_reason"),
   stream: (client, { agent_id, ...fields }) => client.agents.messages.stream(agent_id, fields),
   create_streaming: (client, { agent_id, ...fields }) =>
     client.agents.messages.create(agent_id, { streaming: true, ...fields }),
@@ -25,8 +27,41 @@ const OPERATIONS = {
   update_block: async (client, { block_id, ...fields }) => [await client.blocks.update(block_id, fields)],
   delete_block: async (client, { block_id }) => [await client.blocks.delete(block_id)],
   list_blocks: (client, query) => client.blocks.list(query),
+  create_conversation: async (client, fields) => [await client.conversations.create(fields)],
+  retrieve_conversation: async (client, { conversation_id }) => [await client.conversations.retrieve(conversation_id)],
+  update_conversation: async (client, { conversation_id, ...fields }) => [
+    await client.conversations.update(conversation_id, fields),
+  ],
+  delete_conversation: async (client, { conversation_id }) => [await client.conversations.delete(conversation_id)],
+  list_conversations: (client, query) => client.conversations.list(query),
+  fork_conversation: async (client, { conversation_id, ...query }) => [
+    await client.conversations.fork(conversation_id, query),
+  ],
+  recompile_conversation: async (client, { conversation_id, ...fields }) => [
+    await client.conversations.recompile(conversation_id, fields),
+  ],
+  cancel_conversation: async (client, { conversation_id, ...query }) => [
+    await client.conversations.cancel(conversation_id, query),
+  ],
+  list_conversation_messages: (client, { conversation_id, ...query }) =>
+    client.conversations.messages.list(conversation_id, query),
+  send_to_conversation: (client, { conversation_id, ...fields }) =>
+    client.conversations.messages.create(conversation_id, fields),
+  stream_conversation: (client, { conversation_id, ...fields }) =>
+    client.conversations.messages.stream(conversation_id, fields),
   retrieve_run: async (client, { run_id }) => [await client.runs.retrieve(run_id)],
   stream_run: (client, { run_id, ...fields }) => client.runs.messages.stream(run_id, fields),
+  create_async: async (client, { agent_id, ...fields }) => [await client.agents.messages.createAsync(agent_id, fields)],
+  cancel: async (client, { agent_id, ...fields }) => [await client.agents.messages.cancel(agent_id, fields)],
+  list_runs: (client, query) => client.runs.list(query),
+  list_run_messages: (client, { run_id, ...query }) => client.runs.messages.list(run_id, query),
+  list_run_steps: (client, { run_id, ...query }) => client.runs.steps.list(run_id, query),
+  retrieve_run_usage: async (client, { run_id }) => [await client.runs.usage.retrieve(run_id)],
+  list_steps: (client, query) => client.steps.list(query),
+  retrieve_step: async (client, { step_id }) => [await client.steps.retrieve(step_id)],
+  rate_step: async (client, { step_id, ...fields }) => [await client.steps.feedback.create(step_id, fields)],
+  list_step_messages: (client, { step_id, ...query }) => client.steps.messages.list(step_id, query),
+  retrieve_step_metrics: async (client, { step_id }) => [await client.steps.metrics.retrieve(step_id)],
 };
 
 await serve((url) => new sdk.Letta({ baseURL: url, apiKey: "test" }), OPERATIONS);

@@ -45,6 +45,19 @@ OPERATIONS: dict[str, Operation] = {
     "list_blocks": lambda client, **query: client.blocks.list(**query),
     "retrieve_run": lambda client, run_id: [client.runs.retrieve(run_id)],
     "stream_run": lambda client, run_id, **fields: client.runs.stream(run_id, **fields),
+    "create_async": lambda client, agent_id, **fields: [client.agents.messages.create_async(agent_id, **fields)],
+    "cancel": lambda client, agent_id, **fields: [client.agents.messages.cancel(agent_id, **fields)],
+    "list_runs": lambda client, **query: client.runs.list(**query),
+    "list_active_runs": lambda client, **query: client.runs.list_active(**query),
+    "delete_run": lambda client, run_id: [client.runs.delete(run_id)],
+    "list_run_messages": lambda client, run_id, **query: client.runs.messages.list(run_id, **query),
+    "list_run_steps": lambda client, run_id, **query: client.runs.steps.list(run_id, **query),
+    "retrieve_run_usage": lambda client, run_id: [client.runs.usage.retrieve(run_id)],
+    "list_steps": lambda client, **query: client.steps.list(**query),
+    "retrieve_step": lambda client, step_id: [client.steps.retrieve(step_id)],
+    "rate_step": lambda client, step_id, **fields: [client.steps.feedback.create(step_id, **fields)],
+    "list_step_messages": lambda client, step_id, **query: client.steps.messages.list(step_id, **query),
+    "retrieve_step_metrics": lambda client, step_id: [client.steps.metrics.retrieve(step_id)],
 }
 
 serve(lambda url: Letta(base_url=url, token="test"), OPERATIONS)

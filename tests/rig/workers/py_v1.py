@@ -30,6 +30,9 @@ OPERATIONS: dict[str, Operation] = {
     "list_agents": lambda client, **query: client.agents.list(**query),
     "list_messages": lambda client, agent_id, **query: client.agents.messages.list(agent_id, **query),
     "create": lambda client, agent_id, **fields: answered(client.agents.messages.create(agent_id, **fields)),
+    "create_impatiently": lambda client, agent_id, seconds, **fields: answered(
+        client.with_options(timeout=seconds).agents.messages.create(agent_id, **fields)
+    ),
     "stream": lambda client, agent_id, **fields: client.agents.messages.stream(agent_id, **fields),
     "create_streaming": lambda client, agent_id, **fields: client.agents.messages.create(
         agent_id, streaming=True, **fields
@@ -46,8 +49,42 @@ OPERATIONS: dict[str, Operation] = {
     "update_block": lambda client, block_id, **fields: [client.blocks.update(block_id, **fields)],
     "delete_block": lambda client, block_id: [client.blocks.delete(block_id)],
     "list_blocks": lambda client, **query: client.blocks.list(**query),
+    "create_conversation": lambda client, **fields: [client.conversations.create(**fields)],
+    "retrieve_conversation": lambda client, conversation_id: [client.conversations.retrieve(conversation_id)],
+    "update_conversation": lambda client, conversation_id, **fields: [
+        client.conversations.update(conversation_id, **fields)
+    ],
+    "delete_conversation": lambda client, conversation_id: [client.conversations.delete(conversation_id)],
+    "list_conversations": lambda client, **query: client.conversations.list(**query),
+    "fork_conversation": lambda client, conversation_id, **query: [client.conversations.fork(conversation_id, **query)],
+    "recompile_conversation": lambda client, conversation_id, **fields: [
+        client.conversations.recompile(conversation_id, **fields)
+    ],
+    "cancel_conversation": lambda client, conversation_id, **query: [
+        client.conversations.cancel(conversation_id, **query)
+    ],
+    "list_conversation_messages": lambda client, conversation_id, **query: client.conversations.messages.list(
+        conversation_id, **query
+    ),
+    "send_to_conversation": lambda client, conversation_id, **fields: client.conversations.messages.create(
+        conversation_id, **fields
+    ),
+    "stream_conversation": lambda client, conversation_id, **fields: client.conversations.messages.stream(
+        conversation_id, **fields
+    ),
     "retrieve_run": lambda client, run_id: [client.runs.retrieve(run_id)],
     "stream_run": lambda client, run_id, **fields: client.runs.messages.stream(run_id, **fields),
+    "create_async": lambda client, agent_id, **fields: [client.agents.messages.create_async(agent_id, **fields)],
+    "cancel": lambda client, agent_id, **fields: [client.agents.messages.cancel(agent_id, **fields)],
+    "list_runs": lambda client, **query: client.runs.list(**query),
+    "list_run_messages": lambda client, run_id, **query: client.runs.messages.list(run_id, **query),
+    "list_run_steps": lambda client, run_id, **query: client.runs.steps.list(run_id, **query),
+    "retrieve_run_usage": lambda client, run_id: [client.runs.usage.retrieve(run_id)],
+    "list_steps": lambda client, **query: client.steps.list(**query),
+    "retrieve_step": lambda client, step_id: [client.steps.retrieve(step_id)],
+    "rate_step": lambda client, step_id, **fields: [client.steps.feedback.create(step_id, **fields)],
+    "list_step_messages": lambda client, step_id, **query: client.steps.messages.list(step_id, **query),
+    "retrieve_step_metrics": lambda client, step_id: [client.steps.metrics.retrieve(step_id)],
 }
 
 serve(lambda url: Letta(base_url=url, api_key="test"), OPERATIONS)
