@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 from sqlalchemy import Connection
 
-from perdure.domain.errors import MODEL_ERROR_TEXT, Invalid
+from perdure.domain.errors import MODEL_ERROR_TEXT, Conflict, Invalid
 from perdure.domain.events import AnyEvent
 from perdure.domain.ids import now
 from perdure.domain.messages import Message
@@ -24,71 +24,93 @@ from perdure.loop.verdict import Called, Verdict, called_since_input, heartbeat,
 from perdure.store import messages as message_store
 
 
+class _SoFar:
+    """Where a run stands: what the model sees, what was called, what follows from it, what it cost."""
+
+    def __init__(self, messages: list[Message], turn: Turn) -> None:
+        self.messages = messages
+        self.called = Called()
+        self.verdict = Verdict(None)
+        self.usage = Usage()
+        self.turn_start = min((message.seq for message in messages if message.run_id == turn.run_id), default=0)
+
+    def take(self, tools: ToolRound) -> None:
+        """Go on from what tools returned."""
+        self.called, self.verdict = tools.called, tools.verdict
+        self.messages += tools.messages
+
+
 async def agent_loop(turn: Turn, rooms: Rooms) -> AsyncIterator[Item]:
     """Work one run. What a provider or a tool does wrong ends it with an `End` that says so; nothing is raised."""
-    messages = await rooms.db.read(lambda conn: message_store.context(conn, turn.conversation_id))
-    turn_start = min((message.seq for message in messages if message.run_id == turn.run_id), default=0)
+    so_far = _SoFar(await rooms.db.read(lambda conn: message_store.context(conn, turn.conversation_id)), turn)
     rules = ToolRules(turn.agent.tool_rules, [tool.name for tool in turn.tools])
-    called, verdict, usage = Called(), Verdict(None), Usage()
     steps = turn.request.max_steps
-    if not turn.request.decisions and approval.pending_in(messages[-2:]) is not None:
-        yield End("error", usage, RunError(error_type="pending_approval", message=approval.PENDING))
-        return
     try:
         if turn.request.decisions:
             steps -= 1
-            tools = _resumed(turn, rooms, rules, messages)
+            tools = _resumed(turn, rooms, rules, so_far.messages)
             await tools.run()
             yield Commit(tools.keep)
-            called, verdict = tools.called, tools.verdict
-            messages += tools.messages
-            if verdict.stop is not None and not turn.request.input:
-                yield End(verdict.stop, usage)
+            so_far.take(tools)
+            if so_far.verdict.stop is not None and not turn.request.input:
+                yield End(so_far.verdict.stop, so_far.usage)
                 return
+        elif approval.pending_in(so_far.messages[-2:]) is not None:
+            raise Conflict(approval.PENDING)
         for left in reversed(range(steps)):
             if turn.interrupted:
-                yield interrupted_end(turn, usage)
-                return
-            choice = rules.choice(called.names, called.last_return, must_call=bool(verdict.missing))
-            step = Step(turn, context.assemble(turn.agent, turn.request, messages, turn_start), choice, rules)
-            async for events in step.ask(rooms.models):
-                yield events
-            usage = usage.plus(step.answer.usage)
-            if step.broken is not None:
-                yield Commit(step.keep_partial, wait=False)
-                yield End(step.broken, usage, step.error)
-                return
-            if step.answer.request() is not None:
-                yield Commit(step.keep_request, wait=False)
-                yield End("requires_approval", usage)
-                return
-            message = step.answer.message()
-            if message is None or not message.tool_calls:
-                verdict = judge(rules, called, None, cut=step.cut)
-                if verdict.stop != "max_tokens_exceeded" and must_call(turn.agent.agent_type):
-                    yield Commit(partial(step.keep_answer, stop_reason="no_tool_call"), wait=False)
-                    yield End("no_tool_call", usage, _no_call())
+                break
+            async for item in _step(turn, rooms, rules, so_far):
+                yield item
+                if isinstance(item, End):
                     return
-                yield Commit(partial(step.keep_answer, stop_reason=verdict.stop), wait=False)
-                messages += [message] if message is not None else []
-            else:
-                yield Commit(step.keep_calls)
-                tools = ToolRound(turn, step, message.tool_calls, rooms, rules, called)
-                await tools.run()
-                yield Commit(tools.keep)
-                called, verdict = tools.called, tools.verdict
-                messages += [message, *tools.messages]
-            if turn.interrupted or verdict.stop is not None:
-                yield interrupted_end(turn, usage) if verdict.stop is None else End(verdict.stop, usage)
-                return
-            if verdict.nudge is not None and left:
-                nudge = heartbeat(turn, step.id, verdict.nudge)
+            if so_far.verdict.nudge is not None and left:
+                nudge = heartbeat(turn, so_far.verdict.nudge)
                 yield Commit(partial(_keep, turn, nudge))
-                messages.append(nudge)
-    except Invalid as error:
-        yield End("error", usage, RunError(error_type="internal_error", message=error.message))
+                so_far.messages.append(nudge)
+    except (Invalid, Conflict) as error:
+        kind = "pending_approval" if isinstance(error, Conflict) else "internal_error"
+        yield End("error", so_far.usage, RunError(error_type=kind, message=error.message))
         return
-    yield End("max_steps" if turn.request.max_steps else "end_turn", usage)
+    if turn.interrupted:
+        yield interrupted_end(turn, so_far.usage)
+    else:
+        yield End("max_steps" if turn.request.max_steps else "end_turn", so_far.usage)
+
+
+async def _step(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> AsyncIterator[Item]:
+    """Ask the model once and run what it calls; with an `End` where the run is over."""
+    choice = rules.choice(so_far.called.names, so_far.called.last_return, must_call=bool(so_far.verdict.missing))
+    sent = context.assemble(turn.agent, turn.request, so_far.messages, so_far.turn_start)
+    step = Step(turn, sent, choice, rules)
+    async for events in step.ask(rooms.models):
+        yield events
+    so_far.usage = usage = so_far.usage.plus(step.answer.usage)
+    message = step.answer.message()
+    if step.broken is not None:
+        yield Commit(step.keep_partial, wait=False)
+        yield End(step.broken, usage, step.error)
+        return
+    if step.answer.request() is not None:
+        yield Commit(step.keep_request, wait=False)
+        yield End("requires_approval", usage)
+        return
+    so_far.messages += [message] if message is not None else []
+    if message is not None and message.tool_calls:
+        yield Commit(step.keep_calls)
+        tools = ToolRound(turn, step, message.tool_calls, rooms, rules, so_far.called)
+        await tools.run()
+        yield Commit(tools.keep)
+        so_far.take(tools)
+    else:
+        so_far.verdict = judge(rules, so_far.called, None, cut=step.cut)
+        if not step.cut and must_call(turn.agent.agent_type):
+            yield Commit(partial(step.keep_answer, stop_reason="no_tool_call"), wait=False)
+            yield End("no_tool_call", usage, _no_call())
+            return
+        yield Commit(partial(step.keep_answer, stop_reason=so_far.verdict.stop), wait=False)
+    if so_far.verdict.stop is not None and not turn.interrupted:
+        yield End(so_far.verdict.stop, usage)
 
 
 def _resumed(turn: Turn, rooms: Rooms, rules: ToolRules, messages: Sequence[Message]) -> ToolRound:

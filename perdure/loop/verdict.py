@@ -90,11 +90,11 @@ def _goes_on(rules: ToolRules, ran: Sequence[str], *, asked: bool) -> str | None
     return "You asked for another step. Go on." if asked else None
 
 
-def heartbeat(turn: Turn, step_id: str, reason: str) -> Message:
+def heartbeat(turn: Turn, reason: str) -> Message:
     """A message of the server that gives the model another turn. It stands in history, and streams do not show it."""
     at = now()
     note = {"type": "heartbeat", "reason": HIDDEN + reason, "time": local_time(at, turn.agent.timezone)}
     return Message(
-        id=new_id("message"), agent_id=turn.agent.id, role="user", created_at=at, step_id=step_id, run_id=turn.run_id,
+        id=new_id("message"), agent_id=turn.agent.id, role="user", created_at=at, run_id=turn.run_id,
         parts=(TextPart(text=msgspec.json.encode(note).decode()),),
     )  # fmt: skip

@@ -6,10 +6,14 @@ nothing but its connection and its arguments, and it may run again after a trans
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+
+VERSION_TABLE: Final = "alembic_version"
+"""The table that says which migration a database is at."""
+NOT_OURS: Final = "The database holds tables that are not Perdure's. Choose an empty one, or another --data directory."
 
 T = TypeVar("T")
 Unit = Callable[[Connection], T]

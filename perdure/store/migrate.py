@@ -13,7 +13,7 @@ from perdure.domain.errors import Unavailable
 from perdure.lazy import lazy_module
 from perdure.logs import Log
 from perdure.store import search, tenants
-from perdure.store.database import Database
+from perdure.store.database import NOT_OURS, VERSION_TABLE, Database
 from perdure.store.tables import metadata
 
 if TYPE_CHECKING:
@@ -24,20 +24,16 @@ else:
 HEAD: Final = "0001"
 """The newest migration; a test compares it with the files."""
 
-_VERSION_TABLE: Final = "alembic_version"
-
 log = Log(__name__)
 
 
 def revision(conn: Connection) -> str | None:
     """The migration a database is at; None where it is empty. Raises Unavailable where it is not one of ours."""
     tables = set(inspect(conn).get_table_names())
-    if _VERSION_TABLE in tables:
-        return conn.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608
+    if VERSION_TABLE in tables:
+        return conn.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608
     if tables:
-        raise Unavailable(
-            "The database holds tables that are not Perdure's. Choose an empty one, or another --data directory."
-        )
+        raise Unavailable(NOT_OURS)
     return None
 
 
@@ -61,8 +57,8 @@ def create_all(conn: Connection) -> None:
     metadata.create_all(conn)
     search.create(conn)
     tenants.ensure_default(conn)
-    conn.exec_driver_sql(f"CREATE TABLE {_VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
-    conn.exec_driver_sql(f"INSERT INTO {_VERSION_TABLE} VALUES ('{HEAD}')")  # noqa: S608
+    conn.exec_driver_sql(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    conn.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES ('{HEAD}')")  # noqa: S608
 
 
 def check_known(found: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from perdure.domain.errors import PerdureError, Unavailable
-from perdure.store.database import Unit
+from perdure.store.database import NOT_OURS, VERSION_TABLE, Unit
 
 T = TypeVar("T")
 Sync = Literal["normal", "full"]
@@ -245,6 +245,9 @@ def open_sqlite(directory: Path, sync: Sync) -> SqliteDatabase:
     try:
         _check_readable(path)
         return SqliteDatabase(path, sync, lock)
+    except Unavailable:
+        os.close(lock)
+        raise
     except (sqlite3.Error, DatabaseError, OSError) as error:
         os.close(lock)
         raise Unavailable(
@@ -258,7 +261,9 @@ def _check_readable(path: Path) -> None:
     driver = sqlite3.connect(path)
     try:
         if existed and path.stat().st_size:
-            driver.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            tables = {row[0] for row in driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and VERSION_TABLE not in tables:
+                raise Unavailable(NOT_OURS)
         if not os.access(path, os.W_OK):
             raise OSError("it is read-only")
     finally:

@@ -1,4 +1,4 @@
-"""The acceptance scenarios of the stream contract, named after them, through the real Python SDKs of both generations."""
+"""The acceptance scenarios of the stream contract, named after them, through the real Python SDKs."""
 
 import json
 import re
@@ -307,7 +307,8 @@ def test_s29_the_provider_fails_in_step_2(server: Server, script: Script) -> Non
     agent = agent_of(server, script)
     kinds = [frame.kind for frame in frames(server, agent)]
     assert kinds == [
-        "ping", "tool_call_message", "tool_return_message", "stop_reason", "usage_statistics", "error_message", "[DONE]",
+        "ping", "tool_call_message", "tool_return_message", "stop_reason", "usage_statistics", "error_message",
+        "[DONE]",
     ]  # fmt: skip
     assert server.get(f"/v1/agents/{agent}/core-memory/blocks/human").json["value"] == "Name: Ada.\nLikes tea."
     kept = [item["message_type"] for item in server.get(f"/v1/agents/{agent}/messages").json]

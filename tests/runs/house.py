@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from perdure.domain import events
 from perdure.domain.agents import Agent
 from perdure.domain.conversations import Conversation
-from perdure.domain.errors import NotFound
+from perdure.domain.errors import NotFound, Unavailable
 from perdure.domain.events import AnyEvent, Started
 from perdure.domain.ids import DEFAULT_TENANT, new_id, now
 from perdure.domain.messages import Message, TextPart
@@ -287,6 +287,23 @@ async def held(db: Database) -> AsyncIterator[None]:
     finally:
         leave.set()
         await busy
+
+
+async def fill_disk(at: House) -> None:
+    """Lets the data file grow no more, as a full disk would."""
+    await at.db.write(lambda conn: _limit(conn, at.stored("PRAGMA page_count")[0][0]))
+
+
+async def free_disk(at: House) -> None:
+    """Undoes `fill_disk`; tried again where it shares a commit with what still does not fit."""
+    for _ in range(100):
+        with contextlib.suppress(Unavailable):
+            return await at.db.write(lambda conn: _limit(conn, 1_000_000))
+    raise AssertionError("the disk stays full")
+
+
+def _limit(conn: Connection, pages: int) -> None:
+    conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
 
 async def turns(count: int = 200) -> None:

@@ -17,7 +17,7 @@ from perdure.runs import log as log_module
 from perdure.runs.follower import Follower
 from perdure.runs.log import EventLog, RunLog
 from perdure.store import agents, runs, sqlite
-from tests.runs.house import House, Numbered, event, held, house, numbers, read, run, soon, turns
+from tests.runs.house import House, Numbered, event, fill_disk, free_disk, held, house, numbers, read, run, soon, turns
 
 
 class Desk:
@@ -300,19 +300,14 @@ def test_while_the_disk_is_full_streams_wait_and_lose_nothing(tmp_path: Path) ->
     async def go() -> None:
         async with desk(tmp_path) as at:
             live = await at.run()
-
-            def limit(conn: Connection, pages: int) -> None:
-                conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-
-            ((pages,),) = at.house.stored("PRAGMA page_count")
-            await at.house.db.write(lambda conn: limit(conn, pages))
+            await fill_disk(at.house)
             big = "x" * 1_000_000
             at.log.append(live, [event(big)])
             done = at.log.write(live, adds("b"), ends=True)
             await asyncio.wait({done}, timeout=0.3)
             assert not done.done()
             assert live.last == 0
-            await at.house.db.write(lambda conn: limit(conn, 1_000_000))
+            await free_disk(at.house)
             await done
             assert await at.stored(live) == [big, "b"]
 

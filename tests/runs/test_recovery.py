@@ -4,8 +4,6 @@ import asyncio
 import shutil
 from pathlib import Path
 
-import pytest
-
 from perdure.domain.agents import Agent
 from perdure.domain.events import Piece
 from perdure.domain.ids import DEFAULT_TENANT
@@ -19,12 +17,6 @@ from tests.runs import house as house_module
 from tests.runs.house import House, Voice, call, ending, house, kinds, numbers, read, run, said, soon, until
 
 INTERRUPTED = ("error", "run_interrupted")
-
-
-@pytest.fixture(autouse=True)
-def ready_slow_tool() -> None:
-    house_module.slow_began.clear()
-    house_module.slow_may_end.clear()
 
 
 def crashed(at: House, directory: Path) -> Path:

@@ -1,28 +1,27 @@
 """Runs from their acceptance to their end: one at a time per conversation, followed by any number of readers."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 from perdure.domain import events
-from perdure.domain.errors import Busy, ModelError, NotFound, Unavailable
-from perdure.domain.ids import DEFAULT_TENANT, example_id
+from perdure.domain.errors import Busy, NotFound
+from perdure.domain.ids import example_id
 from perdure.providers.base import ReasoningDelta, TextDelta
 from perdure.runs import log as log_module
 from perdure.runs import runner as runner_module
-from perdure.runs.runner import Runner
-from perdure.store import agents
+from perdure.store import runs, sqlite
 from tests.runs import house as house_module
 from tests.runs.house import (
-    LIMIT,
     MODEL,
-    Voice,
     call,
     ending,
+    fill_disk,
+    free_disk,
     held,
     house,
     kinds,
@@ -36,12 +35,6 @@ from tests.runs.house import (
 )
 
 END = ["stop_reason", "usage_statistics"]
-
-
-@pytest.fixture(autouse=True)
-def ready_slow_tool() -> None:
-    house_module.slow_began.clear()
-    house_module.slow_may_end.clear()
 
 
 def test_a_turn_from_input_to_end(tmp_path: Path) -> None:
@@ -257,137 +250,17 @@ def test_a_full_disk_holds_a_turn_up_and_loses_nothing(tmp_path: Path) -> None:
             at.voice.says("It is: ", hold, big)
             reader = await at.ask(agent, "hi")
             await until(reader, "It is: ")
-            await at.db.write(lambda conn: limit(conn, at.stored("PRAGMA page_count")[0][0]))
+            await fill_disk(at)
             hold.set()
             await soon(lambda: at.voice.said == 2)
             waiting = asyncio.ensure_future(reader.next())
             await asyncio.wait({waiting}, timeout=0.3)
             assert not waiting.done()
-            await at.db.write(lambda conn: limit(conn, 1_000_000))
+            await free_disk(at)
             found = [*(await waiting or []), *await read(reader)]
             assert said(found) == big
             assert ending(found) == ("end_turn", None)
             assert await at.history(agent) == ["hi", f"It is: {big}"]
-
-    run(go())
-
-
-def limit(conn: Connection, pages: int) -> None:
-    """Lets the data file grow to so many pages, as a full disk would."""
-    conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-
-
-def test_a_cancel_keeps_what_was_said_and_ends_those_that_wait(tmp_path: Path) -> None:
-    async def go() -> None:
-        async with house(tmp_path) as at:
-            agent, other = await at.agent(), await at.agent()
-            hold = asyncio.Event()
-            at.voice.says("half of", hold, " it").says("untouched", hold)
-            first, second = await at.ask(agent, "1"), await at.ask(agent, "2")
-            await until(first, "half of")
-            bystander = await at.ask(other, "3")
-            await until(bystander, "untouched")
-            ended = await at.runner.cancel(DEFAULT_TENANT, agent_id=agent.id)
-            assert sorted(ended) == sorted([first.run_id, second.run_id])
-            assert [ending(await read(reader)) for reader in (first, second)] == [("cancelled", None)] * 2
-            assert [(await at.run_of(run_id)).status for run_id in ended] == ["cancelled"] * 2
-            assert await at.history(agent) == ["1", "half of"]
-            assert at.voice.left == [1]
-            hold.set()
-            assert ending(await read(bystander)) == ("end_turn", None)
-            at.voice.says("Yes.")
-            assert said(await read(await at.ask(agent, "still there?"))) == "Yes."
-
-    run(go())
-
-
-def test_a_cancel_while_a_tool_runs_answers_its_call(tmp_path: Path) -> None:
-    async def go() -> None:
-        async with house(tmp_path) as at:
-            agent = await at.agent("slow")
-            at.voice.says(call("slow", '{"what": "done"}')).says("Sorry.")
-            reader = await at.ask(agent, "go")
-            await soon(house_module.slow_began.is_set)
-            await at.runner.cancel(DEFAULT_TENANT, agent_id=agent.id)
-            assert ending(await read(reader)) == ("cancelled", None)
-            house_module.slow_may_end.set()
-            assert (await at.history(agent))[-1].startswith("error: ")
-            await read(await at.ask(agent, "and now?"))
-
-    run(go())
-
-
-def test_deleting_an_agent_under_a_live_run_ends_its_readers(tmp_path: Path) -> None:
-    async def go() -> None:
-        async with house(tmp_path) as at:
-            doomed, other, hold = await at.agent(), await at.agent(), asyncio.Event()
-            at.voice.says("half of", hold, " it").says("fine")
-            first, waiting = await at.ask(doomed, "1"), await at.ask(doomed, "2")
-            await until(first, "half of")
-            await at.db.write(lambda conn: agents.delete(conn, DEFAULT_TENANT, doomed.id))
-            hold.set()
-            async with asyncio.timeout(5):
-                await read(first)
-                await read(waiting)
-            assert said(await read(await at.ask(other, "hi"))) == "fine"
-            assert await at.runner.cancel(DEFAULT_TENANT, agent_id=doomed.id) == []
-
-    run(go())
-
-
-def test_a_model_that_fails_ends_its_run_with_the_reason(tmp_path: Path) -> None:
-    async def go() -> None:
-        async with house(tmp_path) as at:
-            agent = await at.agent()
-            at.voice.says("half of", ModelError("llm_rate_limit", "slow down")).says("Hello again.")
-            reader = await at.ask(agent, "hi")
-            assert ending(await read(reader)) == ("llm_api_error", "llm_rate_limit")
-            stored = await at.run_of(reader.run_id)
-            assert (stored.status, stored.metadata["error"]["detail"]) == ("failed", "slow down")
-            assert await at.history(agent) == ["hi", "half of"]
-            assert ending(await read(await at.ask(agent, "again"))) == ("end_turn", None)
-
-    run(go())
-
-
-def test_a_fault_of_our_own_ends_one_run_and_is_logged(
-    tmp_path: Path, logged: Callable[[], list[dict[str, Any]]]
-) -> None:
-    async def go() -> None:
-        async with house(tmp_path) as at:
-            agent = await at.agent()
-            at.voice.says("half of", ZeroDivisionError("a bug")).says("Hello again.")
-            reader = await at.ask(agent, "hi")
-            assert ending(await read(reader)) == ("error", "internal_error")
-            assert (await at.run_of(reader.run_id)).status == "failed"
-            assert said(await read(await at.ask(agent, "again"))) == "Hello again."
-            assert reader.run_id in [line.get("run_id") for line in logged()]
-
-    run(go())
-
-
-def test_text_that_was_shown_is_kept_after_a_fault_of_our_own(tmp_path: Path) -> None:
-    async def go() -> None:
-        async with house(tmp_path) as at:
-            agent = await at.agent()
-            at.voice.says("half of", ZeroDivisionError("a bug"))
-            assert said(await read(await at.ask(agent, "hi"))) == "half of"
-            assert await at.history(agent) == ["hi", "half of"]
-
-    run(go())
-
-
-def test_a_run_whose_answer_cannot_be_kept_does_not_end_as_if_it_were(tmp_path: Path) -> None:
-    async def go() -> None:
-        async with house(tmp_path) as at:
-            agent, hold = await at.agent(), asyncio.Event()
-            at.voice.says("half of", hold, " it")
-            reader = await at.ask(agent, "hi")
-            await until(reader, "half of")
-            await at.db.write(lambda conn: conn.exec_driver_sql("DELETE FROM conversations").rowcount)
-            hold.set()
-            assert ending(await read(reader)) == ("error", "internal_error")
-            assert (await at.run_of(reader.run_id)).status == "failed"
 
     run(go())
 
@@ -422,69 +295,22 @@ def test_a_silent_run_wakes_its_readers(tmp_path: Path) -> None:
 
 def test_event_logs_are_dropped_after_their_time_and_history_stays(tmp_path: Path) -> None:
     async def go() -> None:
-        async with house(tmp_path, retention_hours=0.0) as at:
-            agent = await at.agent()
-            at.voice.says("Hello")
-            reader = await at.ask(agent, "hi")
-            await read(reader)
-            again = Runner(at.rooms, at.runner.policy)
-            await soon(lambda: at.stored("SELECT count(*) FROM run_events") == [(0,)])
-            assert await read(await again.follow(DEFAULT_TENANT, reader.run_id)) == []
-            assert await at.history(agent) == ["hi", "Hello"]
-            await again.close()
-
-    run(go())
-
-
-# ---- closing
-
-
-def test_closing_lets_runs_finish(tmp_path: Path) -> None:
-    async def go() -> None:
-        async with house(tmp_path, drain_seconds=LIMIT) as at:
-            agent, hold = await at.agent(), asyncio.Event()
-            at.voice.says("half", hold, " and half")
-            reader = await at.ask(agent, "hi")
-            await until(reader, "half")
-            closing = asyncio.ensure_future(at.runner.close())
-            await turns()
-            with pytest.raises(Unavailable):
-                await at.ask(agent, "too late")
-            hold.set()
-            await closing
-            assert ending(await read(reader)) == ("end_turn", None)
-            await at.runner.close()
-
-    run(go())
-
-
-def test_closing_cuts_off_what_takes_too_long_and_keeps_what_was_said(tmp_path: Path) -> None:
-    async def go() -> None:
-        async with house(tmp_path, drain_seconds=0.01) as at:
-            agent = await at.agent()
-            at.voice.says("half", asyncio.Event())
-            reader = await at.ask(agent, "hi")
-            await until(reader, "half")
-            await at.runner.close()
-            assert ending(await read(reader)) == ("error", "run_interrupted")
-            assert await at.history(agent) == ["hi", "half"]
-            assert (await at.run_of(reader.run_id)).status == "failed"
-
-    run(go())
-
-
-def test_what_waits_when_the_server_stops_is_worked_after_the_next_start(tmp_path: Path) -> None:
-    async def go() -> None:
         async with house(tmp_path) as at:
-            agent = await at.agent()
-            at.voice.says("half", asyncio.Event())
-            readers = [await at.ask(agent, text) for text in "123"]
-            await until(readers[0], "half")
-        voice = Voice().says("two").says("three")
-        async with house(tmp_path, voice) as at:
-            await at.runner.recover()
-            assert [said(await read(await at.follow(reader.run_id))) for reader in readers] == ["half", "two", "three"]
-            assert await at.history(agent) == ["1", "half", "2", "two", "3", "three"]
+            agent, hold = await at.agent(), asyncio.Event()
+            at.voice.says("Hello").says("wait", hold)
+            ended = await at.ask(agent, "hi")
+            found = await read(ended)
+            live = await at.ask(agent, "again")
+            early = await until(live, "wait")
+            completed = (await at.run_of(ended.run_id)).completed_at or 0
+            await at.db.write(lambda conn: runs.forget_events(conn, completed))
+            assert await read(await at.follow(ended.run_id)) == found
+            await at.db.write(lambda conn: runs.forget_events(conn, completed + 1))
+            assert await read(await at.follow(ended.run_id)) == []
+            hold.set()
+            late = await read(live)
+            assert await read(await at.follow(live.run_id)) == early + late
+            assert await at.history(agent) == ["hi", "Hello", "again", "wait"]
 
     run(go())
 
@@ -504,5 +330,25 @@ def test_many_runs_at_once_keep_apart(tmp_path: Path) -> None:
             await asyncio.gather(*(talk(number % 8) for number in range(24)))
             for number, agent in enumerate(made):
                 assert await at.history(agent) == [f"hi {number}", "abcdefgh"] * 3
+
+    run(go())
+
+
+def test_a_locked_database_does_not_end_the_pings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
+
+    async def go() -> None:
+        async with house(tmp_path, ping_seconds=0.1, approval_seconds=0.1) as at:
+            agent, hold = await at.agent(), asyncio.Event()
+            at.voice.says("wait", hold)
+            reader = await at.ask(agent, "hi")
+            await until(reader, "wait")
+            with contextlib.closing(sqlite3.connect(at.path, isolation_level=None)) as somebody:
+                somebody.execute("BEGIN IMMEDIATE")
+                assert [await reader.next() for _ in range(3)] == [[], [], []]
+                somebody.execute("ROLLBACK")
+            assert [await reader.next() for _ in range(3)] == [[], [], []]
+            hold.set()
+            await read(reader)
 
     run(go())

@@ -74,5 +74,4 @@ conversation_messages = Table(
         "ix_conversation_messages_context", "conversation_id", "position",
         **partial("in_context"),
     ),
-    sqlite_with_rowid=False,
 )  # fmt: skip
