@@ -182,10 +182,12 @@ def mended(stored: Sequence[Message]) -> list[Message]:
             continue
         if message.role == "approval":
             # A request joins the calls of the answer before it, and the decisions come before any return.
-            if message.tool_calls and not (mended and mended[-1].role == "assistant"):
+            asked = {call.call_id: call for call in message.tool_calls}
+            together = bool(mended) and mended[-1].role == "assistant" and mended[-1].step_id == message.step_id
+            if asked and not (together and open_calls.keys().isdisjoint(asked)):
                 close()
             mended.append(message)
-            open_calls |= {call.call_id: call for call in message.tool_calls}
+            open_calls |= asked
             continue
         close()
         mended.append(message)

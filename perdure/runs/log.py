@@ -91,7 +91,7 @@ class RunLog:
 class _Entry:
     """What waits for a commit: events, or a write that gives them; with a future where somebody waits."""
 
-    __slots__ = ("done", "ends", "error", "events", "run", "waited", "write")
+    __slots__ = ("count", "done", "ends", "error", "events", "run", "waited", "write")
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class _Entry:
     ) -> None:
         self.run = run
         self.events = events
+        self.count = len(events)
         self.write = write
         self.done = done
         self.ends = ends
@@ -245,7 +246,7 @@ def _release(batch: list[_Entry]) -> None:
         events.extend(entry.events)
         by_run[entry.run] = (events, ended or (entry.ends and _is_last(entry)))
         if entry.write is None:
-            entry.run.pending -= len(entry.events)
+            entry.run.pending -= entry.count
     for entry in batch:
         if entry.error is not None and entry.write is None:
             entry.run.broken = entry.error

@@ -1,6 +1,7 @@
 """Starts runs, works them one at a time per conversation, and lets any number of readers follow."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection
 from typing import Final
@@ -29,6 +30,9 @@ from perdure.store import runs as run_store
 
 ALWAYS_SHOWN: Final = frozenset({"ping", "stop_reason", "usage_statistics", "error_message"})
 """Kinds of event that `include_return_message_types` never hides."""
+
+TIDY_SECONDS: Final = 3600.0
+"""How often event logs past their keeping are dropped."""
 
 log = Log(__name__)
 
@@ -86,7 +90,7 @@ class Runner:
         self._granted: set[str] = set()
         self._attempts = Attempts(lambda run_id: run_id in self._works)
         self._closing = False
-        self._sweeper = asyncio.create_task(self._sweep(), name="sweeper")
+        self._chores = [asyncio.create_task(chore, name="chore") for chore in (self._ping(), self._tidy())]
 
     async def recover(self) -> None:
         """End the runs that an earlier process left under way, and begin those it left waiting."""
@@ -209,8 +213,9 @@ class Runner:
         for work in self._works.values():
             self._interrupt(work, "error")
         await asyncio.gather(*(task for task in tasks if not task.done()), return_exceptions=True)
-        self._sweeper.cancel()
-        await asyncio.gather(self._sweeper, return_exceptions=True)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._log.close()
 
     def _launch(self, work: _Work) -> None:
@@ -336,24 +341,31 @@ class Runner:
         agent_store.record_run(conn, run.agent_id, at, (at - run.created_at) // 1000, end.stop_reason)
         return None if self._closing else hand_over(conn, work.accepted.conversation_id)
 
-    async def _sweep(self) -> None:
-        """Wake the readers of runs that were silent for a ping's time, and drop event logs past their keeping."""
-        last_forgotten = last_expired = 0.0
+    async def _ping(self) -> None:
+        """Wake the readers of runs that were silent for a ping's time."""
         while True:
             await asyncio.sleep(min(1.0, self.policy.ping_seconds / 10))
             moment = time.monotonic()
             for work in self._works.values():
                 if moment - work.live.woken_at >= self.policy.ping_seconds:
                     work.live.wake()
-            limit = self.policy.approval_seconds
-            if limit and moment - last_expired >= min(limit / 10, 30):
-                last_expired = moment
-                asked_before = now() - int(limit * 1_000_000)
-                await self._rooms.db.write(lambda conn, t=asked_before: refuse_pending(conn, EXPIRED, before=t))
-            if moment - last_forgotten > 3600:
-                last_forgotten = moment
-                ended_before = now() - int(self.policy.retention_hours * 3_600_000_000)
-                await self._rooms.db.write(lambda conn, t=ended_before: run_store.forget_events(conn, t))
+
+    async def _tidy(self) -> None:
+        """Deny approvals that nobody gave in time, and drop event logs past their keeping."""
+        limit = self.policy.approval_seconds
+        last_forgotten = -math.inf
+        while True:
+            await asyncio.sleep(min(limit / 10, 30.0) if limit else 30.0)
+            asked_before = now() - int(limit * 1_000_000)
+            ended_before = now() - int(self.policy.retention_hours * 3_600_000_000)
+            try:
+                if limit:
+                    await self._rooms.db.write(lambda conn, t=asked_before: refuse_pending(conn, EXPIRED, before=t))
+                if time.monotonic() - last_forgotten > TIDY_SECONDS:
+                    await self._rooms.db.write(lambda conn, t=ended_before: run_store.forget_events(conn, t))
+                    last_forgotten = time.monotonic()
+            except Unavailable as error:
+                log.warning("could not tidy up; trying again", error=error.message)
 
 
 def _shown(request: TurnRequest) -> Callable[[AnyEvent], bool]:
