@@ -37,6 +37,7 @@ class SqliteDatabase:
         self._engine = _engine(path, sync)
         # The first connection turns the file to WAL, which several at once would be refused.
         self._engine.connect().close()
+        self._open: list[Connection] = []
         self._writes: _Queue = queue.SimpleQueue()
         self._reads: _Queue = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._write_all, name="sqlite-writer", daemon=True)]
@@ -66,24 +67,24 @@ class SqliteDatabase:
             waiting.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
+        # One after the other: only the last to leave takes the write-ahead log along.
+        for conn in self._open:
+            conn.close()
         self._engine.dispose()
         os.close(self._lock)
 
     def _read_all(self) -> None:
         """A reader thread: each unit sees one snapshot."""
-        conn = self._engine.connect()
-        driver: sqlite3.Connection = conn.info["driver"]
+        conn, driver = self._connect()
         while (job := self._reads.get()) is not None:
             driver.execute("BEGIN")
             job.run(conn)
             driver.execute("ROLLBACK")
             _deliver([job])
-        conn.close()
 
     def _write_all(self) -> None:
         """The writer thread: take what is queued, run it in one transaction, commit, tell everyone at once."""
-        conn = self._engine.connect()
-        driver: sqlite3.Connection = conn.info["driver"]
+        conn, driver = self._connect()
         while (job := self._writes.get()) is not None:
             batch = [job]
             while len(batch) < MAX_BATCH and not self._writes.empty():
@@ -94,7 +95,11 @@ class SqliteDatabase:
                 batch.append(following)
             _commit(driver, conn, batch)
             _deliver(batch)
-        conn.close()
+
+    def _connect(self) -> tuple[Connection, sqlite3.Connection]:
+        conn = self._engine.connect()
+        self._open.append(conn)
+        return conn, conn.info["driver"]
 
 
 class _Job:
