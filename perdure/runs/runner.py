@@ -355,7 +355,7 @@ class Runner:
         limit = self.policy.approval_seconds
         last_forgotten = -math.inf
         while True:
-            await asyncio.sleep(min(limit / 10, 30.0) if limit else 30.0)
+            await asyncio.sleep(min(limit / 10, 1.0) if limit else 1.0)
             asked_before = now() - int(limit * 1_000_000)
             ended_before = now() - int(self.policy.retention_hours * 3_600_000_000)
             try:

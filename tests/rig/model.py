@@ -86,6 +86,10 @@ class Script:
         self._otherwise = answer
         return self
 
+    def forget(self) -> None:
+        """Drops what is queued, for a test that plays many scripts on one model."""
+        self._answers.clear()
+
     @property
     def left(self) -> int:
         """Queued answers nobody has asked for yet."""
