@@ -11,7 +11,7 @@ help:  ## list the targets
 ci: check test  ## everything CI runs
 
 .venv/ready: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --group dev --editable .
 	touch $@
