@@ -120,6 +120,8 @@ class ToolRound:
 
     async def run(self) -> None:
         """Run the tools with effects elsewhere: those that allow it at once, the others in order."""
+        if self._turn.interrupted:
+            return
         waiting = [(call, tool) for call in self._calls if (tool := self._outside(call)) is not None]
         try:
             async with asyncio.TaskGroup() as group:

@@ -58,6 +58,8 @@ class _Work:
         self.accepted = accepted
         self.live = live
         self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        """Whether the task has come to its first line: cancelled before, it would never end the run."""
         self.first_shown_ns: int | None = None
         self.started_ns = time.monotonic_ns()
         own = client_tools(accepted.request)
@@ -224,11 +226,12 @@ class Runner:
     def _interrupt(self, work: _Work, reason: StopReason) -> None:
         if work.turn.interrupted is None:
             work.turn.interrupted = reason
-            if work.task is not None:
+            if work.task is not None and work.begun:
                 work.task.cancel()
 
     async def _work(self, work: _Work) -> None:
         """Work one run to its end. The one place where whatever goes wrong in a run is caught."""
+        work.begun = True
         try:
             end = await self._loop(work)
         except asyncio.CancelledError:

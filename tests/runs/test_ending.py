@@ -192,3 +192,17 @@ def test_what_waits_when_the_server_stops_is_worked_after_the_next_start(tmp_pat
             assert await at.history(agent) == ["1", "half", "2", "two", "3", "three"]
 
     run(go())
+
+
+def test_a_run_cancelled_before_its_first_step_ends(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with house(tmp_path) as at:
+            agent = await at.agent()
+            at.voice.says("fine")
+            reader = await at.ask(agent, "hi")
+            async with asyncio.timeout(5):
+                assert await at.runner.cancel(DEFAULT_TENANT, agent_id=agent.id) == [reader.run_id]
+                assert ending(await read(reader)) == ("cancelled", None)
+                assert said(await read(await at.ask(agent, "again"))) == "fine"
+
+    run(go())
