@@ -1,6 +1,6 @@
 """Operations that are asked for all the time, called without the framework's dispatch.
 
-It costs half as much as a whole turn otherwise does. The handler is the same, and so is every answer: whatever is out
+The dispatch costs a fifth of a turn's CPU. The handler is the same, and so is every answer: whatever is out
 of the ordinary before the body is read (a malformed id, another content type, a page of another origin) goes the
 ordinary way, and errors are answered by the same functions.
 """

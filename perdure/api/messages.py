@@ -31,7 +31,6 @@ from perdure.wire.requests import (
     MessageType,
     SendMessageBody,
     TextContent,
-    Words,
     async_request,
     refuse_stream_options,
     turn_request,
@@ -180,8 +179,8 @@ class ModifyMessageBody(BaseModel):
     model_config = ConfigDict(extra="ignore", defer_build=True)
 
     message_type: Literal["system_message", "user_message", "assistant_message", "reasoning_message"]
-    content: Words | list[TextContent] | None = None
-    reasoning: Words | None = None
+    content: Text | list[TextContent] | None = None
+    reasoning: Text | None = None
 
 
 async def modify_message(

@@ -8,6 +8,7 @@ or lost: the batch is tried again until it can.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Final
 
 from sqlalchemy import Connection
@@ -172,7 +173,7 @@ class EventLog:
                 _release(batch)
 
     async def _commit(self, batch: list[_Entry]) -> None:
-        for attempt in range(1_000_000_000):
+        for attempt in count():
             try:
                 await self._db.write(lambda conn: _apply(conn, batch))
                 return

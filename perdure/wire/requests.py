@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from perdure.domain.approvals import Decision
 from perdure.domain.errors import NotBuilt, Unprocessable
@@ -15,7 +15,7 @@ from perdure.domain.messages import AnyPart, ImagePart, Message, TextPart
 from perdure.domain.requests import DEFAULT_MAX_STEPS, TurnRequest
 from perdure.wire.approvals import ApprovalBody, decisions, is_approval
 from perdure.wire.generations import Generation
-from perdure.wire.text import check_text
+from perdure.wire.text import Body, Text
 
 MessageType = Literal[
     "system_message", "user_message", "assistant_message", "reasoning_message", "hidden_reasoning_message",
@@ -28,33 +28,25 @@ MAX_STEPS: Final = 1_000
 
 _DATA_URL: Final = re.compile(r"data:(?P<type>image/[\w.+-]+);base64,(?P<data>.*)", re.DOTALL)
 
-Words = Annotated[str, AfterValidator(check_text)]
 
-
-class _Body(BaseModel):
-    """Unknown fields are ignored: newer and older SDKs send some that mean nothing here."""
-
-    model_config = ConfigDict(extra="ignore", defer_build=True)
-
-
-class TextContent(_Body):
+class TextContent(Body):
     type: Literal["text"] = "text"
-    text: Words
+    text: Text
 
 
-class Base64Image(_Body):
+class Base64Image(Body):
     type: Literal["base64"] = "base64"
     media_type: str
     data: str
     detail: str | None = None
 
 
-class UrlImage(_Body):
+class UrlImage(Body):
     type: Literal["url"] = "url"
     url: str
 
 
-class ImageContent(_Body):
+class ImageContent(Body):
     type: Literal["image"] = "image"
     source: Annotated[Base64Image | UrlImage, Field(discriminator="type")]
 
@@ -70,15 +62,15 @@ Content = Annotated[
 ]
 
 
-class MessageBody(_Body):
+class MessageBody(Body):
     type: Literal["message"] | None = None
     role: Literal["user", "system", "assistant"]
-    content: Words | list[Content]
-    name: Words | None = None
-    otid: Words | None = None
-    sender_id: Words | None = None
-    group_id: Words | None = None
-    batch_item_id: Words | None = None
+    content: Text | list[Content]
+    name: Text | None = None
+    otid: Text | None = None
+    sender_id: Text | None = None
+    group_id: Text | None = None
+    batch_item_id: Text | None = None
 
     @model_validator(mode="after")
     def has_content(self) -> "MessageBody":
@@ -87,11 +79,11 @@ class MessageBody(_Body):
         return self
 
 
-class ClientTool(_Body):
+class ClientTool(Body):
     """A tool that the caller runs itself: a call of it pauses the run until its return is sent."""
 
-    name: Words = Field(min_length=1, max_length=64)
-    description: Words | None = None
+    name: Text = Field(min_length=1, max_length=64)
+    description: Text | None = None
     parameters: dict[str, Any] | None = None
 
 
@@ -104,11 +96,11 @@ Input = Annotated[
 ]
 
 
-class SendMessageBody(_Body):
+class SendMessageBody(Body):
     """The body of `POST …/messages` and `…/messages/stream`."""
 
     messages: list[Input] | None = None
-    input: Words | list[Content] | None = None
+    input: Text | list[Content] | None = None
     max_steps: int | None = Field(default=None, ge=0, le=MAX_STEPS)
     streaming: bool = False
     stream_tokens: bool = False
@@ -122,8 +114,8 @@ class SendMessageBody(_Body):
     client_tools: list[ClientTool] | None = None
     client_skills: list[dict[str, Any]] | None = None
     override_model: str | None = None
-    override_system: Words | None = None
-    system: Words | None = None
+    override_system: Text | None = None
+    system: Text | None = None
 
     @model_validator(mode="after")
     def one_input(self) -> "SendMessageBody":
@@ -139,7 +131,7 @@ class SendMessageBody(_Body):
 class AsyncMessageBody(SendMessageBody):
     """The body of `POST …/messages/async`. `callback_url` is told of the run's end."""
 
-    callback_url: Words | None = None
+    callback_url: Text | None = None
 
 
 def refuse_stream_options(body: SendMessageBody) -> None:
