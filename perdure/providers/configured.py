@@ -11,7 +11,7 @@ import msgspec
 from perdure.domain.errors import Invalid
 from perdure.providers.http import Endpoint, HttpClient, Limits
 from perdure.providers.known_providers import CUSTOM, KNOWN_PROVIDERS, KnownProvider
-from perdure.providers.openai_chat import OpenAIChat
+from perdure.providers.remote import RemoteProvider
 
 _CUSTOM_NAME: Final = re.compile(r"PERDURE_PROVIDER_([A-Z0-9_]+)_BASE_URL")
 _SECOND_LIMIT: Final = 86_400.0
@@ -27,7 +27,7 @@ def limits(environment: Mapping[str, str]) -> Limits:
     )
 
 
-def configured(environment: Mapping[str, str], http: HttpClient) -> Iterator[OpenAIChat]:
+def configured(environment: Mapping[str, str], http: HttpClient) -> Iterator[RemoteProvider]:
     """One provider for each that the environment names, known ones first. Raises Invalid for values of no use."""
     known = {_variable(kind.name): kind for kind in KNOWN_PROVIDERS}
     for prefix, kind in known.items():
@@ -52,7 +52,9 @@ def how_to_configure(provider_name: str) -> str:
     return f"set PERDURE_PROVIDER_{_variable(provider_name)}_BASE_URL if it is an OpenAI-compatible server"
 
 
-def _provider(environment: Mapping[str, str], http: HttpClient, kind: KnownProvider, prefix: str) -> OpenAIChat | None:
+def _provider(
+    environment: Mapping[str, str], http: HttpClient, kind: KnownProvider, prefix: str
+) -> RemoteProvider | None:
     own = f"PERDURE_PROVIDER_{prefix}"
     url_name, url = _first(environment, (f"{own}_BASE_URL", *kind.url_names))
     key_name, key = _first(environment, (f"{own}_API_KEY", *kind.key_names))
@@ -64,7 +66,7 @@ def _provider(environment: Mapping[str, str], http: HttpClient, kind: KnownProvi
     headers = {
         header: value for header, variable in kind.header_names.items() if (value := environment.get(variable, ""))
     }
-    endpoint = _endpoint(name, url_name, url or kind.url or "", key, headers)
+    endpoint = _endpoint(name, url_name, url or kind.url or "", (kind.key_header, key), headers)
     if kind.under_v1 and not endpoint.url.endswith("/v1"):
         endpoint = msgspec.structs.replace(endpoint, url=f"{endpoint.url}/v1")
     if choice := environment.get(f"{own}_TOOL_CHOICE", "").strip():
@@ -72,16 +74,17 @@ def _provider(environment: Mapping[str, str], http: HttpClient, kind: KnownProvi
             raise Invalid(f"{own}_TOOL_CHOICE must be one of {', '.join(get_args(_ToolChoice))}")
         quirks = msgspec.structs.replace(kind.quirks, tool_choice=cast("_ToolChoice", choice))
         kind = msgspec.structs.replace(kind, quirks=quirks)
-    return OpenAIChat(http, endpoint, kind, _window(environment, f"{own}_CONTEXT_WINDOW"))
+    return RemoteProvider(http, endpoint, kind, _window(environment, f"{own}_CONTEXT_WINDOW"))
 
 
-def _endpoint(name: str, url_name: str, url: str, key: str, headers: dict[str, str]) -> Endpoint:
+def _endpoint(name: str, url_name: str, url: str, sealed: tuple[str, str], headers: dict[str, str]) -> Endpoint:
     """The endpoint at `url`, with `/v1` added where that names a bare host. A name and password in it are a key."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid(f"{url_name} must be the address of an API, such as http://127.0.0.1:8000/v1")
+    header, key = sealed
     if key:
-        headers["Authorization"] = f"Bearer {key}"
+        headers[header] = f"Bearer {key}" if header == "Authorization" else key
     elif parts.username is not None:
         key = unquote(parts.password or "")
         pair = f"{unquote(parts.username)}:{key}"

@@ -1,4 +1,4 @@
-"""The providers that speak OpenAI's chat completions, as data: how each is configured, and how it differs."""
+"""The providers there are, as data: how each is configured, what it speaks, and how it differs."""
 
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -8,6 +8,7 @@ import msgspec
 from perdure.providers.openai_body import Quirks
 
 Listing = Literal["openai", "ollama", "lmstudio", "llamacpp"]
+DialectName = Literal["openai_chat"]
 
 
 class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,11 +21,15 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     types: tuple[str, str, str]
-    quirks: Quirks
+    quirks: Quirks = Quirks()
+    """Of its chat completions."""
     url: str | None = None
     url_names: tuple[str, ...] = ()
     key_names: tuple[str, ...] = ()
+    dialect: DialectName = "openai_chat"
     listing: Listing = "openai"
+    key_header: str = "Authorization"
+    """The header its key goes in; `Authorization` gets it as a bearer token."""
     under_v1: bool = False
     """Whether its API is always under `/v1`, also where the address given stops before."""
     handle_base_name: str | None = None

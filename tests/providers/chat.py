@@ -22,7 +22,7 @@ from perdure.providers.base import (
 )
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_providers import KNOWN_PROVIDERS, KnownProvider
-from perdure.providers.openai_chat import OpenAIChat
+from perdure.providers.remote import RemoteProvider
 from tests.providers.scripted import Answer, events, run, serving, streams
 
 KINDS = {kind.name: kind for kind in KNOWN_PROVIDERS}
@@ -71,7 +71,7 @@ def asked(
     async def go() -> tuple[list[AnyDelta], dict[str, Any]]:
         async with serving(answer) as server:
             http = HttpClient()
-            provider = OpenAIChat(http, Endpoint(name=kind.name, url=f"{server.url}/v1"), kind)
+            provider = RemoteProvider(http, Endpoint(name=kind.name, url=f"{server.url}/v1"), kind)
             request = ModelRequest(model=provider.model(model), messages=messages or (SYSTEM, HELLO), **fields)
             try:
                 got = [delta async for batch in provider.stream(request) for delta in batch]

@@ -17,8 +17,8 @@ from perdure.providers.base import (
 )
 from perdure.providers.event_stream import EventParser
 from perdure.providers.http import Endpoint, HttpClient
-from perdure.providers.openai_chat import OpenAIChat
 from perdure.providers.openai_chunks import ChunkReader
+from perdure.providers.remote import RemoteProvider
 from tests.providers.chat import (
     HELLO,
     KINDS,
@@ -258,7 +258,7 @@ def test_what_came_before_an_error_in_the_same_read_is_not_lost() -> None:
         one_read = b"".join(events(chunk({"content": "kept"}), {"error": {"message": "gone"}}))
         async with serving(says(SSE, chunked(one_read))) as server:
             http = HttpClient()
-            provider = OpenAIChat(http, Endpoint(name="openai", url=server.url), KINDS["openai"])
+            provider = RemoteProvider(http, Endpoint(name="openai", url=server.url), KINDS["openai"])
             request = ModelRequest(model=provider.model("gpt-4o"), messages=(SYSTEM, HELLO))
             stream = provider.stream(request)
             got.extend(await anext(stream))

@@ -1,0 +1,97 @@
+"""Providers reached over the network: one class for all, told apart by a row of data and the dialect it names."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Final, Protocol
+
+from perdure.domain.models import EmbeddingModel, Model
+from perdure.providers import listing, openai_chat
+from perdure.providers.base import AnyDelta, ModelRequest
+from perdure.providers.http import Endpoint, HttpClient
+from perdure.providers.known_models import context_window, dimensions
+from perdure.providers.known_providers import DialectName, KnownProvider, Listing
+
+
+class Dialect(Protocol):
+    """One wire protocol: asks at `endpoint`, as `kind` says, and yields what arrives (`Provider.stream`)."""
+
+    def __call__(
+        self, http: HttpClient, endpoint: Endpoint, kind: KnownProvider, request: ModelRequest
+    ) -> AsyncGenerator[Sequence[AnyDelta]]: ...
+
+
+class _List(Protocol):
+    async def __call__(self, http: HttpClient, endpoint: Endpoint) -> Sequence[listing.Listed]: ...
+
+
+_DIALECTS: Final[Mapping[DialectName, Dialect]] = {"openai_chat": openai_chat.stream}
+_LISTINGS: Final[Mapping[Listing, _List]] = {
+    "openai": listing.list_openai,
+    "ollama": listing.list_ollama,
+    "lmstudio": listing.list_lmstudio,
+    "llamacpp": listing.list_llamacpp,
+}
+
+
+class RemoteProvider:
+    """A `Provider` reached at `endpoint` that behaves as `kind` says.
+
+    `window` (tokens) overrides the context window of every model it serves.
+    """
+
+    def __init__(self, http: HttpClient, endpoint: Endpoint, kind: KnownProvider, window: int | None = None) -> None:
+        self._http = http
+        self._kind = kind
+        self._window = window
+        self.endpoint = endpoint
+        self.refused: Mapping[str, str] = {}
+        """Models of the last listing that cannot serve an agent, with the reason."""
+
+    @property
+    def name(self) -> str:
+        return self.endpoint.name
+
+    async def models(self) -> Sequence[Model]:
+        """What it serves now and an agent can use. Raises ModelError where it cannot be asked."""
+        listed = [model for model in await self._listed() if model.kind == "chat"]
+        self.refused = {model.name: model.refused for model in listed if model.refused}
+        return [self.model(model.name, model.window) for model in listed if not model.refused]
+
+    async def embedding_models(self) -> Sequence[EmbeddingModel]:
+        """What it serves to turn text into vectors. Raises ModelError where it cannot be asked."""
+        listed = [model for model in await self._listed() if model.kind == "embedding"]
+        return [self.embedding_model(model.name, model.dimensions) for model in listed]
+
+    def model(self, name: str, window: int | None = None) -> Model:
+        """The model of that name, whether or not it exists. `window` (tokens) is what its server says of it."""
+        return Model(
+            handle=f"{self.name}/{name}",
+            name=name,
+            provider_name=self.name,
+            provider_type=self._kind.types[0],
+            endpoint_type=self._kind.types[1],
+            context_window=self._window or window or context_window(name, self._kind.types[1]),
+            endpoint=self.endpoint.url,
+            display_name=name,
+        )
+
+    def embedding_model(self, name: str, size: int | None = None) -> EmbeddingModel:
+        """The embedding model of that name, whether or not it exists, with vectors of `size` floats."""
+        return EmbeddingModel(
+            handle=f"{self.name}/{name}",
+            name=name,
+            provider_name=self.name,
+            provider_type=self._kind.types[0],
+            endpoint_type=self._kind.types[2],
+            dimensions=size or dimensions(name),
+            endpoint=self.endpoint.url,
+            display_name=name,
+        )
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
+        return _DIALECTS[self._kind.dialect](self._http, self.endpoint, self._kind, request)
+
+    async def close(self) -> None:
+        """Nothing of its own to close: connections belong to the client it was given."""
+
+    async def _listed(self) -> Sequence[listing.Listed]:
+        return await _LISTINGS[self._kind.listing](self._http, self.endpoint)
