@@ -92,7 +92,6 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
         try:
             await runner.recover()
-            await callbacks.resume()
             server = Server(
                 db=db,
                 catalog=catalog,

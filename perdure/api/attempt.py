@@ -25,7 +25,7 @@ def note_attempt(scope: Scope, body: bytes) -> None:
     for part in (scope["path"].encode(), *(value for name, value in headers if name in _CREDENTIALS), body):
         digest.update(b"%d:" % len(part))
         digest.update(part)
-    scope[_ATTEMPT] = Attempt(digest.digest(), count.strip(b"0") != b"")
+    scope[_ATTEMPT] = Attempt(digest.hexdigest(), count.strip(b"0") != b"")
 
 
 def attempt_of(scope: Scope) -> Attempt | None:

@@ -19,7 +19,6 @@ from perdure.domain.runs import StepStatus, StopReason
 from perdure.domain.tools import Tool
 from perdure.loop import context
 from perdure.loop.answer import whole
-from perdure.loop.approval import Settled
 from perdure.loop.manner import HEARTBEAT, must_call
 from perdure.loop.step import NOT_RUN, interruption
 from perdure.loop.tool_rules import Choice, ToolRules, check_prefilled
@@ -61,7 +60,7 @@ class Resumed(msgspec.Struct, frozen=True):
 class ToolRound:
     """What answers the calls of one answer, and what follows it in history.
 
-    `settled` are calls answered without running anything here. Once `keep` has run, `messages` are the returns and
+    `given` and `denied` answer calls without running anything here. Once `keep` has run, `messages` are the returns and
     what follows them, `called` is what was called up to now, `verdict` what follows from it.
     """
 
@@ -78,7 +77,8 @@ class ToolRound:
         rules: ToolRules,
         called: Called,
         *,
-        settled: Settled | None = None,
+        given: Sequence[ToolReturnPart] = (),
+        denied: Sequence[ToolReturnPart] = (),
         following: Sequence[Message] = (),
     ) -> None:
         self._turn = turn
@@ -89,8 +89,8 @@ class ToolRound:
         self._tools = {tool.name: tool for tool in turn.tools}
         self._misfit = False
         self._refused: dict[str, ToolReturnPart] = {}
-        self._given = () if settled is None else settled.given
-        self._denied = () if settled is None else settled.denied
+        self._given = given
+        self._denied = denied
         self._following = following
         self._calls = [self._admitted(call) for call in calls]
         self._returns: dict[str, ToolReturnPart] = {}

@@ -37,7 +37,8 @@ class Rooms(msgspec.Struct, frozen=True):
 class Turn(msgspec.Struct, kw_only=True):
     """One run as the loop sees it.
 
-    `tools` are all that the model may be shown; those named in `client_tools` are run by the caller. `interrupted` is
+    `tools` are all that the model may be shown; those named in `client_tools` are run by the caller. `taken_up` says
+    that another process worked on it before, so that calls may have been begun. `interrupted` is
     set before the run's task is cancelled, and says how it is to end: `cancelled` by a person, or `error` because the
     server stops.
     """
@@ -50,6 +51,7 @@ class Turn(msgspec.Struct, kw_only=True):
     tools: tuple[Tool, ...]
     client_tools: frozenset[str]
     request: TurnRequest
+    taken_up: bool = False
     interrupted: StopReason | None = None
 
     @property

@@ -20,6 +20,7 @@ from perdure.store import agents as agent_store
 from perdure.store import conversations as conversation_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
+from perdure.store import signals
 from perdure.store import tools as tool_store
 
 REQUEST_ENCODER = msgspec.json.Encoder()
@@ -80,8 +81,17 @@ class Snapshots:
         return found
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request is to be taken: by which process, as which attempt, and whether it may wait behind others."""
+
+    owner: str
+    attempt: str | None
+    queue: bool
+    max_queued: int
+
+
 def accept(
-    conn: Connection, tenant: str, request: TurnRequest, snapshots: Snapshots, *, queue: bool, max_queued: int
+    conn: Connection, tenant: str, request: TurnRequest, snapshots: Snapshots, terms: Terms
 ) -> Accepted | Repeated:
     """Store a run and its input, unless the caller's names for its messages say that this was done before.
 
@@ -100,7 +110,7 @@ def accept(
         request = msgspec.structs.replace(request, decisions=())
     if not ahead or request.decisions:
         check_turn(conn, conversation_id, request, agent.context_window)
-    if ahead and (not queue or len(ahead) > max_queued):
+    if ahead and (not terms.queue or len(ahead) > terms.max_queued):
         raise Busy(
             f"CONFLICT: Cannot send a new message: Another request (run_id={ahead[0][0]}) is currently being processed "
             "for this conversation. Please wait for it to complete.",
@@ -117,7 +127,11 @@ def accept(
         metadata={"run_type": request.run_type},
         request_config=_config(request),
     )
-    run_store.create(conn, tenant, run, request=REQUEST_ENCODER.encode(request), otids=otids, project=request.project)
+    origin = run_store.Origin(
+        request=REQUEST_ENCODER.encode(request), otids=otids, attempt=terms.attempt, project=request.project,
+        owner=terms.owner,
+    )  # fmt: skip
+    run_store.create(conn, tenant, run, origin)
     if conversation_id != agent.conversation_id:
         conversation_store.spoken_to(conn, conversation_id, run.created_at)
     if run.status == "running":
@@ -155,6 +169,7 @@ def hand_over(conn: Connection, conversation_id: str) -> str | None:
     tenant, run, request = run_store.stored(conn, unfinished[0][0])
     run_store.begin(conn, run.id, now())
     enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent_store.get(conn, tenant, run.agent_id))
+    signals.notify(conn, f"turn {run.id}")
     return run.id
 
 

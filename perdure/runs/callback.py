@@ -53,11 +53,6 @@ class Callbacks:
         self._allow_private = allow_private
         self._under_way: set[asyncio.Task[None]] = set()
 
-    async def resume(self) -> None:
-        """Tell those whom an earlier process left untold."""
-        for run_id in await self._db.read(run_store.untold):
-            self.tell(run_id)
-
     def tell(self, run_id: str) -> None:
         """Begin to tell the receiver of a run that has ended."""
         task = asyncio.create_task(self._tell(run_id), name=f"callback of {run_id}")

@@ -1,5 +1,7 @@
 """A reader of one run's log. It never drives the work; slow or gone, it holds nobody up."""
 
+from collections.abc import Awaitable, Callable
+
 from perdure.domain.events import AnyEvent
 from perdure.runs.log import RunLog
 from perdure.store import runs as run_store
@@ -9,25 +11,29 @@ Numbered = tuple[int, AnyEvent]
 
 
 class Follower:
-    """Reads events from a number on, first those stored, then those to come."""
+    """Reads events after number `after`, first those stored, then those to come.
 
-    def __init__(self, db: Database, run_id: str, live: RunLog | None, after: int) -> None:
-        self.run_id = run_id
+    `find` gives the live end of a run's log anew, where another process has taken over the run.
+    """
+
+    def __init__(self, db: Database, live: RunLog, after: int, find: Callable[[str], Awaitable[RunLog]]) -> None:
+        self.run_id = live.run_id
         self.seq = after
         """Number of the newest event handed out."""
         self._db = db
         self._live = live
+        self._find = find
 
     @property
     def finished(self) -> bool:
         """Whether the run has ended and all of it was handed out."""
-        return self._live is not None and self._live.ended and self.seq == self._live.last
+        return self._live.ended and self.seq == self._live.last
 
     async def next(self) -> list[Numbered] | None:
         """The next events; an empty list after a silence long enough for a ping; None at the run's end."""
+        if self._live.lost:
+            self._live = await self._find(self.run_id)
         live = self._live
-        if live is None:
-            return self._hand_out(await self._stored()) or None
         found = live.after(self.seq)
         if found is None:
             found = await self._stored()

@@ -2,7 +2,8 @@
 
 A commit starts at once when none came lately, else up to ten milliseconds after the one before, so that many streams
 share one. What one commit released is one batch for each reader. While the database cannot be written, nothing is shown
-or lost: the batch is tried again until it can.
+or lost: the batch is tried again until it can. Batches are numbered, so that one whose commit went through although the
+connection broke is not written twice, and one of a process that was taken for dead is refused.
 """
 
 import asyncio
@@ -12,13 +13,15 @@ from itertools import count
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
-from perdure.domain.errors import NotFound, Unavailable
+from perdure.domain.errors import NotFound
 from perdure.domain.events import AnyEvent
 from perdure.logs import Log
+from perdure.runs.lease import Lease, Lost
 from perdure.store import runs as run_store
-from perdure.store.database import Database, Savepoint
+from perdure.store import signals
+from perdure.store.database import Savepoint, is_passing
 
 GAP_PER_RUN: Final = 0.0001
 MAX_GAP: Final = 0.01
@@ -29,6 +32,11 @@ MAX_PENDING: Final = 2048
 """Events of one run that may wait for a commit before its producer must wait too."""
 RETRY_AFTER: Final = (0.05, 0.2, 1.0, 2.0)
 """Seconds before a failed commit is tried again; the last one repeats."""
+COLLISIONS: Final = 3
+"""Tries in which a violated constraint is put down to another process at the same rows, and the batch repeated."""
+WATCHED: Final = 30.0
+"""Seconds for which processes that read a run from the database are told of its commits, unless they ask again."""
+IDS_IN_A_SIGNAL: Final = 150
 
 log = Log(__name__)
 
@@ -48,6 +56,8 @@ class RunLog:
         """Why events of this run could not be stored; nothing more of it can be."""
         self.fault: Exception | None = None
         """Why a write that nobody waited for failed; what comes after it must not stand as if it had not."""
+        self.lost = False
+        """Whether the run is another process's now; then this log ends without the run's end."""
         self.pending = 0
         self.woken_at = time.monotonic()
         self._shown = shown
@@ -117,10 +127,12 @@ class _Entry:
 class EventLog:
     """Commits what all runs append, in the order they appended it."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, lease: Lease) -> None:
         self.live = 0
         """Runs under way; whoever starts and ends them keeps the count."""
-        self._db = db
+        self._lease = lease
+        self._number = 0
+        self._watched: dict[str, float] = {}
         self._pending: list[_Entry] = []
         self._closing = False
         self._wake = asyncio.Event()
@@ -142,6 +154,10 @@ class EventLog:
     def post(self, run: RunLog, write: Write) -> None:
         """Add a change that nobody waits for. Where it fails, so does every later one of the run: see `fault`."""
         self._add(_Entry(run, [], write, None, waited=False))
+
+    def watch(self, run_id: str) -> None:
+        """Tell other processes of this run's commits for a while."""
+        self._watched[run_id] = time.monotonic() + WATCHED
 
     async def room(self, run: RunLog) -> None:
         """Wait until the run's producer may go on: a model faster than the disk must not fill the memory."""
@@ -173,65 +189,98 @@ class EventLog:
                 _release(batch)
 
     async def _commit(self, batch: list[_Entry]) -> None:
+        self._number += 1
+        watched = self._watched_now()
         for attempt in count():
+            write = _Batch(batch, self._lease, self._number, watched, patient=attempt < COLLISIONS)
             try:
-                await self._db.write(lambda conn: _apply(conn, batch))
+                await self._lease.db.write(write.apply)
+                return
+            except Lost as error:
+                for entry in batch:
+                    entry.error, entry.run.lost = error, True
+                await self._lease.start_over(write.server)
                 return
             except Exception as error:  # noqa: BLE001 - all runs depend on this task, so it must never end by an error
                 pause = RETRY_AFTER[min(attempt, len(RETRY_AFTER) - 1)]
                 log.error("event log cannot be written; streams wait", error=str(error), retry_in=pause)
                 await asyncio.sleep(pause)
 
-
-def _apply(conn: Connection, batch: list[_Entry]) -> None:
-    """Run in the database's thread: carry out the writes, number the events, store them."""
-    by_run: dict[RunLog, list[AnyEvent]] = {}
-    for entry in batch:
-        if entry.write is not None:
-            entry.error, entry.events = None, []
-            try:
-                with Savepoint(conn):
-                    if entry.run.fault is not None:
-                        raise entry.run.fault
-                    entry.events = entry.run.kept(entry.write(conn))
-            except Exception as error:  # noqa: BLE001 - belongs to one run alone; raised again where it waits
-                _note(entry, error)
-        if entry.events:
-            by_run.setdefault(entry.run, []).extend(entry.events)
-    rows = [(run, run.last + 1, events) for run, events in by_run.items()]
-    try:
-        with Savepoint(conn):
-            run_store.log(conn, [(run.run_id, first, events) for run, first, events in rows])
-    except Exception as error:  # noqa: BLE001 - the runs it belongs to are found next
-        _raise_if_passing(error)
-        _store_one_by_one(conn, batch, rows)
+    def _watched_now(self) -> frozenset[str]:
+        if self._watched:
+            moment = time.monotonic()
+            self._watched = {run_id: until for run_id, until in self._watched.items() if until > moment}
+        return frozenset(self._watched)
 
 
-def _store_one_by_one(conn: Connection, batch: list[_Entry], rows: list[tuple[RunLog, int, list[AnyEvent]]]) -> None:
-    """Something of this batch cannot be stored, perhaps since its run was deleted: that run alone fails."""
-    for run, first, events in rows:
+class _Batch:
+    """One try to commit. `patient` puts a violated constraint down to another process, where there may be any."""
+
+    def __init__(
+        self, entries: list[_Entry], lease: Lease, number: int, watched: frozenset[str], *, patient: bool
+    ) -> None:
+        self._entries = entries
+        self.server = lease.id
+        self._lease = lease
+        self._number = number
+        self._watched = watched
+        self._patient = patient and lease.db.shared
+
+    def apply(self, conn: Connection) -> None:
+        """Run in the database's thread: carry out the writes, number the events, store them. Raises Lost."""
+        if self._lease.has_committed(conn, self._number):
+            return
+        by_run: dict[RunLog, list[AnyEvent]] = {}
+        for entry in self._entries:
+            if entry.run.lost:
+                entry.error = Lost()
+                continue
+            if entry.write is not None:
+                entry.error, entry.events = None, []
+                try:
+                    with Savepoint(conn):
+                        if entry.run.fault is not None:
+                            raise entry.run.fault
+                        entry.events = entry.run.kept(entry.write(conn))
+                except Exception as error:  # noqa: BLE001 - belongs to one run alone; raised again where it waits
+                    self._note(entry, error)
+            if entry.events:
+                by_run.setdefault(entry.run, []).extend(entry.events)
+        rows = [(run, run.last + 1, events) for run, events in by_run.items()]
         try:
             with Savepoint(conn):
-                run_store.log(conn, [(run.run_id, first, events)])
-        except Exception as error:  # noqa: BLE001 - belongs to this run alone; raised again where it waits
-            gone = NotFound(f"Run {run.run_id} was deleted.") if isinstance(error, IntegrityError) else error
-            for entry in batch:
-                if entry.run is run:
-                    _note(entry, gone)
-                    entry.events = []
+                run_store.log(conn, [(run.run_id, first, events) for run, first, events in rows])
+        except Exception as error:  # noqa: BLE001 - the runs it belongs to are found next
+            self._raise_if_passing(error)
+            self._store_one_by_one(conn, rows)
+        if self._watched:
+            told = [run.run_id for run in by_run if run.run_id in self._watched]
+            for at in range(0, len(told), IDS_IN_A_SIGNAL):
+                signals.notify(conn, f"log {','.join(told[at : at + IDS_IN_A_SIGNAL])}")
 
+    def _store_one_by_one(self, conn: Connection, rows: list[tuple[RunLog, int, list[AnyEvent]]]) -> None:
+        """Something of this batch cannot be stored, perhaps since its run was deleted: that run alone fails."""
+        for run, first, events in rows:
+            try:
+                with Savepoint(conn):
+                    run_store.log(conn, [(run.run_id, first, events)])
+            except Exception as error:  # noqa: BLE001 - belongs to this run alone; raised again where it waits
+                gone = NotFound(f"Run {run.run_id} was deleted.") if isinstance(error, IntegrityError) else error
+                for entry in self._entries:
+                    if entry.run is run:
+                        self._note(entry, gone)
+                        entry.events = []
 
-def _note(entry: _Entry, error: Exception) -> None:
-    """Keep an error with its entry, unless it will pass: that concerns the whole batch."""
-    _raise_if_passing(error)
-    entry.error = error
-    if entry.write is not None and not entry.waited:
-        entry.run.fault = error
+    def _note(self, entry: _Entry, error: Exception) -> None:
+        """Keep an error with its entry, unless it will pass: that concerns the whole batch."""
+        self._raise_if_passing(error)
+        entry.error = error
+        if entry.write is not None and not entry.waited:
+            entry.run.fault = error
 
-
-def _raise_if_passing(error: Exception) -> None:
-    if isinstance(error, Unavailable | OperationalError) or hasattr(error, "sqlite_errorcode"):
-        raise error
+    def _raise_if_passing(self, error: Exception) -> None:
+        if is_passing(error) or (self._patient and isinstance(error, IntegrityError)):
+            raise error
 
 
 def _is_last(entry: _Entry) -> bool:
@@ -252,6 +301,9 @@ def _release(batch: list[_Entry]) -> None:
         if entry.error is not None and entry.write is None:
             entry.run.broken = entry.error
     for run, (events, ended) in by_run.items():
+        if run.lost:
+            run.wake()
+            continue
         ended = ended or run.broken is not None
         if events or ended:
             run.released(events, ended=ended)

@@ -3,6 +3,9 @@
 What a client had been shown is kept: text that was committed to the event log but not yet to history becomes a message.
 """
 
+from collections.abc import Callable, Collection
+from typing import Final, Literal
+
 import msgspec
 from sqlalchemy import Connection
 
@@ -11,6 +14,7 @@ from perdure.domain.events import AnyEvent, Started, last_events, message_type
 from perdure.domain.ids import now
 from perdure.domain.messages import AnyPart, Message, ReasoningPart, TextPart, ToolCallPart
 from perdure.domain.runs import Run, Usage, status_of
+from perdure.domain.tools import Tool
 from perdure.loop import context
 from perdure.loop.answer import whole
 from perdure.loop.turn import INTERRUPTED, voice_of
@@ -18,13 +22,8 @@ from perdure.runs.accept import REQUEST_DECODER, Accepted, Snapshots, hand_over
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 
-
-class Recovered(msgspec.Struct, frozen=True):
-    """How many runs were ended; those to go on, each with the number of its newest event; those that wait."""
-
-    ended: int
-    resumed: list[tuple[Accepted, int]]
-    waiting: list[Accepted]
+MOST_CLAIMS: Final = 5
+"""How often a run may change hands by accident: one that takes its process down is not to go round for ever."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -34,30 +33,40 @@ class Kept(msgspec.Struct, frozen=True):
     events: list[AnyEvent]
 
 
-def recover(conn: Connection, snapshots: Snapshots) -> Recovered:
-    """Put every conversation with an unfinished run in order.
+class TakenUp(msgspec.Struct, frozen=True):
+    """A run to go on with, or to keep waiting; `last` is the number of its newest event."""
+
+    accepted: Accepted
+    last: int
+
+
+def take_up(conn: Connection, run_id: str, snapshots: Snapshots, may_repeat: Callable[[Tool], bool]) -> TakenUp | None:
+    """Put the conversation of a claimed run in order. None where that was its end.
 
     A run that had shown part of an answer ends with it; one that had shown nothing of it asks again (decision 19 of
-    the contract).
+    the contract). Calls that were begun stay open only where the loop can run one of them again.
     """
-    ended, resumed, waiting = 0, list[tuple[Accepted, int]](), list[str]()
-    conversations: dict[str, None] = {}
-    for run_id in run_store.unfinished(conn):
-        tenant, run, _ = run_store.stored(conn, run_id)
-        conversations[run.conversation_id or ""] = None
-        if run.status == "created":
-            waiting.append(run_id)
-            continue
-        kept = keep_shown(conn, tenant, run)
+    tenant, run, _ = run_store.stored(conn, run_id)
+    claims, to_cancel = run_store.claims(conn, run_id)
+    if run.status == "running":
+        goes_on = not to_cancel and claims <= MOST_CLAIMS
+        _, tools = snapshots.get(conn, tenant, run.agent_id, run.conversation_id)
+        repeatable = {tool.name for tool in tools if may_repeat(tool)} if goes_on else set[str]()
+        kept = keep_shown(conn, tenant, run, repeatable)
         run_store.log(conn, [(run.id, run_store.last_seq(conn, run.id) + 1, kept.events)] if kept.events else [])
-        if kept.cut:
-            _end(conn, run)
-            ended += 1
-        else:
-            resumed.append((_accepted(conn, run_id, snapshots), run_store.last_seq(conn, run_id)))
-    for conversation_id in conversations:
-        hand_over(conn, conversation_id)
-    return Recovered(ended, resumed, [_accepted(conn, run_id, snapshots) for run_id in waiting])
+        if kept.cut or not goes_on:
+            return _end(conn, run, "cancelled" if to_cancel else "error")
+    elif to_cancel:
+        return _end(conn, run, "cancelled")
+    else:
+        hand_over(conn, run.conversation_id or "")
+    return TakenUp(_accepted(conn, run_id, snapshots), run_store.last_seq(conn, run_id))
+
+
+def give_up(conn: Connection, run_id: str) -> None:
+    """End a run that cannot be taken up."""
+    _, run, _ = run_store.stored(conn, run_id)
+    _end(conn, run, "error")
 
 
 def _accepted(conn: Connection, run_id: str, snapshots: Snapshots) -> Accepted:
@@ -71,8 +80,11 @@ def _accepted(conn: Connection, run_id: str, snapshots: Snapshots) -> Accepted:
     )  # fmt: skip
 
 
-def keep_shown(conn: Connection, tenant: str, run: Run) -> Kept:
-    """Make history of what a run showed and did not get to keep, and answer the calls it left open."""
+def keep_shown(conn: Connection, tenant: str, run: Run, repeatable: Collection[str] = ()) -> Kept:
+    """Make history of what a run showed and did not get to keep, and answer the calls it left open.
+
+    Whole calls stay open where one of them is of a `repeatable` tool.
+    """
     conversation_id = run.conversation_id or ""
     history = message_store.context(conn, conversation_id)
     logged = run_store.events_after(conn, run.id, 0, limit=1_000_000)
@@ -83,6 +95,8 @@ def keep_shown(conn: Connection, tenant: str, run: Run) -> Kept:
         history.append(partial)
     if not history or history[-1].role != "assistant" or not history[-1].tool_calls:
         return Kept(partial is not None, [])
+    if partial is None and any(call.name in repeatable for call in history[-1].tool_calls):
+        return Kept(cut=False, events=[])
     why = "This call was not run: the model's answer broke off." if partial else context.OUTCOME_UNKNOWN
     answer = context.unanswered(history[-1], history[-1].tool_calls, why)
     message_store.append(conn, tenant, conversation_id, (answer,))
@@ -93,16 +107,17 @@ def keep_shown(conn: Connection, tenant: str, run: Run) -> Kept:
     return Kept(partial is not None, [event for event in events if shown is None or message_type(event) in shown])
 
 
-def _end(conn: Connection, run: Run) -> None:
-    """End one run: record that it was interrupted."""
-    last = last_events("error", Usage(), INTERRUPTED)
-    run_store.log(conn, [(run.id, run_store.last_seq(conn, run.id) + 1, last)])
+def _end(conn: Connection, run: Run, stop_reason: Literal["error", "cancelled"]) -> None:
+    """End a run where it stands, and give its conversation's turn to the next."""
+    error = INTERRUPTED if stop_reason == "error" else None
+    run_store.log(conn, [(run.id, run_store.last_seq(conn, run.id) + 1, last_events(stop_reason, Usage(), error))])
     at = now()
+    metadata = run.metadata if error is None else {**run.metadata, "error": msgspec.structs.asdict(error)}
     run_store.finish(
-        conn, run.id, status=status_of("error"), stop_reason="error", usage=Usage(),
-        metadata={**run.metadata, "error": msgspec.structs.asdict(INTERRUPTED)}, at=at, ttft_ns=None,
-        total_ns=(at - run.created_at) * 1000,
+        conn, run.id, status=status_of(stop_reason), stop_reason=stop_reason, usage=Usage(), metadata=metadata, at=at,
+        ttft_ns=None, total_ns=(at - run.created_at) * 1000,
     )  # fmt: skip
+    hand_over(conn, run.conversation_id or "")
 
 
 def _partial(run: Run, logged: list[AnyEvent], known: set[str]) -> Message | None:

@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from perdure.domain.errors import Unavailable
 
 VERSION_TABLE: Final = "alembic_version"
 """The table that says which migration a database is at."""
@@ -25,6 +27,20 @@ class Database(Protocol):
     @property
     def location(self) -> str:
         """Where the data is, for people: a path or a URL without its password."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may use it at the same time."""
+        ...
+
+    @property
+    def wakes(self) -> bool:
+        """Whether what other processes send (`store/signals.py`) is heard now; where not, one has to look."""
+        ...
+
+    def listen(self, handler: Callable[[str], None]) -> None:
+        """Call `handler` with each line that processes send, this one's own too; with "" where some may be lost."""
         ...
 
     async def read(self, unit: Unit[T]) -> T:
@@ -46,6 +62,19 @@ class Database(Protocol):
     async def close(self) -> None:
         """Finish what is queued and let go of the files."""
         ...
+
+
+_PASSING: Final = ("08", "40", "53", "57", "58")
+"""Classes of SQLSTATE: connection, transaction rolled back, resources, operator, system."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error of the database says nothing about the statement, so that the transaction is worth repeating."""
+    if isinstance(error, Unavailable | OperationalError) or hasattr(error, "sqlite_errorcode"):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or str(getattr(error.orig, "sqlstate", ""))[:2] in _PASSING
 
 
 class Savepoint:

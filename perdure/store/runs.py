@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, Text, bindparam, func, literal_column, select, type_coerce, update
+from sqlalchemy import Connection, Select, Text, bindparam, func, literal_column, or_, select, type_coerce, update
 from sqlalchemy import delete as delete_rows
 
 from perdure.domain.conversations import DEFAULT_CONVERSATION
@@ -14,7 +14,7 @@ from perdure.domain.runs import ACTIVE, Run, RunStatus, Step, StopReason, Usage
 from perdure.store.hot import Hot, insert_into
 from perdure.store.pages import Page, select_page
 from perdure.store.rows import to_struct
-from perdure.store.tables import conversations, run_events, runs, steps
+from perdure.store.tables import conversations, run_events, runs, servers, steps
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -25,7 +25,7 @@ _DEFAULT_CONVERSATIONS: Final = select(conversations.c.id).where(conversations.c
 _INSERT: Final = Hot(
     insert_into(
         runs, "id", "tenant_id", "agent_id", "conversation_id", "status", "background", "request", "request_config",
-        "metadata", "usage", "otids", "callback_url", "project_id", "created_at", "started_at",
+        "metadata", "usage", "otids", "callback_url", "project_id", "created_at", "started_at", "attempt", "owner",
     )
 )  # fmt: skip
 _ACTIVE: Final = Hot(
@@ -77,14 +77,24 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str | None = None
 
 
-def create(conn: Connection, tenant: str, run: Run, *, request: bytes, otids: str | None, project: str | None) -> None:
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run comes from: the request it is to work, the names its caller gave it, and the process that took it."""
+
+    request: bytes
+    otids: str | None = None
+    attempt: str | None = None
+    project: str | None = None
+    owner: str | None = None
+
+
+def create(conn: Connection, tenant: str, run: Run, origin: Origin) -> None:
     """Store a new run with the request it is to work, so that a queued one survives a restart."""
     _INSERT.rows(
         conn, id=run.id, tenant_id=tenant, agent_id=run.agent_id, conversation_id=run.conversation_id,
-        status=run.status, background=run.background, request=request.decode(),
-        request_config=_text(run.request_config), metadata=_text(run.metadata), usage=_text(run.usage), otids=otids,
-        callback_url=run.callback_url, project_id=project, created_at=run.created_at,
-        started_at=run.created_at if run.status == "running" else None,
+        status=run.status, background=run.background, request=origin.request.decode(),
+        request_config=_text(run.request_config), metadata=_text(run.metadata), usage=_text(run.usage),
+        otids=origin.otids, callback_url=run.callback_url, project_id=origin.project, created_at=run.created_at,
+        started_at=run.created_at if run.status == "running" else None, attempt=origin.attempt, owner=origin.owner,
     )  # fmt: skip
 
 
@@ -97,6 +107,16 @@ def find_by_otids(conn: Connection, conversation_id: str, otids: str) -> str | N
     """The id of the run that was created with these otids, or None."""
     row = _BY_OTIDS.row(conn, conversation=conversation_id, given=otids)
     return None if row is None else row[0]
+
+
+def find_by_attempt(conn: Connection, tenant: str, attempt: str, ended_after: int) -> str | None:
+    """The id of the newest run of this attempt that is unfinished or ended after a time, or None."""
+    found = select(runs.c.id).where(
+        runs.c.tenant_id == tenant,
+        runs.c.attempt == attempt,
+        or_(runs.c.completed_at.is_(None), runs.c.completed_at > ended_after),
+    )
+    return conn.execute(found.order_by(runs.c.created_at.desc()).limit(1)).scalar()
 
 
 def find_by_request(conn: Connection, conversation_id: str, part: str) -> str | None:
@@ -215,12 +235,17 @@ def delete(conn: Connection, tenant: str, run_id: str) -> Run:
     return run
 
 
-def untold(conn: Connection) -> list[str]:
-    """The ids of ended runs whose callback was not tried yet, of all tenants, oldest first."""
+def claim_untold(conn: Connection, server_id: str) -> list[str]:
+    """Take over the callbacks that nobody alive is about to make: the ids of their ended runs, oldest first."""
+    held = select(servers.c.id).where(servers.c.id == runs.c.owner).exists()
     found = select(runs.c.id).where(
-        runs.c.callback_url.is_not(None), runs.c.callback_sent_at.is_(None), runs.c.completed_at.is_not(None)
+        runs.c.callback_url.is_not(None), runs.c.callback_sent_at.is_(None), runs.c.completed_at.is_not(None), ~held
     )
-    return list(conn.execute(found.order_by(runs.c.completed_at)).scalars())
+    untold = list(
+        conn.execute(found.order_by(runs.c.completed_at).with_for_update(skip_locked=True, of=runs)).scalars()
+    )
+    conn.execute(update(runs).where(runs.c.id.in_(untold)).values(owner=server_id))
+    return untold
 
 
 def record_callback(conn: Connection, run_id: str, *, sent_at: int, status_code: int | None, error: str | None) -> None:
@@ -246,18 +271,48 @@ def find_stored(conn: Connection, run_id: str) -> tuple[str, Run, bytes] | None:
     return row.tenant_id, msgspec.convert(row, Run, from_attributes=True), _ENCODER.encode(row.request)
 
 
-def unfinished(conn: Connection) -> list[str]:
-    """The ids of the runs that nobody ended, of all tenants, oldest first."""
-    found = select(runs.c.id).where(runs.c.status.in_(ACTIVE)).order_by(runs.c.created_at)
-    return list(conn.execute(found).scalars())
+def claims(conn: Connection, run_id: str) -> tuple[int, bool]:
+    """How often a run has changed hands, and whether somebody asked to cancel it."""
+    found = select(runs.c.fence, runs.c.cancel_asked_at).where(runs.c.id == run_id)
+    fence, asked = conn.execute(found).one()
+    return fence, asked is not None
+
+
+def ask_to_cancel(
+    conn: Connection,
+    tenant: str,
+    at: int,
+    *,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+    run_ids: Collection[str] | None = None,
+    but: Collection[str] = (),
+) -> list[str]:
+    """Leave word for whoever holds the unfinished runs of an agent, a conversation or these ids that they are to end.
+
+    Those in `but` are left out. Returns the ids of the others.
+    """
+    wanted = [runs.c.tenant_id == tenant, runs.c.status.in_(ACTIVE), runs.c.id.not_in(list(but))]
+    for column, value in ((runs.c.agent_id, agent_id), (runs.c.conversation_id, conversation_id)):
+        wanted += [] if value is None else [column == value]
+    wanted += [] if run_ids is None else [runs.c.id.in_(list(run_ids))]
+    asked = update(runs).where(*wanted).values(cancel_asked_at=at).returning(runs.c.id)
+    return list(conn.execute(asked).scalars())
+
+
+def under_way(conn: Connection, run_ids: Collection[str]) -> set[str]:
+    """Those of these runs that are unfinished."""
+    found = select(runs.c.id).where(runs.c.id.in_(list(run_ids)), runs.c.status.in_(ACTIVE))
+    return set(conn.execute(found).scalars())
 
 
 def forget_events(conn: Connection, ended_before: int) -> int:
-    """Drop the event logs of runs that ended before a time, and the otids that would replay them; the runs stay.
+    """Drop the event logs of runs that ended before a time, and the names that would replay them; the runs stay.
 
     Returns how many batches of events went.
     """
-    conn.execute(update(runs).where(runs.c.completed_at < ended_before, runs.c.otids.is_not(None)).values(otids=None))
+    named = or_(runs.c.otids.is_not(None), runs.c.attempt.is_not(None))
+    conn.execute(update(runs).where(runs.c.completed_at < ended_before, named).values(otids=None, attempt=None))
     old = select(runs.c.id).where(runs.c.completed_at < ended_before)
     return conn.execute(delete_rows(run_events).where(run_events.c.run_id.in_(old))).rowcount
 

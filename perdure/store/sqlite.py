@@ -9,6 +9,7 @@ import os
 import queue
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -50,6 +51,17 @@ class SqliteDatabase:
     @property
     def location(self) -> str:
         return str(self._path)
+
+    @property
+    def shared(self) -> bool:
+        return False
+
+    @property
+    def wakes(self) -> bool:
+        return True
+
+    def listen(self, handler: Callable[[str], None]) -> None:
+        """There is nobody else to hear of."""
 
     async def read(self, unit: Unit[T]) -> T:
         return await _submitted(self._reads, unit)

@@ -24,6 +24,9 @@ from perdure.tools.returns import as_text, cut
 ERROR_CHARS: Final = 1_000
 """Characters of a failed tool's own words that the model is shown."""
 
+IDEMPOTENT: Final = "idempotent"
+"""The tag of a tool whose calls do no harm when they are run twice."""
+
 log: Final = Log("perdure.tools")
 
 
@@ -56,6 +59,10 @@ class Executor:
     def is_transactional(self, tool: Tool) -> bool:
         """Whether the tool's whole effect lies in our database, so that its call belongs to `run_in`."""
         return isinstance(self._registry.find(tool), Writes)
+
+    def may_repeat(self, tool: Tool) -> bool:
+        """Whether a call that may have been begun before can be run again: it has no effect outside, or says so."""
+        return IDEMPOTENT in tool.tags or isinstance(self._registry.find(tool), Writes | Reads)
 
     def run_in(self, conn: Connection, tool: Tool, call: ToolCallPart, context: ToolContext) -> Outcome:
         """Run a transactional tool in the caller's transaction. A refusal undoes the call alone and is its answer.

@@ -192,7 +192,7 @@ def test_a_conversation_at_work_is_neither_forked_nor_deleted(studio: Studio) ->
     details = studio.make()
     thread = open_one(studio, details)
     run = Run(id=new_id("run"), agent_id=details.agent.id, conversation_id=thread.id, status="running", created_at=1)
-    studio.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, request=b"{}", otids=None, project=None))
+    studio.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, runs.Origin(request=b"{}")))
     with pytest.raises(Busy, match=run.id):
         fork(studio, thread)
     with pytest.raises(Busy, match=run.id):

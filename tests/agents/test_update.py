@@ -146,7 +146,7 @@ def test_an_agent_at_work_is_neither_reset_nor_deleted(studio: Studio) -> None:
     made = studio.make()
     thread = made.agent.conversation_id
     run = Run(id=new_id("run"), agent_id=made.agent.id, conversation_id=thread, status="running", created_at=1)
-    studio.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, request=b"{}", otids=None, project=None))
+    studio.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, runs.Origin(request=b"{}")))
     with pytest.raises(Busy, match=run.id):
         studio.write(lambda conn: delete_agent(conn, DEFAULT_TENANT, made.agent.id))
     with pytest.raises(Busy, match="Wait for it"):

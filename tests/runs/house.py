@@ -174,9 +174,7 @@ class House:
         run = Run(
             id=new_id("run"), agent_id=agent.id, conversation_id=new_id("conv"), status="running", created_at=now()
         )
-        await self.db.write(
-            lambda conn: runs.create(conn, DEFAULT_TENANT, run, request=b"{}", otids=None, project=None)
-        )
+        await self.db.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, runs.Origin(request=b"{}")))
         return run.id
 
 

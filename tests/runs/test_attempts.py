@@ -1,12 +1,20 @@
+"""A request that is sent again joins the run that its first sending started, whichever process that went to."""
+
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
-from perdure.runs import attempts
+from perdure.domain.ids import DEFAULT_TENANT
+from perdure.domain.requests import TurnRequest
+from perdure.runs import runner as runner_module
 from perdure.runs.attempts import Attempt, Attempts
+from perdure.runs.follower import Follower
+from tests.runs.house import House, Voice, house, message_of, read, said
+from tests.runs.house import run as limited
 
-FIRST, AGAIN = Attempt(b"key", again=False), Attempt(b"key", again=True)
+FIRST, AGAIN = Attempt("key", again=False), Attempt("key", again=True)
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
@@ -17,32 +25,15 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(limited())
 
 
-def started(known: Attempts, run_id: str, attempt: Attempt = FIRST) -> None:
-    with known.starting(attempt) as start:
-        start(run_id)
-
-
-def test_a_repetition_finds_the_run_and_a_first_sending_never_does() -> None:
-    async def go() -> None:
-        known = Attempts(lambda run_id: False)
-        assert await known.run_of(AGAIN) is None
-        started(known, "run-1")
-        assert await known.run_of(FIRST) is None
-        assert await known.run_of(AGAIN) == "run-1"
-        assert await known.run_of(Attempt(b"other", again=True)) is None
-        started(known, "run-2")
-        assert await known.run_of(AGAIN) == "run-2"
-
-    run(go)
-
-
 def test_a_repetition_waits_until_the_run_is_known() -> None:
     async def go() -> None:
-        known = Attempts(lambda run_id: False)
+        known = Attempts()
+        assert await known.run_of(AGAIN) is None
         with known.starting(FIRST) as start:
             waiting = [asyncio.create_task(known.run_of(AGAIN)) for _ in range(3)]
             await asyncio.sleep(0)
             waiting[0].cancel()
+            assert await known.run_of(Attempt("other", again=True)) is None
             start("run-1")
         assert await asyncio.gather(*waiting[1:]) == ["run-1"] * 2
 
@@ -51,7 +42,7 @@ def test_a_repetition_waits_until_the_run_is_known() -> None:
 
 def test_a_repetition_of_what_was_refused_is_on_its_own() -> None:
     async def go() -> None:
-        known = Attempts(lambda run_id: False)
+        known = Attempts()
         with known.starting(FIRST):
             waiting = asyncio.create_task(known.run_of(AGAIN))
             await asyncio.sleep(0)
@@ -61,31 +52,52 @@ def test_a_repetition_of_what_was_refused_is_on_its_own() -> None:
     run(go)
 
 
-def test_after_ten_minutes_only_a_run_under_way_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+async def sent(at: House, agent_id: str, attempt: Attempt, tenant: str = DEFAULT_TENANT) -> Follower:
+    request = TurnRequest(agent_id=agent_id, input=(message_of(agent_id, "hi"),), stream_tokens=True)
+    return await at.runner.start(tenant, request, attempt=attempt)
+
+
+def test_a_repetition_joins_the_run_and_a_first_sending_never_does(tmp_path: Path) -> None:
     async def go() -> None:
-        moment = 1000.0
-        monkeypatch.setattr(attempts.time, "monotonic", lambda: moment)
-        known = Attempts(lambda run_id: run_id == "run-long")
-        started(known, "run-short")
-        started(known, "run-long", Attempt(b"long", again=False))
-        moment += 599
-        assert await known.run_of(AGAIN) == "run-short"
-        moment += 599
-        assert await known.run_of(AGAIN) == "run-short", "counted from when it was last sent"
-        moment += 601
-        assert await known.run_of(AGAIN) is None
-        assert await known.run_of(Attempt(b"long", again=True)) == "run-long"
+        async with house(tmp_path) as at:
+            agent, hold = await at.agent(), asyncio.Event()
+            at.voice.says("one", hold).says("two")
+            first = await sent(at, agent.id, FIRST)
+            again = await sent(at, agent.id, AGAIN)
+            assert again.run_id == first.run_id
+            hold.set()
+            assert said(await read(again)) == said(await read(first)) == "one"
+            second = await sent(at, agent.id, FIRST)
+            await read(second)
+            assert (await sent(at, agent.id, AGAIN)).run_id == second.run_id != first.run_id
+            assert len(at.voice.asked) == 2
 
-    run(go)
+    limited(go())
 
 
-def test_the_oldest_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repetition_is_known_after_a_restart(tmp_path: Path) -> None:
     async def go() -> None:
-        monkeypatch.setattr(attempts, "MOST", 2)
-        known = Attempts(lambda run_id: False)
-        for number in range(3):
-            started(known, f"run-{number}", Attempt(bytes([number]), again=False))
-        found = [await known.run_of(Attempt(bytes([number]), again=True)) for number in range(3)]
-        assert found == [None, "run-1", "run-2"]
+        async with house(tmp_path) as before:
+            agent = await before.agent()
+            before.voice.says("one")
+            first = await sent(before, agent.id, FIRST)
+            await read(first)
+        async with house(tmp_path) as after:
+            await after.runner.recover()
+            assert (await sent(after, agent.id, AGAIN)).run_id == first.run_id
 
-    run(go)
+    limited(go())
+
+
+def test_a_while_after_the_end_a_repetition_is_a_new_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        async with house(tmp_path, Voice().says("one").says("two")) as at:
+            agent = await at.agent()
+            first = await sent(at, agent.id, FIRST)
+            await read(first)
+            monkeypatch.setattr(runner_module, "WINDOW", 0)
+            again = await sent(at, agent.id, AGAIN)
+            assert again.run_id != first.run_id
+            await read(again)
+
+    limited(go())

@@ -60,7 +60,7 @@ def test_the_end_of_a_run_is_told_once_and_kept(tmp_path: Path, monkeypatch: pyt
             await callbacks.close()
             assert posts.sent == [(URL, first.run_id.encode()), (URL, second.run_id.encode())]
             assert posts.limits == [callback.TIME_LIMIT] * 2 == [5.0] * 2
-            await callbacks.resume()
+            await at.runner.recover()
             await callbacks.close()
             assert len(posts.sent) == 2
 
@@ -77,7 +77,8 @@ def test_what_an_earlier_process_did_not_tell_is_told(tmp_path: Path, monkeypatc
             await read(untold)
             assert posts.sent == []
             callbacks = Callbacks(at.db, letter, allow_private=False)
-            await callbacks.resume()
+            at.runner._tell = callbacks.tell
+            await at.runner.recover()
             await callbacks.close()
             assert posts.sent == [(URL, untold.run_id.encode())]
 

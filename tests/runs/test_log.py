@@ -13,8 +13,10 @@ from sqlalchemy import Connection
 from perdure.domain.agents import Agent
 from perdure.domain.events import AnyEvent, Started
 from perdure.domain.ids import DEFAULT_TENANT
+from perdure.domain.runs import Usage
 from perdure.runs import log as log_module
 from perdure.runs.follower import Follower
+from perdure.runs.lease import Lease
 from perdure.runs.log import EventLog, RunLog
 from perdure.store import agents, runs, sqlite
 from tests.runs.house import House, Numbered, event, fill_disk, free_disk, held, house, numbers, read, run, soon, turns
@@ -29,8 +31,8 @@ class Desk:
     async def run(self, shown: Callable[[AnyEvent], bool] = lambda _: True) -> RunLog:
         return RunLog(await self.house.new_run(self.agent), shown)
 
-    def reader(self, live: RunLog | None, after: int = 0, run_id: str = "") -> Follower:
-        return Follower(self.house.db, live.run_id if live else run_id, live, after)
+    def reader(self, live: RunLog, after: int = 0) -> Follower:
+        return Follower(self.house.db, live, after, self.house.runner._log_of)
 
     async def stored(self, live: RunLog) -> list[str]:
         """The texts of a run's events that are durable."""
@@ -46,7 +48,7 @@ def texts(found: list[Numbered]) -> list[str]:
 @contextlib.asynccontextmanager
 async def desk(directory: Path) -> AsyncIterator[Desk]:
     async with house(directory) as inside:
-        log = EventLog(inside.db)
+        log = EventLog(Lease(inside.db, lambda: None))
         yield Desk(inside, log, await inside.agent())
         await log.close()
 
@@ -244,8 +246,14 @@ def test_an_ended_run_is_read_from_the_database_from_any_number(tmp_path: Path) 
             live = await at.run()
             for number in range(100):
                 await at.log.write(live, adds(f"{number}", f"{number}+"))
+            await at.house.db.write(
+                lambda conn: runs.finish(
+                    conn, live.run_id, status="completed", stop_reason="end_turn", usage=Usage(), metadata={}, at=1,
+                    ttft_ns=None, total_ns=1,
+                )
+            )  # fmt: skip
             for after in (0, 1, 99, 150, 199, 200, 1000):
-                found = await read(at.reader(None, after, live.run_id))
+                found = await read(await at.house.follow(live.run_id, after))
                 assert numbers(found) == list(range(after + 1, 201))
 
     run(go())
@@ -266,7 +274,7 @@ def test_a_reader_is_woken_after_a_silence(tmp_path: Path) -> None:
 def test_closing_commits_what_is_pending(tmp_path: Path) -> None:
     async def go() -> None:
         async with desk(tmp_path) as at:
-            live, log = await at.run(), EventLog(at.house.db)
+            live, log = await at.run(), EventLog(Lease(at.house.db, lambda: None))
             log.append(live, [event("a")])
             await log.close()
             assert await at.stored(live) == ["a"]

@@ -13,7 +13,7 @@ from perdure.domain.errors import Busy, NotFound
 from perdure.domain.ids import example_id
 from perdure.providers.base import ReasoningDelta, TextDelta
 from perdure.runs import log as log_module
-from perdure.runs import runner as runner_module
+from perdure.runs import work as work_module
 from perdure.store import runs, sqlite
 from tests.runs import house as house_module
 from tests.runs.house import (
@@ -192,7 +192,7 @@ def test_a_reader_that_stands_still_holds_up_neither_run_nor_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_module, "TAIL", 8)
-    for module in (log_module, runner_module):
+    for module in (log_module, work_module):
         monkeypatch.setattr(module, "MAX_PENDING", 4)
 
     async def go() -> None:
@@ -224,7 +224,7 @@ def test_a_run_goes_on_when_nobody_reads(tmp_path: Path) -> None:
 
 
 def test_a_model_faster_than_the_disk_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (log_module, runner_module):
+    for module in (log_module, work_module):
         monkeypatch.setattr(module, "MAX_PENDING", 20)
 
     async def go() -> None:

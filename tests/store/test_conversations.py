@@ -154,7 +154,7 @@ def test_orders_and_pages(home: Home) -> None:
     ended = Run(id=new_id("run"), agent_id=agent.id, conversation_id=c, status="completed", created_at=1)
 
     def run(conn: Connection) -> None:
-        runs.create(conn, DEFAULT_TENANT, ended, request=b"{}", otids=None, project=None)
+        runs.create(conn, DEFAULT_TENANT, ended, runs.Origin(request=b"{}"))
         runs.finish(
             conn, ended.id, status="completed", stop_reason="end_turn", usage=ended.usage, metadata={}, at=70,
             ttft_ns=None, total_ns=1,
@@ -297,7 +297,7 @@ def test_deleting_a_conversation_leaves_what_a_fork_shares(home: Home) -> None:
     said(home, agent, source.id, "private pineapple")
     home.write(lambda conn: conversation_blocks.isolate(conn, DEFAULT_TENANT, source.id, [human], actor="a"))
     run = Run(id=new_id("run"), agent_id=agent.id, conversation_id=source.id, status="completed", created_at=1)
-    home.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, request=b"{}", otids=None, project=None))
+    home.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, runs.Origin(request=b"{}")))
 
     home.write(lambda conn: conversations.delete(conn, DEFAULT_TENANT, source))
     assert context(home, fork) == ["You help here.", "shared pineapple"]
@@ -326,9 +326,7 @@ def test_the_run_of_an_otid_is_found_in_its_stored_request(home: Home) -> None:
         )
         request = b'{"input":[{"otid":"%s"}]}' % text.encode()
         home.write(
-            lambda conn, run=run, request=request: runs.create(
-                conn, DEFAULT_TENANT, run, request=request, otids=None, project=None
-            )
+            lambda conn, run=run, request=request: runs.create(conn, DEFAULT_TENANT, run, runs.Origin(request=request))
         )
 
     def find(part: str) -> str | None:

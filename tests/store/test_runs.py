@@ -12,7 +12,7 @@ from perdure.domain.errors import Busy, NotFound
 from perdure.domain.events import Started
 from perdure.domain.ids import DEFAULT_TENANT, new_id
 from perdure.domain.runs import Run, Step, Usage
-from perdure.store import runs, steps
+from perdure.store import runs, servers, steps
 from perdure.store.pages import Page
 from perdure.store.runs import RunFilter
 from perdure.store.steps import StepFilter
@@ -33,7 +33,7 @@ def new_run(home: Home, agent: Agent, *, at: int = 1, otids: str | None = None, 
         id=new_id("run"), agent_id=agent.id, conversation_id=agent.conversation_id, status="created", created_at=at,
         **fields,
     )  # fmt: skip
-    home.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, request=b"{}", otids=otids, project=None))
+    home.write(lambda conn: runs.create(conn, DEFAULT_TENANT, run, runs.Origin(request=b"{}", otids=otids)))
     return run
 
 
@@ -88,7 +88,11 @@ def test_who_is_still_to_be_told(home: Home) -> None:
     for run, at in ((late, 3), (early, 1), (told, 2), (quiet, 1)):
         end(home, run, at)
     home.write(lambda conn: runs.record_callback(conn, told.id, sent_at=9, status_code=None, error="no answer"))
-    assert home.read(runs.untold) == [early.id, late.id]
+    home.write(lambda conn: servers.register(conn, "server-1", "this", 60_000_000))
+    assert home.write(lambda conn: runs.claim_untold(conn, "server-1")) == [early.id, late.id]
+    assert home.write(lambda conn: runs.claim_untold(conn, "server-2")) == [], "the first is alive and about to"
+    home.write(lambda conn: servers.remove(conn, ["server-1"]))
+    assert home.write(lambda conn: runs.claim_untold(conn, "server-2")) == [early.id, late.id]
     kept = home.read(lambda conn: runs.get(conn, DEFAULT_TENANT, told.id))
     assert (kept.callback_sent_at, kept.callback_status_code, kept.callback_error) == (9, None, "no answer")
     assert under_way.completed_at is None

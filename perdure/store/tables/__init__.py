@@ -38,7 +38,7 @@ from perdure.store.tables.people import (
     jobs,
 )
 from perdure.store.tables.providers import mcp_servers, mcp_tools, providers
-from perdure.store.tables.runs import run_events, runs, steps
+from perdure.store.tables.runs import run_events, runs, servers, steps
 from perdure.store.tables.tenants import tenants
 
 __all__ = [
@@ -77,6 +77,7 @@ __all__ = [
     "providers",
     "run_events",
     "runs",
+    "servers",
     "steps",
     "tenants",
     "tools",

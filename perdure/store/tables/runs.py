@@ -1,9 +1,20 @@
-"""Runs, the events they logged, the steps they took."""
+"""Runs, the processes that work them, the events they logged, the steps they took."""
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, text
 
 from perdure.store.tables.columns import Json, flag, id_column, metadata, owner_column, partial, tenant_column
 
+# A process that works runs. It is alive while its row is here: whoever takes its runs over deletes the row first, so
+# that what it may still try to write is refused. `batch` numbers what it committed of its runs.
+servers = Table(
+    "servers", metadata, id_column(),
+    Column("name", String, nullable=False),
+    Column("batch", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)  # fmt: skip
+
+# `owner` is the process that works or holds a run, `fence` how often that has changed.
 runs = Table(
     "runs", metadata, id_column(), tenant_column(), owner_column("agents"),
     Column("conversation_id", String, nullable=False),
@@ -16,7 +27,6 @@ runs = Table(
     Column("usage", Json, nullable=False),
     Column("otids", String),
     Column("owner", String),
-    Column("lease_until", BigInteger),
     Column("fence", Integer, nullable=False, server_default=text("0")),
     Column("callback_url", String),
     Column("callback_sent_at", BigInteger),
@@ -29,6 +39,8 @@ runs = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("completed_at", BigInteger),
+    Column("attempt", String),
+    Column("cancel_asked_at", BigInteger),
     Index("ix_runs_agent_created", "agent_id", "created_at"),
     Index("ix_runs_tenant_created", "tenant_id", "created_at", "id"),
     Index("ix_runs_conversation_created", "conversation_id", "created_at"),
@@ -46,10 +58,8 @@ runs = Table(
         "uq_runs_running", "conversation_id", unique=True,
         **partial("status = 'running'"),
     ),
-    Index(
-        "ix_runs_active", "status", "lease_until",
-        **partial("status IN ('created', 'running')"),
-    ),
+    Index("ix_runs_attempt", "attempt", **partial("attempt IS NOT NULL")),
+    Index("ix_runs_owner", "owner", **partial("status IN ('created', 'running')")),
 )  # fmt: skip
 
 # One row is what one commit released of a run: events `first` to `last`, as a JSON array.

@@ -1,0 +1,230 @@
+"""One run in hand, and how it is worked to its end."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from perdure.domain.errors import PerdureError
+from perdure.domain.events import AnyEvent, last_events, message_type
+from perdure.domain.ids import now
+from perdure.domain.models import Model
+from perdure.domain.requests import TurnRequest
+from perdure.domain.runs import RunError, StopReason, Usage, status_of
+from perdure.logs import Log
+from perdure.loop.agent_loop import agent_loop
+from perdure.loop.approval import client_tools
+from perdure.loop.turn import Commit, End, Rooms, Turn, interrupted_end
+from perdure.runs import recovery
+from perdure.runs.accept import Accepted, hand_over
+from perdure.runs.log import MAX_PENDING, EventLog, RunLog
+from perdure.store import agents as agent_store
+from perdure.store import runs as run_store
+
+ALWAYS_SHOWN: Final = frozenset({"ping", "stop_reason", "usage_statistics", "error_message"})
+"""Kinds of event that `include_return_message_types` never hides."""
+
+log = Log(__name__)
+
+
+class Work:
+    """What was accepted, its log, and the task that works it (None while it waits its turn).
+
+    `last` is the number of the newest event that another process has stored of it, None where this one is the first.
+    """
+
+    def __init__(self, accepted: Accepted, model: Model, last: int | None = None) -> None:
+        self.accepted = accepted
+        self.live = RunLog(accepted.run.id, _shown(accepted.request))
+        if last is None:
+            self.live.released([accepted.started], ended=False)
+        else:
+            self.live.last = last
+        self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        """Whether the task has come to its first line: cancelled before, it would never end the run."""
+        self.first_shown_ns: int | None = None
+        self.started_ns = time.monotonic_ns()
+        own = client_tools(accepted.request)
+        names = frozenset(tool.name for tool in own)
+        self.turn = Turn(
+            tenant=accepted.tenant,
+            run_id=accepted.run.id,
+            conversation_id=accepted.conversation_id,
+            agent=accepted.agent,
+            model=model,
+            tools=(*(tool for tool in accepted.tools if tool.name not in names), *own),
+            client_tools=names,
+            request=accepted.request,
+            taken_up=last is not None and accepted.running,
+        )
+
+    def interrupt(self, reason: StopReason) -> None:
+        """Have the run end for this reason, unless it already has one."""
+        if self.turn.interrupted is None:
+            self.turn.interrupted = reason
+            if self.task is not None and self.begun:
+                self.task.cancel()
+
+    def lose(self) -> None:
+        """Another process has the run now: stop, and write nothing more of it."""
+        self.live.lost = True
+        self.live.wake()
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Worker:
+    """Works runs to their end.
+
+    `ended` is told of each that has, with the id of the run whose turn it is now; `gone` of each that was deleted.
+    """
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        events: EventLog,
+        ended: Callable[[Work, str | None], None],
+        gone: Callable[[Work], None],
+    ) -> None:
+        self._rooms = rooms
+        self._log = events
+        self._ended = ended
+        self._gone = gone
+
+    def launch(self, work: Work) -> None:
+        """Begin to work a run."""
+        work.task = asyncio.create_task(self._work(work), name=work.accepted.run.id)
+
+    def cancel(self, work: Work) -> None:
+        """Have a run end as cancelled, one that waits its turn at once."""
+        if work.task is None:
+            work.turn.interrupted = "cancelled"
+            work.task = asyncio.create_task(self._end(work, End("cancelled", Usage())))
+        else:
+            work.interrupt("cancelled")
+
+    async def _work(self, work: Work) -> None:
+        """Work one run to its end. The one place where whatever goes wrong in a run is caught."""
+        work.begun = True
+        try:
+            end = await self._loop(work)
+        except asyncio.CancelledError:
+            if work.turn.interrupted is None or work.live.lost:
+                raise
+            end = interrupted_end(work.turn, Usage())
+        except PerdureError as error:
+            end = End("error", Usage(), RunError(error_type="internal_error", message=error.message))
+        except Exception as error:
+            log.exception("run failed", run_id=work.accepted.run.id, agent_id=work.accepted.agent.id)
+            text = "An error occurred during agent execution."
+            end = End("error", Usage(), RunError(error_type="internal_error", message=text, detail=repr(error)))
+            await self._keep_shown(work)
+        await self._end(work, end)
+
+    async def _keep_shown(self, work: Work) -> None:
+        """After a fault of our own: what readers were shown becomes history, as after a crash."""
+        run = work.accepted.run
+        await _undisturbed(self._log.write(work.live, lambda conn: ()))
+        await _undisturbed(
+            self._log.write(work.live, lambda conn: recovery.keep_shown(conn, work.accepted.tenant, run).events)
+        )
+
+    async def _loop(self, work: Work) -> End:
+        items = agent_loop(work.turn, self._rooms)
+        async for item in items:
+            match item:
+                case list():
+                    _first_shown(work)
+                    if work.live.broken is not None:
+                        raise work.live.broken
+                    self._log.append(work.live, item)
+                    if work.live.pending > MAX_PENDING:
+                        await _undisturbed(asyncio.ensure_future(self._log.room(work.live)))
+                case Commit(write, wait):
+                    _first_shown(work)
+                    if wait:
+                        await _undisturbed(self._log.write(work.live, write))
+                    else:
+                        self._log.post(work.live, write)
+                case End():
+                    return item
+        raise AssertionError("the loop ended without saying why")
+
+    async def _end(self, work: Work, end: End) -> None:
+        """Commit the run's terminal state with its last events, and hand the conversation to the next run."""
+        following: list[str | None] = [None]
+
+        def write(conn: Connection, end: End = end) -> list[AnyEvent]:
+            following[0] = self._finish(conn, work, end)
+            return last_events(end.stop_reason, end.usage, end.error)
+
+        kept = True
+        try:
+            await _undisturbed(self._log.write(work.live, write, ends=True))
+        except Exception as error:
+            if work.live.lost:
+                return
+            log.exception("run could not be kept", run_id=work.accepted.run.id)
+            kept = await self._end_otherwise(work, write, error)
+        if kept:
+            self._ended(work, following[0])
+        else:
+            self._gone(work)
+
+    async def _end_otherwise(
+        self, work: Work, write: Callable[[Connection, End], list[AnyEvent]], error: Exception
+    ) -> bool:
+        """End a run that could not be kept as it was, with the reason. False where there is no such run any more."""
+        work.live.fault = None
+        text = "What the agent said could not be stored."
+        failed = End("error", Usage(), RunError(error_type="internal_error", message=text, detail=repr(error)))
+        try:
+            await _undisturbed(self._log.write(work.live, lambda conn: write(conn, failed), ends=True))
+        except Exception:
+            log.exception("run is gone", run_id=work.accepted.run.id)
+            return False
+        return True
+
+    def _finish(self, conn: Connection, work: Work, end: End) -> str | None:
+        run, at = work.accepted.run, now()
+        metadata = dict(run.metadata)
+        if end.error is not None:
+            metadata["error"] = msgspec.structs.asdict(end.error)
+        run_store.finish(
+            conn, run.id, status=status_of(end.stop_reason), stop_reason=end.stop_reason, usage=end.usage,
+            metadata=metadata, at=at, ttft_ns=work.first_shown_ns, total_ns=(at - run.created_at) * 1000,
+        )  # fmt: skip
+        agent_store.record_run(conn, run.agent_id, at, (at - run.created_at) // 1000, end.stop_reason)
+        return hand_over(conn, work.accepted.conversation_id)
+
+
+def _first_shown(work: Work) -> None:
+    if work.first_shown_ns is None:
+        work.first_shown_ns = time.monotonic_ns() - work.started_ns
+
+
+def _shown(request: TurnRequest) -> Callable[[AnyEvent], bool]:
+    kept = request.message_types
+    if kept is None:
+        return lambda event: True
+    names = kept | ALWAYS_SHOWN
+    return lambda event: message_type(event) in names
+
+
+async def _undisturbed(done: asyncio.Future[None]) -> None:
+    """Wait for something that must finish even when the run is interrupted; the interruption comes right after."""
+    task = asyncio.current_task()
+    disturbed = False
+    while not done.done():
+        try:
+            await asyncio.shield(done)
+        except asyncio.CancelledError:
+            disturbed = True
+    done.result()
+    if disturbed and task is not None:
+        task.uncancel()
+        task.cancel()
