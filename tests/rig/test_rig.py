@@ -1,6 +1,7 @@
 """The rig itself: a judge that never objects, or a reader that forgives, would make every other test worthless."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.rig import http
 from tests.rig.answers import Cut, Hold, call, parallel, reasoning, text
 from tests.rig.history import faults_of
+from tests.rig.llmock import LlMock
 from tests.rig.model import ModelServer, vector
 
 USER = {"role": "user", "content": "hi"}
@@ -133,3 +135,32 @@ def test_vectors_of_texts_that_share_words_are_near() -> None:
     near = sum(a * b for a, b in zip(tea, more_tea, strict=True))
     far = sum(a * b for a, b in zip(tea, stone, strict=True))
     assert near > 0.4 > far
+
+
+@pytest.fixture(scope="module")
+def llmock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlMock]:
+    with LlMock(tmp_path_factory.mktemp("llmock")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("path", "asks"),
+    [
+        ("/v1/chat/completions", {"model": "m", "messages": [USER], "stream": True}),
+        ("/v1/responses", {"model": "m", "input": "hi", "stream": True}),
+        ("/anthropic/v1/messages", {"model": "m", "messages": [USER], "max_tokens": 99, "stream": True}),
+        ("/gemini/v1beta/models/m:streamGenerateContent?alt=sse", {"contents": [{"parts": [{"text": "hi"}]}]}),
+    ],
+)
+def test_llmock_speaks_four_protocols_and_breaks_off_when_told(llmock: LlMock, path: str, asks: dict[str, Any]) -> None:
+    llmock.reset()
+    llmock.behave({"type": "reply", "text": "one two three four five six"})
+    whole = http.request("POST", llmock.url + path, asks)
+    llmock.behave({"type": "reply", "text": "one two three four five six"})
+    llmock.behave({"type": "stream_fault", "kind": "truncate", "after_chunks": 1})
+    cut = http.request("POST", llmock.url + path, asks)
+    assert whole.status == cut.status == 200
+    assert b"six" in whole.body
+    assert b"six" not in cut.body
+    assert [asked["fault"] for asked in llmock.requests()] == [None, "stream:truncate@1"]
+    assert llmock.requests()[0]["body"] == asks
