@@ -5,7 +5,7 @@ stay the same in the stream, in the stored message and in history read later.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from perdure.domain import events
 from perdure.domain.arguments import StreamedArguments
@@ -42,12 +42,13 @@ MAX_CALLS: Final = 100
 class _OpenPart:
     """A part that is still growing."""
 
-    __slots__ = ("call_id", "chunks", "hidden", "kind", "name", "native", "otid", "signature", "words")
+    __slots__ = ("call_id", "chunks", "extra", "hidden", "kind", "name", "native", "otid", "signature", "words")
 
     def __init__(self, kind: type[AnyPart], part_otid: str) -> None:
         self.kind = kind
         self.otid = part_otid
         self.chunks: list[str] = []
+        self.extra: dict[str, Any] = {}
         self.signature: str | None = None
         self.call_id = ""
         self.name = ""
@@ -59,12 +60,12 @@ class _OpenPart:
     def close(self) -> AnyPart:
         text = "".join(self.chunks)
         if self.kind is ToolCallPart:
-            return ToolCallPart(call_id=self.call_id, name=self.name, arguments=text or "{}")
+            return ToolCallPart(call_id=self.call_id, name=self.name, arguments=text or "{}", extra=self.extra)
         if self.kind is ReasoningPart:
-            return ReasoningPart(text=text, native=self.native, signature=self.signature)
+            return ReasoningPart(text=text, native=self.native, signature=self.signature, extra=self.extra)
         if self.hidden is not None:
             return HiddenReasoningPart(state=self.hidden.state, data=self.hidden.data)
-        return TextPart(text=text)
+        return TextPart(text=text, extra=self.extra)
 
 
 class Answer:
@@ -114,10 +115,10 @@ class Answer:
         for delta in batch:
             event: AnyEvent | None = None
             match delta:
-                case TextDelta(text):
-                    event = self._text(at, text)
-                case ReasoningDelta(text, signature):
-                    event = self._reasoning(at, text, signature)
+                case TextDelta(text, extra):
+                    event = self._text(at, text, extra)
+                case ReasoningDelta(text, signature, extra):
+                    event = self._reasoning(at, text, signature, extra)
                 case ToolCallDelta():
                     event = self._call(at, delta)
                 case HiddenReasoningDelta(state, data):
@@ -165,18 +166,24 @@ class Answer:
         self._open = part
         return part
 
-    def _text(self, at: int, text: str) -> AnyEvent | None:
+    def _text(self, at: int, text: str, extra: dict[str, Any] | None) -> AnyEvent | None:
         if self._text_is_thought:
-            return self._reasoning(at, text, None, native=False)
-        if not text:
-            return None
+            return self._reasoning(at, text, None, extra, native=False)
         part = self._open
         if part is None or part.kind is not TextPart:
+            if not text:
+                return None
             part = self._begin(TextPart)
+        if extra:
+            part.extra.update(extra)
+        if not text:
+            return None
         part.chunks.append(text)
         return events.AssistantText(at, self.message_id, part.otid, self._step_id, text)
 
-    def _reasoning(self, at: int, text: str, signature: str | None, *, native: bool = True) -> AnyEvent | None:
+    def _reasoning(
+        self, at: int, text: str, signature: str | None, extra: dict[str, Any] | None, *, native: bool = True
+    ) -> AnyEvent | None:
         part = self._open
         if part is None or part.kind is not ReasoningPart or part.signature is not None or part.native is not native:
             if not text and signature is None:
@@ -184,6 +191,8 @@ class Answer:
             part = self._begin(ReasoningPart, native=native)
         if signature is not None:
             part.signature = signature
+        if extra:
+            part.extra.update(extra)
         if not text:
             return None
         part.chunks.append(text)
@@ -198,6 +207,8 @@ class Answer:
             part = self._calls[delta.index] = self._begin_call(delta.name or "")
             part.call_id = self._fresh_call_id(delta.call_id)
             name = part.name
+        if delta.extra:
+            part.extra.update(delta.extra)
         if delta.arguments:
             part.chunks.append(delta.arguments)
         elif name is None:

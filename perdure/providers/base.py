@@ -14,11 +14,18 @@ from perdure.domain.runs import Usage
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """Base of the fragments a model streams."""
+    """Base of the fragments a model streams.
+
+    `extra` is laid over the `extra` of the part that the fragment belongs to: what the vendor wants back word for word.
+    Its keys are types of providers, so that each finds its own there and is never sent another's.
+    """
 
 
 class TextDelta(Delta, frozen=True):
+    """With `extra` the text may be empty; it then belongs to the text before, and is lost where there is none."""
+
     text: str
+    extra: dict[str, Any] | None = None
 
 
 class ReasoningDelta(Delta, frozen=True):
@@ -26,6 +33,7 @@ class ReasoningDelta(Delta, frozen=True):
 
     text: str
     signature: str | None = None
+    extra: dict[str, Any] | None = None
 
 
 class HiddenReasoningDelta(Delta, frozen=True):
@@ -40,6 +48,7 @@ class ToolCallDelta(Delta, frozen=True):
     arguments: str = ""
     call_id: str | None = None
     name: str | None = None
+    extra: dict[str, Any] | None = None
 
 
 class UsageDelta(Delta, frozen=True):

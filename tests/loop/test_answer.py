@@ -134,6 +134,22 @@ def test_a_signature_without_text_is_kept_and_not_shown() -> None:
     assert message.parts == (ReasoningPart(text="", signature="seal"),)
 
 
+def test_what_a_vendor_wants_back_is_kept_with_the_part_it_came_with() -> None:
+    assert parts(
+        ReasoningDelta("hm", extra={"a": 1}),
+        TextDelta("Hel"),
+        TextDelta("lo", {"a": 2}),
+        TextDelta("", {"b": 3}),
+        ToolCallDelta(0, call_id="c", name="look", extra={"a": 4}),
+        ToolCallDelta(0, "{}", extra={"a": 5}),
+        TextDelta("", {"a": 6}),
+    ) == [
+        ReasoningPart(text="hm", extra={"a": 1}),
+        TextPart(text="Hello", extra={"a": 2, "b": 3}),
+        ToolCallPart(call_id="c", name="look", arguments="{}", extra={"a": 5}),
+    ]
+
+
 def test_hidden_reasoning_is_a_part_with_its_blob() -> None:
     taken = answer()
     (event,) = taken.take([HiddenReasoningDelta("redacted", "blob")])
