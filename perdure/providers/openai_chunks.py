@@ -1,7 +1,6 @@
 """The chunks of one chat completions answer, turned into deltas. The hot path: every token passes `read`."""
 
 import json
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, cast
 
@@ -19,14 +18,13 @@ from perdure.providers.base import (
     ToolCallDelta,
     UsageDelta,
 )
+from perdure.providers.call_ids import CallIds
 from perdure.providers.http import Endpoint
 from perdure.providers.refusals import decoded, reported
-from perdure.providers.text import REPLACEMENT, is_storable, storable
+from perdure.providers.text import Halves, storable
 
 DONE: Final = b"[DONE]"
 """The payload after the last chunk."""
-
-MAX_ID_CHARS: Final = 200
 
 _FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 _REASONS: Final[dict[str, _FinishReason]] = {
@@ -101,15 +99,14 @@ class ChunkReader:
 
     def __init__(self, endpoint: Endpoint, history: Sequence[Message], *, hidden_reasoning: bool) -> None:
         self._endpoint = endpoint
-        self._history = history
         self._hidden_reasoning = hidden_reasoning
-        self._half: tuple[_Channel, str] | None = None
+        self._halves: Halves[_Channel] = Halves()
         self._plain = not hidden_reasoning
         self._finish_reason: str | None = None
         self._usage: dict[str, Any] | None = None
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
-        self._ids: set[str] = set()
+        self._ids = CallIds(history)
         self.failure: ModelError | None = None
         """Set where an error came after deltas of the same read: to be raised once they are passed on."""
         self.done = False
@@ -135,7 +132,8 @@ class ChunkReader:
         reason = self._finish_reason
         if reason is None:
             raise self._endpoint.failed("ended before its answer was complete: there was no finish_reason")
-        self._flush(out)
+        for channel, text in self._halves.flush():
+            _emit(channel, text, out)
         for call in self._calls:
             if call.name is None:
                 self._show(call, "", out)
@@ -228,7 +226,7 @@ class ChunkReader:
             self._add("text", delta.refusal, out)
         for fragment in delta.tool_calls or ():
             self._fragment(fragment, out)
-        self._plain = self._half is None
+        self._plain = not self._halves.waiting
 
     def _fragment(self, fragment: _ToolCall, out: list[AnyDelta]) -> None:
         function = fragment.function or _Function()
@@ -255,21 +253,11 @@ class ChunkReader:
             if other_id or name != call.name:
                 call = None
         if call is None:
-            call = _Call(len(self._calls), given_id, self._free_id(given_id))
+            call = _Call(len(self._calls), given_id, self._ids.take(given_id))
             self._calls.append(call)
             if index is not None:
                 self._by_index[index] = call
         return call
-
-    def _free_id(self, given_id: str) -> str:
-        """The provider's id, or one of our own where it gave none or one that answers to another call."""
-        if not self._calls:
-            self._ids.update(call.call_id for message in self._history for call in message.tool_calls)
-        call_id = given_id
-        if not given_id or given_id in self._ids or len(given_id) > MAX_ID_CHARS or not is_storable(given_id):
-            call_id = f"call_{uuid.uuid4().hex[:8]}"
-        self._ids.add(call_id)
-        return call_id
 
     def _show(self, call: _Call, name: str, out: list[AnyDelta]) -> None:
         call.name = name
@@ -278,24 +266,8 @@ class ChunkReader:
             out.append(ToolCallDelta(call.index, "".join(call.waiting)))
 
     def _add(self, channel: _Channel, text: str, out: list[AnyDelta]) -> None:
-        """Passes text on, joined with the half of a surrogate pair that the same channel sent before."""
-        if self._half is not None:
-            if self._half[0] == channel:
-                text = self._half[1] + text
-                self._half = None
-            else:
-                self._flush(out)
-        if "\ud800" <= text[-1] <= "\udbff":
-            self._half = (channel, text[-1])
-            text = text[:-1]
-        if text:
-            _emit(channel, text if is_storable(text) else storable(text), out)
-
-    def _flush(self, out: list[AnyDelta]) -> None:
-        """Gives up on half a pair whose other half did not come."""
-        if self._half is not None:
-            channel, self._half = self._half[0], None
-            _emit(channel, REPLACEMENT, out)
+        for each, whole in self._halves.add(channel, text):
+            _emit(each, whole, out)
 
 
 def _emit(channel: _Channel, text: str, out: list[AnyDelta]) -> None:

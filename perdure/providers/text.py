@@ -1,6 +1,10 @@
 """Text from outside, made fit to be stored and shown."""
 
+from typing import Generic, TypeVar
+
 REPLACEMENT = "\ufffd"
+
+_Channel = TypeVar("_Channel")
 
 
 def storable(text: str) -> str:
@@ -18,3 +22,40 @@ def is_storable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+class Halves(Generic[_Channel]):
+    """Text that comes in fragments on several channels, made storable; a surrogate pair cut between two is joined."""
+
+    __slots__ = ("_half",)
+
+    def __init__(self) -> None:
+        self._half: tuple[_Channel, str] | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether half a pair is kept back, so that the next fragment must come here too."""
+        return self._half is not None
+
+    def add(self, channel: _Channel, text: str) -> list[tuple[_Channel, str]]:
+        """What can be passed on now that `text`, which is not empty, has come on `channel`."""
+        whole: list[tuple[_Channel, str]] = []
+        if self._half is not None:
+            if self._half[0] == channel:
+                text = self._half[1] + text
+                self._half = None
+            else:
+                whole = self.flush()
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._half = (channel, text[-1])
+            text = text[:-1]
+        if text:
+            whole.append((channel, text if is_storable(text) else storable(text)))
+        return whole
+
+    def flush(self) -> list[tuple[_Channel, str]]:
+        """Gives up on half a pair whose other half did not come."""
+        if self._half is None:
+            return []
+        channel, self._half = self._half[0], None
+        return [(channel, REPLACEMENT)]
