@@ -64,7 +64,7 @@ class _OpenPart:
         if self.kind is ReasoningPart:
             return ReasoningPart(text=text, native=self.native, signature=self.signature, extra=self.extra)
         if self.hidden is not None:
-            return HiddenReasoningPart(state=self.hidden.state, data=self.hidden.data)
+            return HiddenReasoningPart(state=self.hidden.state, data=self.hidden.data, extra=self.hidden.extra or {})
         return TextPart(text=text, extra=self.extra)
 
 

@@ -39,6 +39,7 @@ class ReasoningDelta(Delta, frozen=True):
 class HiddenReasoningDelta(Delta, frozen=True):
     state: Literal["redacted", "omitted"]
     data: str | None = None
+    extra: dict[str, Any] | None = None
 
 
 class ToolCallDelta(Delta, frozen=True):
