@@ -1,6 +1,6 @@
 """Server-sent events as providers really send them: bytes in as they arrive, complete `data` payloads out."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from perdure.domain.errors import ModelError
 
@@ -8,6 +8,23 @@ MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 
 _NEWLINE: Final = 0x0A
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
+
+
+class Framing(Protocol):
+    """How payloads lie in the bytes of an answer. One is made for each answer."""
+
+    def begins(self, head: bytes, content_type: str) -> bool:
+        """Whether an answer that begins with `head` can be of this kind. False also for no bytes."""
+        ...
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The payloads that `data` completes, oldest first. Raises ModelError for one that is too long or broken."""
+        ...
+
+    def finish(self) -> list[bytes]:
+        """The payloads that the end of the answer completes."""
+        ...
 
 
 class EventParser:
@@ -24,6 +41,13 @@ class EventParser:
         self._pieces: list[bytes] = []
         self._size = 0
         self._after_return = False
+
+    def begins(self, head: bytes, content_type: str) -> bool:
+        """Whether an answer that begins with `head` can be an event stream. False also for no bytes."""
+        head = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
+        if content_type == "text/event-stream":
+            return bool(head) and head[:1] not in b"{[<"
+        return bool(head) and any(head.startswith(field) or field.startswith(head) for field in _FIELDS)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads that `data` completes, oldest first. Raises ModelError for an event over the limit (bytes)."""

@@ -1,15 +1,15 @@
 """The one HTTP client for everything asked of providers: pooled, bounded in time and size, with errors as ModelError.
 
-It knows requests, JSON and event streams, and nothing of any dialect.
+It knows requests, JSON and streams, and nothing of any dialect.
 """
 
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from perdure import __version__
 from perdure.domain.errors import ModelError
 from perdure.lazy import lazy_module
-from perdure.providers.event_stream import EventParser
+from perdure.providers.event_stream import EventParser, Framing
 from perdure.providers.refusals import decoded, refusal, reported, tidy
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ LINGER_SECONDS: Final = 2.0
 """How long a stream may take to close after its last payload before its connection is given up."""
 ERROR_BODY_SECONDS: Final = 10.0
 
-_FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _USER_AGENT: Final = f"perdure/{__version__}"
 
 
@@ -46,16 +45,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     gap: float = 120.0
 
 
+class Signer(Protocol):
+    """Proves who asks, where no fixed header can: with a signature, or with a token that does not last."""
+
+    async def __call__(self, method: str, url: str, body: bytes) -> Mapping[str, str]:
+        """The headers for one request. Raises ModelError where they cannot be had."""
+        ...
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a provider is reached: its API's base URL without a final slash, and the headers it wants.
 
-    `key` is the secret in those headers; it is struck from every error.
+    `key` is the secret in those headers; it is struck from every error. `sign` adds headers to each request.
     """
 
     name: str
     url: str
     headers: Mapping[str, str] = {}
     key: str = ""
+    sign: Signer | None = None
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name!r}, {self.url!r})"
@@ -87,32 +95,45 @@ class HttpClient:
         """Sends `body` as JSON and returns the decoded answer. Raises ModelError like `get_json`."""
         return await self._json(endpoint, "POST", url, msgspec.json.encode(body))
 
-    async def sse(self, endpoint: Endpoint, url: str, body: bytes, last: bytes = b"") -> AsyncGenerator[list[bytes]]:
+    async def post_form(self, endpoint: Endpoint, url: str, fields: Mapping[str, str]) -> Any:
+        """Sends `fields` as a form would and returns the decoded JSON. Raises ModelError like `get_json`."""
+        headers = {**endpoint.headers, "Content-Type": "application/x-www-form-urlencoded"}
+        endpoint = msgspec.structs.replace(endpoint, headers=headers)
+        return await self._json(endpoint, "POST", url, urlencode(fields).encode())
+
+    def sse(
+        self, endpoint: Endpoint, url: str, body: bytes, last: Callable[[bytes], bool] | None = None
+    ) -> AsyncGenerator[list[bytes]]:
+        """`stream` for an answer of server-sent events."""
+        return self.stream(endpoint, url, body, EventParser(), last)
+
+    async def stream(
+        self, endpoint: Endpoint, url: str, body: bytes, framing: Framing, last: Callable[[bytes], bool] | None = None
+    ) -> AsyncGenerator[list[bytes]]:
         """Sends the JSON `body` and yields, for each read from the network, the payloads it completed.
 
-        Ends with the stream, or after the payload `last`, so that its connection can serve again. Closing the generator
-        earlier hangs up on the provider. Raises ModelError for a refusal, for an answer that is not an event stream,
-        for silence over the limits and for a connection lost; a stream that merely ends is not an error here.
+        Ends with the stream, or after a payload that is the `last`, so that its connection can serve again. Closing the
+        generator earlier hangs up on the provider. Raises ModelError for a refusal, for an answer that is no stream of
+        that framing, for silence over the limits and for a connection lost; a stream that merely ends is no error here.
         """
         clock = asyncio.get_running_loop().time
         due = clock() + self._limits.first_byte
         response = await self._answer(endpoint, "POST", url, body, due)
         stream = self._watch(_Stream(response, due))
-        parser = EventParser()
         try:
-            data = await _opening(endpoint, response)
+            data = await _opening(endpoint, response, framing)
             while data:
                 stream.deadline = math.inf
-                payloads = parser.feed(data)
+                payloads = framing.feed(data)
                 if payloads:
-                    if last and payloads[-1] == last:
+                    if last is not None and last(payloads[-1]):
                         stream.linger()
                         yield payloads
                         return
                     yield payloads
                 stream.deadline = clock() + self._limits.gap
                 data = await response.content.readany()
-            if payloads := parser.finish():
+            if payloads := framing.finish():
                 yield payloads
         except _SilenceError:
             raise endpoint.failed("fell silent before its answer was complete", "llm_timeout") from None
@@ -179,14 +200,17 @@ class HttpClient:
         session = self._opened()
         proxy, credentials = _proxy(url)
         tunnelled = url.startswith("https:")
-        headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **endpoint.headers}
+        headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        headers.update(endpoint.headers)
         if not tunnelled:
             headers.update(credentials)
         attempt = _Attempt()
         while True:
             attempt.reused = False
+            if endpoint.sign is not None:
+                headers.update(await endpoint.sign(method, url, body or b""))
             try:
                 return await session.request(
                     method,
@@ -309,24 +333,16 @@ async def _read(response: "aiohttp.ClientResponse", most: int) -> bytes:
     return b"".join(pieces)
 
 
-async def _opening(endpoint: Endpoint, response: "aiohttp.ClientResponse") -> bytes:
-    """The first bytes of an answer, enough to tell that it is an event stream. Raises ModelError if it is not."""
+async def _opening(endpoint: Endpoint, response: "aiohttp.ClientResponse", framing: Framing) -> bytes:
+    """The first bytes of an answer, enough to tell that it is such a stream. Raises ModelError if it is not."""
     head = b""
     while data := await response.content.readany():
         head = (head + data).lstrip()  # Blank lines may come for minutes while a model is being loaded.
-        if _may_be_events(head, response.content_type):
+        if framing.begins(head, response.content_type):
             break
         if head:
             raise await _not_a_stream(endpoint, response, head)
     return head
-
-
-def _may_be_events(head: bytes, content_type: str) -> bool:
-    """Whether an answer that begins with `head` can be an event stream. False also for no bytes."""
-    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if content_type == "text/event-stream":
-        return bool(head) and head[:1] not in b"{[<"
-    return bool(head) and any(head.startswith(field) or field.startswith(head) for field in _FIELDS)
 
 
 async def _not_a_stream(endpoint: Endpoint, response: "aiohttp.ClientResponse", head: bytes) -> ModelError:

@@ -17,7 +17,7 @@ async def stream(
     """Asks, and yields what arrives. Once the model has said why it stopped, a stream cut short is no error."""
     hidden = reasons_like_openai(request.model.name, kind.quirks)
     reader = ChunkReader(endpoint, request.messages, hidden_reasoning=hidden)
-    reads = http.sse(endpoint, f"{endpoint.url}/chat/completions", chat_body(request, kind.quirks), last=DONE)
+    reads = http.sse(endpoint, f"{endpoint.url}/chat/completions", chat_body(request, kind.quirks), DONE.__eq__)
     async with contextlib.aclosing(reads):
         try:
             async for payloads in reads:

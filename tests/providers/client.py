@@ -30,7 +30,7 @@ async def asking(answer: Answer, limits: Limits | None = None) -> AsyncIterator[
 
 
 async def read(client: HttpClient, endpoint: Endpoint, last: bytes = b"[DONE]") -> list[bytes]:
-    reads = client.sse(endpoint, f"{endpoint.url}/ask", b"{}", last)
+    reads = client.sse(endpoint, f"{endpoint.url}/ask", b"{}", last.__eq__)
     return [payload async for payloads in reads for payload in payloads]
 
 
