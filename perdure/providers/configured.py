@@ -14,6 +14,8 @@ from perdure.providers.known_providers import CUSTOM, KNOWN_PROVIDERS, KnownProv
 from perdure.providers.remote import RemoteProvider
 
 _CUSTOM_NAME: Final = re.compile(r"PERDURE_PROVIDER_([A-Z0-9_]+)_BASE_URL")
+_VERSION: Final = re.compile(r"/v\d[a-z0-9]*$")
+"""How the address of a whole API ends."""
 _SECOND_LIMIT: Final = 86_400.0
 _ToolChoice = Literal["named", "required", "auto"]
 
@@ -67,8 +69,9 @@ def _provider(
         header: value for header, variable in kind.header_names.items() if (value := environment.get(variable, ""))
     }
     endpoint = _endpoint(name, url_name, url or kind.url or "", (kind.key_header, key), headers)
-    if kind.under_v1 and not endpoint.url.endswith("/v1"):
-        endpoint = msgspec.structs.replace(endpoint, url=f"{endpoint.url}/v1")
+    if not _VERSION.search(endpoint.url):
+        bare = urlsplit(endpoint.url).path == ""
+        endpoint = msgspec.structs.replace(endpoint, url=endpoint.url + (kind.under or ("/v1" if bare else "")))
     if choice := environment.get(f"{own}_TOOL_CHOICE", "").strip():
         if choice not in get_args(_ToolChoice):
             raise Invalid(f"{own}_TOOL_CHOICE must be one of {', '.join(get_args(_ToolChoice))}")
@@ -78,7 +81,7 @@ def _provider(
 
 
 def _endpoint(name: str, url_name: str, url: str, sealed: tuple[str, str], headers: dict[str, str]) -> Endpoint:
-    """The endpoint at `url`, with `/v1` added where that names a bare host. A name and password in it are a key."""
+    """The endpoint at `url`. A name and password in it are a key."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid(f"{url_name} must be the address of an API, such as http://127.0.0.1:8000/v1")
@@ -90,8 +93,7 @@ def _endpoint(name: str, url_name: str, url: str, sealed: tuple[str, str], heade
         pair = f"{unquote(parts.username)}:{key}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
-    path = parts.path.rstrip("/") or "/v1"
-    return Endpoint(name=name, url=bare._replace(path=path).geturl(), headers=headers, key=key)
+    return Endpoint(name=name, url=bare._replace(path=parts.path.rstrip("/")).geturl(), headers=headers, key=key)
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str]:

@@ -30,8 +30,8 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
     listing: Listing = "openai"
     key_header: str = "Authorization"
     """The header its key goes in; `Authorization` gets it as a bearer token."""
-    under_v1: bool = False
-    """Whether its API is always under `/v1`, also where the address given stops before."""
+    under: str = ""
+    """The path that its API is always under, also where the address given stops before; it ends in the version."""
     handle_base_name: str | None = None
     """The variable that gives another first half for its handles."""
     header_names: Mapping[str, str] = {}
@@ -56,7 +56,7 @@ KNOWN_PROVIDERS: Final = (
         name="ollama",
         types=("ollama", "ollama", "ollama"),
         url_names=("OLLAMA_BASE_URL",),
-        under_v1=True,
+        under="/v1",
         key_names=("OLLAMA_API_KEY",),
         listing="ollama",
         quirks=Quirks(tool_choice="auto", effort="never"),
@@ -79,7 +79,7 @@ KNOWN_PROVIDERS: Final = (
         name="vllm",
         types=("vllm", "vllm", "vllm"),
         url_names=("VLLM_API_BASE",),
-        under_v1=True,
+        under="/v1",
         key_names=("VLLM_API_KEY",),
         handle_base_name="VLLM_HANDLE_BASE",
         quirks=Quirks(parallel_tool_calls=True),
@@ -88,7 +88,7 @@ KNOWN_PROVIDERS: Final = (
         name="sglang",
         types=("sglang", "openai", "openai"),
         url_names=("SGLANG_API_BASE",),
-        under_v1=True,
+        under="/v1",
         key_names=("SGLANG_API_KEY",),
         quirks=Quirks(),
     ),
@@ -110,7 +110,7 @@ KNOWN_PROVIDERS: Final = (
         name="lmstudio",
         types=("lmstudio_openai", "lmstudio", "lmstudio"),
         url_names=("LMSTUDIO_BASE_URL",),
-        under_v1=True,
+        under="/v1",
         key_names=("LMSTUDIO_API_KEY",),
         listing="lmstudio",
         quirks=Quirks(tool_choice="required", effort="never"),
@@ -119,7 +119,7 @@ KNOWN_PROVIDERS: Final = (
         name="llamacpp",
         types=("openai", "llamacpp", "llamacpp"),
         url_names=("LLAMACPP_BASE_URL",),
-        under_v1=True,
+        under="/v1",
         key_names=("LLAMACPP_API_KEY",),
         listing="llamacpp",
         quirks=Quirks(tool_choice="required", parallel_tool_calls=True),
