@@ -25,6 +25,10 @@ class Models(Protocol):
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]: ...
 
+    def estimate(self, model: Model, size: int) -> int:
+        """About how many tokens `size` bytes (`providers.estimate.size_of`) are to `model`."""
+        ...
+
 
 class Rooms(msgspec.Struct, frozen=True):
     """What the loop calls below itself."""

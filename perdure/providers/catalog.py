@@ -1,9 +1,10 @@
 """Which models can be used now: every configured provider asked for its list, and handles resolved against them."""
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
@@ -11,8 +12,9 @@ import msgspec
 from perdure.domain.errors import Invalid, ModelError, NotFound
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.logs import Log
-from perdure.providers.base import AnyDelta, ModelRequest, Provider
+from perdure.providers.base import AnyDelta, ModelRequest, Provider, UsageDelta
 from perdure.providers.configured import configured, how_to_configure, limits
+from perdure.providers.estimate import TokenEstimate
 from perdure.providers.http import HttpClient
 from perdure.providers.known_models import OPENAI_EMBEDDINGS, is_known_openai
 from perdure.providers.known_providers import ALIASES, KNOWN_PROVIDERS
@@ -70,6 +72,7 @@ class Catalog:
             name: _List(name, provider.embedding_models, quiet=True) for name, provider in every.items()
         }
         self._every = every
+        self._estimate = TokenEstimate()
 
     @property
     def providers(self) -> Sequence[Provider]:
@@ -135,7 +138,25 @@ class Catalog:
         provider = self._every.get(name)
         if provider is None:
             raise ModelError("llm_error", f"Provider {name!r} is not configured: {how_to_configure(name)}.")
-        return provider.stream(request)
+        return self._learning(request, provider.stream(request))
+
+    def estimate(self, model: Model, size: int) -> int:
+        """About how many tokens `size` bytes (`estimate.size_of`) are to `model`, learnt from what it reported."""
+        return self._estimate.tokens(model, size)
+
+    async def _learning(
+        self, request: ModelRequest, answer: AsyncIterator[Sequence[AnyDelta]]
+    ) -> AsyncGenerator[Sequence[AnyDelta]]:
+        """The answer as it comes. What it says the prompt cost teaches the estimate."""
+        prompt_tokens = 0
+        async with contextlib.aclosing(answer):  # pyright: ignore[reportArgumentType]
+            async for batch in answer:
+                for delta in batch:
+                    if type(delta) is UsageDelta:
+                        prompt_tokens = delta.usage.prompt_tokens
+                yield batch
+        if prompt_tokens:
+            self._estimate.learn(request, prompt_tokens)
 
     async def report(self) -> list[ProviderReport]:
         """How each provider is doing, asked now."""

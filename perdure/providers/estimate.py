@@ -1,0 +1,85 @@
+"""How many tokens a text will be, before anyone has counted: bytes, by a factor that each model's reports correct."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from perdure.domain.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from perdure.domain.models import Model
+from perdure.providers.base import ModelRequest
+
+BYTES_PER_TOKEN: Final = 3.0
+"""What is assumed of a model nobody has asked yet. English prose has more, so that the first guess is too high."""
+PRIOR_TOKENS: Final = 500.0
+"""The assumption weighs as much as one prompt of this length, so that a short one does not mislead."""
+KEPT: Final = 0.7
+"""What is left of the weight of earlier prompts when another one is reported: the last few decide."""
+BELIEVED: Final = (0.5, 12.0)
+"""Bytes per token that can be true. Some servers leave out what they had cached, or count other things."""
+
+MESSAGE_BYTES: Final = 12
+"""For the tokens that stand around every message, call and return."""
+IMAGE_BYTES: Final = 4_500
+"""For an image: with the first assumption 1,500 tokens, which is about what a large one costs."""
+
+
+class TokenEstimate:
+    """Turns sizes into tokens, for each model by what its server said of earlier prompts. Never fails, holds no text.
+
+    A mean, not a bound: prose and code of the same size differ by a quarter, so leave a margin.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str | None, str], tuple[float, float]] = {}
+
+    def tokens(self, model: Model, size: int) -> int:
+        """About how many tokens `size` bytes (of `size_of`) are to `model`; rounded up."""
+        seen, tokens = self._seen.get(_key(model), _PRIOR)
+        return -int(-size * tokens // seen)
+
+    def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
+        """Note what the prompt of `request` really was. One with images is passed over: it says little of text."""
+        if any(isinstance(part, ImagePart) for message in request.messages for part in message.parts):
+            return
+        size = size_of(request.messages, request.tools)
+        least, most = BELIEVED
+        if not least * prompt_tokens <= size <= most * prompt_tokens:
+            return
+        seen, tokens = self._seen.get(_key(request.model), _PRIOR)
+        self._seen[_key(request.model)] = (seen * KEPT + size, tokens * KEPT + prompt_tokens)
+
+
+_PRIOR: Final = (BYTES_PER_TOKEN * PRIOR_TOKENS, PRIOR_TOKENS)
+
+
+def size_of(messages: Iterable[Message], tools: Sequence[dict[str, Any]] = ()) -> int:
+    """Bytes of what a model reads of these messages and tools, each with a little for what stands around it.
+
+    Reasoning does not count, since most dialects send none back; where one does, the factor comes to cover it.
+    """
+    size = sum(MESSAGE_BYTES + len(msgspec.json.encode(tool)) for tool in tools)
+    for message in messages:
+        size += MESSAGE_BYTES
+        for part in message.parts:
+            match part:
+                case TextPart(text=text) | ReasoningPart(text=text, native=False):
+                    size += _bytes(text)
+                case ToolCallPart():
+                    size += MESSAGE_BYTES + _bytes(part.name) + _bytes(part.arguments)
+                case ToolReturnPart():
+                    size += MESSAGE_BYTES + _bytes(part.text)
+                case ImagePart():
+                    size += IMAGE_BYTES
+                case _:
+                    pass
+    return size
+
+
+def _key(model: Model) -> tuple[str | None, str]:
+    # Not the handle: two tenants may give the same name to different servers.
+    return model.endpoint, model.name
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
