@@ -10,6 +10,7 @@
     ├── NotBuilt         501  an operation of the contract that this version lacks
     ├── Unavailable      503  something this server needs is out of reach
     └── ModelError       a model call failed; `error_type` is the contract's word for why
+        └── ContextOverflow   it held more than the model takes; with less of it, it may work
 
 The message says what to do. Nothing here knows HTTP: `wire/errors.py` gives the statuses and bodies.
 """
@@ -76,6 +77,9 @@ class ModelError(PerdureError):
         self.error_type = error_type
         self.detail = detail
         self.retry_after = retry_after
+
+
+class ContextOverflow(ModelError): ...
 
 
 def not_found(noun: str, identifier: str) -> NotFound:

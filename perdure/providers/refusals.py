@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from perdure.domain.errors import ModelError
+from perdure.domain.errors import ContextOverflow, ModelError
 from perdure.providers.text import storable
 
 PLAIN_CHARS: Final = 500
@@ -30,6 +30,19 @@ _TYPES: Final = {
     504: "llm_timeout",
 }
 
+_OTHER_REASONS: Final = frozenset({401, 402, 403, 404, 408, 429, 504})
+"""Statuses that never mean a request too long, whatever words come with them."""
+
+_TOO_LONG: Final = re.compile(
+    r"context[ _](?:length|window|size)|(?:prompt|input)[\w ]* too long|too large for (?:the )?model|"
+    r"request entity too large|request_too_large|too many (?:input )?tokens|model token limit|"
+    r"(?:maximum|max)[\w' ]* (?:prompt|model|sequence) length|reduce the length of the (?:messages|prompt|input)|"
+    r"(?:tokens?|input|prompt|request)\b.{0,60}\bexceed\w*\b.{0,60}\b(?:tokens?|limit|context)|"
+    r"longer than the (?:maximum|model|context)|more than max tokens",
+    re.IGNORECASE,
+)
+"""How vendors and local servers say that a request does not fit: each in words of its own, hardly any by a code."""
+
 
 def error_type(status: int) -> str:
     """The contract's `error_type` for an HTTP status."""
@@ -37,10 +50,13 @@ def error_type(status: int) -> str:
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> ModelError:
-    """The error for an answer with an HTTP error status. `key` is struck from the text."""
+    """The error for an answer with an HTTP error status: a ContextOverflow where the request was too long for the model.
+
+    `key` is struck from the text.
+    """
     message = message_in(decoded(body)) or body.decode("utf-8", "replace").strip()[:PLAIN_CHARS]
     detail = tidy(message, key) or f"HTTP {status} without a message"
-    return ModelError(error_type(status), detail, retry_after=_retry_after(headers))
+    return _failure(status, detail, retry_after=_retry_after(headers))
 
 
 def reported(answer: Any, key: str) -> ModelError | None:
@@ -51,7 +67,13 @@ def reported(answer: Any, key: str) -> ModelError | None:
     message = message_in(answer)
     if message is None:
         return None
-    return ModelError(error_type(_status_in(answer)), tidy(message, key))
+    return _failure(_status_in(answer), tidy(message, key))
+
+
+def _failure(status: int, detail: str, retry_after: float | None = None) -> ModelError:
+    """The error for a status and what came with it; a ContextOverflow where that says so."""
+    too_long = status not in _OTHER_REASONS and _TOO_LONG.search(detail) is not None
+    return (ContextOverflow if too_long else ModelError)(error_type(status), detail, retry_after=retry_after)
 
 
 def decoded(body: bytes) -> Any:

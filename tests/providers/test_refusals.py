@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from perdure.domain.errors import ModelError
+from perdure.domain.errors import ContextOverflow, ModelError
 from perdure.providers.http import Endpoint
 from tests.providers.client import KEY, asking, read, refused
 from tests.providers.scripted import (
@@ -38,6 +38,49 @@ from tests.providers.scripted import (
 def test_each_status_has_its_error_type(status: int, error_type: str) -> None:
     error = refused(says(plain(status, b'{"error": {"message": "its own words"}}')))
     assert (error.error_type, error.detail) == (error_type, "its own words")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 8192 tokens. However, your messages resulted in 8545 tokens.",
+        "Your input exceeds the context window of this model. Please adjust your input and try again.",
+        "prompt is too long: 213462 tokens > 200000 maximum",
+        "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000, decrease one of them",
+        "The input token count (1048600) exceeds the maximum number of tokens allowed (1048576).",
+        "Input is too long for requested model.",
+        "the request exceeds the available context size, try increasing it",
+        "request (9731 tokens) exceeds the available context size (4096 tokens), try increasing it",
+        "Trying to keep the first 6115 tokens when context the overflows. However, the model is loaded with context "
+        "length of only 4096 tokens",
+        "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+        "Please reduce the length of the messages or completion.",
+        "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000 `inputs` tokens exceed "
+        "the limit",
+        "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+        "Invalid request: Your request exceeded model token limit: 262144",
+        "context_length_exceeded",
+    ],
+)
+def test_a_request_that_was_too_long_is_told_from_other_refusals(message: str) -> None:
+    body = json.dumps({"error": {"message": message}}).encode()
+    assert isinstance(refused(says(plain(400, body))), ContextOverflow)
+    assert not isinstance(refused(says(plain(429, body))), ContextOverflow)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens must be at least 1",
+        "Invalid value for 'temperature': must be at most 2",
+        "Rate limit reached: tokens per minute limit exceeded",
+        "An assistant message with 'tool_calls' must be followed by tool messages",
+        "The image is too large: at most 5 MB",
+    ],
+)
+def test_other_refusals_are_not_taken_for_one_of_length(message: str) -> None:
+    assert not isinstance(refused(says(plain(400, json.dumps({"error": message}).encode()))), ContextOverflow)
 
 
 @pytest.mark.parametrize(
