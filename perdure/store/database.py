@@ -29,20 +29,6 @@ class Database(Protocol):
         """Where the data is, for people: a path or a URL without its password."""
         ...
 
-    @property
-    def shared(self) -> bool:
-        """Whether other processes may use it at the same time."""
-        ...
-
-    @property
-    def wakes(self) -> bool:
-        """Whether what other processes send (`store/signals.py`) is heard now; where not, one has to look."""
-        ...
-
-    def listen(self, handler: Callable[[str], None]) -> None:
-        """Call `handler` with each line that processes send, this one's own too; with "" where some may be lost."""
-        ...
-
     async def read(self, unit: Unit[T]) -> T:
         """Run `unit` on a consistent snapshot. Raises Unavailable where the database cannot be reached."""
         ...
@@ -55,8 +41,35 @@ class Database(Protocol):
         """
         ...
 
-    async def backup(self, name: str) -> str:
-        """Make a consistent copy beside the data, with `name` in its own; returns where it is."""
+    async def migrate(self, unit: Unit[T]) -> T:
+        """Run `unit`, which changes the schema, in a transaction that no other process does this beside."""
+        ...
+
+    async def backup(self, name: str) -> str | None:
+        """Make a consistent copy beside the data, with `name` in its own; returns where it is.
+
+        None where the database is not ours to copy.
+        """
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may use it at the same time."""
+        ...
+
+    @property
+    def wakes(self) -> bool:
+        """Whether signals of other processes arrive now. Where they do not, whoever waits for one has to look.
+
+        True also where there can be no other process.
+        """
+        ...
+
+    def listen(self, handler: Callable[[str], None]) -> None:
+        """Call `handler` on the event loop with each signal from now on (`store/signals.py`), our own too.
+
+        With an empty text where some may have been missed: whenever the connection that listens was made, or made anew.
+        """
         ...
 
     async def close(self) -> None:
@@ -64,8 +77,8 @@ class Database(Protocol):
         ...
 
 
-_PASSING: Final = ("08", "40", "53", "57", "58")
-"""Classes of SQLSTATE: connection, transaction rolled back, resources, operator, system."""
+_PASSING: Final = ("08", "25P03", "40", "53", "55P03", "57", "58")
+"""SQLSTATEs, by their beginnings, of connections that broke, transactions that collided, and lack of resources."""
 
 
 def is_passing(error: BaseException) -> bool:
@@ -74,7 +87,7 @@ def is_passing(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return False
-    return error.connection_invalidated or str(getattr(error.orig, "sqlstate", ""))[:2] in _PASSING
+    return error.connection_invalidated or str(getattr(error.orig, "sqlstate", "")).startswith(_PASSING)
 
 
 class Savepoint:
@@ -83,7 +96,7 @@ class Savepoint:
     def __init__(self, conn: Connection) -> None:
         driver = conn.info.get("driver")
         self._execute: Callable[[str], object] = conn.exec_driver_sql if driver is None else driver.execute
-        self._faults = (DBAPIError, conn.dialect.loaded_dbapi.Error)
+        self._faults: tuple[type[Exception], ...] = conn.info["faults"]
 
     def __enter__(self) -> None:
         self._execute("SAVEPOINT part")

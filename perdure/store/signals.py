@@ -1,16 +1,41 @@
-"""Waking other processes: a line of text, heard by all of them once the transaction that sends it is committed.
+"""Waking other processes on the same database: one sends a line of text as part of a unit of work, all others get it.
 
-A wake-up only saves waiting: whoever listens also looks by itself now and then.
+A signal says that something is worth looking at, and is never the only way to find out: one that is sent while the
+receiver's connection is down is lost (see `Database.wakes`).
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
+
+from perdure.store.hot import Hot
 
 CHANNEL: Final = "perdure"
+MAX_BYTES: Final = 7_999
+"""What one signal may hold, encoded as UTF-8."""
+
+_NOTIFY: Final = Hot(select(func.pg_notify(CHANNEL, bindparam("text"))))
 
 
 def notify(conn: Connection, text: str) -> None:
-    """Send a line of at most 7,900 bytes. A database that only one process uses has nobody to tell."""
-    if conn.dialect.name == "postgresql":
-        conn.execute(select(func.pg_notify(CHANNEL, text)))
+    """Send `text` to everyone who listens on this database, this process included, once the unit is committed.
+
+    The same text sent twice in one unit arrives once. `text` is at most `MAX_BYTES` long. Nothing happens on a database
+    that only one process can open.
+    """
+    _SENDERS[conn.dialect.name](conn, text)
+
+
+def _notify_nobody(conn: Connection, text: str) -> None:
+    """One process, which knows."""
+
+
+def _notify_all(conn: Connection, text: str) -> None:
+    _NOTIFY.rows(conn, text=text)
+
+
+_SENDERS: Final[Mapping[str, Callable[[Connection, str], None]]] = {
+    "sqlite": _notify_nobody,
+    "postgresql": _notify_all,
+}

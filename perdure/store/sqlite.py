@@ -56,23 +56,26 @@ class SqliteDatabase:
     def shared(self) -> bool:
         return False
 
-    @property
-    def wakes(self) -> bool:
-        return True
-
-    def listen(self, handler: Callable[[str], None]) -> None:
-        """There is nobody else to hear of."""
-
     async def read(self, unit: Unit[T]) -> T:
         return await _submitted(self._reads, unit)
 
     async def write(self, unit: Unit[T]) -> T:
         return await _submitted(self._writes, unit)
 
+    async def migrate(self, unit: Unit[T]) -> T:
+        return await self.write(unit)
+
     async def backup(self, name: str) -> str:
         copy = self._path.with_name(f"{self._path.stem}.{name}.backup{self._path.suffix}")
         await asyncio.to_thread(_copy, self._path, copy)
         return str(copy)
+
+    @property
+    def wakes(self) -> bool:
+        return True
+
+    def listen(self, handler: Callable[[str], None]) -> None:
+        """Nobody else has the file open, so there is nothing to hear."""
 
     async def close(self) -> None:
         for waiting in (self._writes, *[self._reads] * READERS):
@@ -230,6 +233,7 @@ def _engine(path: Path, sync: Sync) -> Engine:
     @event.listens_for(engine, "connect")
     def remember(driver: Any, record: Any) -> None:
         record.info["driver"] = driver
+        record.info["faults"] = (DatabaseError, sqlite3.Error)
 
     return engine
 
