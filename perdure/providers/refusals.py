@@ -50,7 +50,7 @@ def error_type(status: int) -> str:
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> ModelError:
-    """The error for an answer with an HTTP error status: a ContextOverflow where the request was too long for the model.
+    """The error for an answer with an HTTP error status: a ContextOverflow where the request was too long.
 
     `key` is struck from the text.
     """

@@ -56,8 +56,8 @@ def test_each_status_has_its_error_type(status: int, error_type: str) -> None:
         "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
         "Please reduce the length of the messages or completion.",
         "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
-        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000 `inputs` tokens exceed "
-        "the limit",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000 `inputs` tokens "
+        "exceed the limit",
         "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
         "Invalid request: Your request exceeded model token limit: 262144",
         "context_length_exceeded",
