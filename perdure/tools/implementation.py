@@ -112,7 +112,7 @@ def trust(function: Callable[..., Any]) -> Definition:
     schema = implementation.schema
     tool = Tool(
         id="", name=schema["name"], tool_type=TRUSTED_TYPE, description=schema["description"], json_schema=schema,
-        tags=(TRUSTED_TYPE,),
+        tags=(TRUSTED_TYPE, *getattr(function, "tags", ())),
     )  # fmt: skip
     return Definition(tool, implementation)
 

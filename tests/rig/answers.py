@@ -75,6 +75,13 @@ class Hold:
         await asyncio.wait_for(event.wait(), LIMIT)
 
 
+@dataclass(frozen=True)
+class Pause:
+    """The model takes its time, in seconds."""
+
+    seconds: float
+
+
 class Cut:
     """The connection breaks here."""
 
@@ -86,7 +93,7 @@ class Raw:
     data: bytes
 
 
-Piece = Text | Reasoning | Call | Parallel | Hold | Cut | Raw
+Piece = Text | Reasoning | Call | Parallel | Hold | Pause | Cut | Raw
 
 
 @dataclass(frozen=True)
@@ -148,15 +155,15 @@ def parallel(*calls: Call) -> Parallel:
     return Parallel(calls)
 
 
-def chunks(answer: Answer, model: str) -> Iterator[dict[str, Any] | Hold | Cut | Raw]:
-    """The answer as stream chunks, with holds, cuts and raw bytes in their places."""
+def chunks(answer: Answer, model: str) -> Iterator[dict[str, Any] | Hold | Pause | Cut | Raw]:
+    """The answer as stream chunks, with holds, pauses, cuts and raw bytes in their places."""
     begun = False
     indexes = itertools.count()
     for piece in answer.pieces:
         if not begun and not isinstance(piece, Hold):
             begun = True
             yield _chunk(model, {"role": "assistant", "content": ""})
-        if isinstance(piece, Hold | Cut | Raw):
+        if isinstance(piece, Hold | Pause | Cut | Raw):
             yield piece
         else:
             yield from (_chunk(model, delta) for delta in _deltas(piece, indexes))

@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.rig.answers import LIMIT, Answer, Cut, Hold, Piece, Raw, Refusal, chunks, completion, text
+from tests.rig.answers import LIMIT, Answer, Cut, Hold, Pause, Piece, Raw, Refusal, chunks, completion, text
 from tests.rig.history import faults_of
 
 POOL = 400
@@ -198,6 +198,9 @@ class ModelServer:
         for chunk in chunks(answer, body["model"]):
             if isinstance(chunk, Hold):
                 await chunk.passed()
+                continue
+            if isinstance(chunk, Pause):
+                await asyncio.sleep(chunk.seconds)
                 continue
             if not response.prepared:
                 await response.prepare(request)

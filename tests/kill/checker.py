@@ -1,0 +1,184 @@
+"""Holds what a server has after a crash against what its clients were told before. Every sentence is a violation."""
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, Final
+
+from perdure.loop.context import OUTCOME_UNKNOWN
+from tests.kill.workload import Home, Sent
+from tests.rig import postgres
+from tests.rig.http import Frame
+from tests.rig.whole import told
+
+QUIET_LIMIT: Final = 30.0
+"""Seconds in which every run has to come to its end after a start."""
+OVERLAPS: Final = """
+    SELECT earlier.id, later.id FROM runs AS earlier JOIN runs AS later
+        ON earlier.conversation_id = later.conversation_id AND earlier.id <> later.id
+        AND earlier.started_at < later.started_at
+    WHERE earlier.completed_at IS NULL OR earlier.completed_at > later.started_at
+"""
+NEVER_ENTERED: Final = ("cancelled", "pending_approval")
+"""Ways to end of a run that had waited, so that its input did not get its turn."""
+
+
+def violations(home: Home) -> list[str]:
+    """All that is wrong. The server has to run; the agents of `home` are spoken to once more."""
+    found = [*_unfinished(home)]
+    if found:
+        return found
+    for agent in home.agents:
+        history = _history(home, agent)
+        sent = [each for each in home.notes.sent if each.agent == agent]
+        runs = {each.run_id: each for each in sent if each.run_id is not None}
+        replays = {run_id: _replay(home, run_id) for run_id in runs}
+        for run_id, each in runs.items():
+            found += _replay_faults(home, each, replays[run_id], history)
+        found += _input_faults(home, sent, history)
+        found += _call_faults(home, agent, history)
+        found += _block_faults(home, agent, history)
+    found += [f"runs {first} and {second} worked at once" for first, second in _rows(home, OVERLAPS)]
+    for agent in home.agents:
+        home.decide(agent, approve=False)
+        last = home.send(agent, "say")
+        stop = next((frame.json["stop_reason"] for frame in last.frames if frame.kind == "stop_reason"), None)
+        if stop != "end_turn":
+            found.append(f"the next message of {agent} ended with {stop}")
+    return found + [f"the model was asked wrongly: {fault}" for fault in home.script.violations]
+
+
+def _unfinished(home: Home) -> Iterator[str]:
+    deadline = time.monotonic() + QUIET_LIMIT
+    while active := home.server.get("/v1/runs/?active=true&limit=1000").json:
+        if time.monotonic() > deadline:
+            yield f"runs that do not end: {[run['id'] for run in active]}"
+            return
+        time.sleep(0.02)
+
+
+def _history(home: Home, agent: str) -> list[dict[str, Any]]:
+    return home.server.get(f"/v1/agents/{agent}/messages?limit=1000").json
+
+
+def _replay(home: Home, run_id: str) -> list[Frame]:
+    with home.server.stream(f"/v1/runs/{run_id}/stream", {}) as stream:
+        return stream.read()
+
+
+def _replay_faults(home: Home, sent: Sent, replay: list[Frame], history: list[dict[str, Any]]) -> Iterator[str]:
+    who = f"run {sent.run_id} of {sent.kind} {sent.number}"
+    kinds = [frame.kind for frame in replay]
+    if [kinds.count(kind) for kind in ("stop_reason", "usage_statistics", "[DONE]")] != [1, 1, 1]:
+        yield f"{who} does not end as it should: {kinds}"
+        return
+    if [frame.json["seq_id"] for frame in replay[:-1]] != list(range(1, len(replay))):
+        yield f"{who} has gaps in its numbers"
+    if [frame.raw for frame in _replay(home, sent.run_id or "")] != [frame.raw for frame in replay]:
+        yield f"{who} reads differently the second time"
+    seen = [frame.raw for frame in _numbered(sent.frames)]
+    if seen != [frame.raw for frame in replay[: len(seen)]]:
+        yield f"{who} had shown something that is gone: {seen[-3:]} and {[frame.raw for frame in replay[-5:]]}"
+    kept = told(history)
+    for key, said in told([frame.json for frame in replay[:-1]]).items():
+        if kept.get(key) != said:
+            yield f"{who} streamed {key} {said!r}, history says {kept.get(key)!r}"
+
+
+def _numbered(frames: list[Frame]) -> list[Frame]:
+    """Without the pings of a silence, which repeat the number before."""
+    found: list[Frame] = []
+    for frame in frames:
+        if frame.kind == "ping" and found:
+            continue
+        found.append(frame)
+    return found
+
+
+def _input_faults(home: Home, sent: list[Sent], history: list[dict[str, Any]]) -> Iterator[str]:
+    said = Counter(item["content"] for item in history if item["message_type"] == "user_message")
+    for each in sent:
+        if each.kind == "decision":
+            continue
+        times = said[f"{each.kind} {each.number}"]
+        least = 0 if each.run_id is None or _never_entered(home, each.run_id) else 1
+        if not least <= times <= 1:
+            yield f"message {each.kind} {each.number} of {each.run_id} is there {times} times"
+
+
+def _never_entered(home: Home, run_id: str) -> bool:
+    run = home.server.get(f"/v1/runs/{run_id}").json
+    error = (run.get("metadata") or {}).get("error") or {}
+    return run["stop_reason"] in NEVER_ENTERED or error.get("error_type") in NEVER_ENTERED
+
+
+def _call_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> Iterator[str]:
+    calls = {call["tool_call_id"]: call for item in history for call in _calls_of(item)}
+    returns = Counter(each["tool_call_id"] for each in _returns_of(history))
+    pending = home.server.get(f"/v1/agents/{agent}").json["pending_approval"]
+    waiting = {each["tool_call_id"] for each in pending["tool_calls"]} if pending else set[str]()
+    for call_id in calls.keys() | returns.keys():
+        if returns[call_id] != (0 if call_id in waiting else 1):
+            yield f"call {call_id} is answered {returns[call_id]} times"
+    marks = Counter(home.effects.read_text().splitlines())
+    wanted = {call_id: _number(call) for call_id, call in calls.items() if call["name"] in ("mark", "ask", "repeat")}
+    for each in _returns_of(history):
+        number = wanted.get(each["tool_call_id"])
+        if number is None:
+            continue
+        name = calls[each["tool_call_id"]]["name"]
+        times = marks[f"{name} {number}"]
+        least = 1 if each["status"] == "success" else 0
+        if times < least or (times > 1 and name != "repeat"):
+            yield f"{name} {number} took effect {times} times, and its return says {each['status']}"
+
+
+def _block_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> Iterator[str]:
+    blocks = {block["label"]: block for block in home.server.get(f"/v1/agents/{agent}").json["blocks"]}
+    calls = {call["tool_call_id"]: call for item in history for call in _calls_of(item)}
+    notes = blocks["notes"]["value"]
+    for each in _returns_of(history):
+        call = calls.get(each["tool_call_id"])
+        if call is None or call["name"] != "memory_insert":
+            continue
+        if each["tool_return"] == OUTCOME_UNKNOWN:
+            yield f"call {each['tool_call_id']} has its effect in our own database, and is answered as unknown"
+        tag = f"<{call['arguments'].partition('<')[2].partition('>')[0]}>"
+        if notes.count(tag) != (1 if each["status"] == "success" else 0):
+            yield f"{tag} stands {notes.count(tag)} times in the block, and its return says {each['status']}"
+    block = blocks["wall"]
+    mine = {value: sure for value, (block_id, sure) in home.notes.edits.items() if block_id == block["id"]}
+    confirmed = max((int(value.split()[1]) for value, sure in mine.items() if sure), default=0)
+    if int(block["value"].split()[-1]) < confirmed or (block["value"] != "0" and block["value"] not in mine):
+        yield f"block {block['id']} says {block['value']}, though edit {confirmed} was confirmed"
+    if f"{block['value']}\n" not in _system(history):
+        yield f"the system message of {agent} does not show that its block says {block['value']}"
+
+
+def _system(history: list[dict[str, Any]]) -> str:
+    return next(item["content"] for item in history if item["message_type"] == "system_message")
+
+
+def _number(call: dict[str, Any]) -> str:
+    return call["arguments"].partition('": "')[2].partition('"')[0]
+
+
+def _calls_of(item: dict[str, Any]) -> list[dict[str, Any]]:
+    if item["message_type"] not in ("tool_call_message", "approval_request_message"):
+        return []
+    several = item["tool_calls"]
+    return several if isinstance(several, list) else [several]
+
+
+def _returns_of(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for item in history if item["message_type"] == "tool_return_message" for each in item["tool_returns"]]
+
+
+def _rows(home: Home, query: str) -> list[tuple[Any, ...]]:
+    url = home.server.environment.get("PERDURE_DATABASE_URL")
+    if url is not None:
+        return postgres.query(url, query)
+    with closing(sqlite3.connect(f"file:{home.server.data / 'perdure.db'}?mode=ro", uri=True)) as conn:
+        return conn.execute(query).fetchall()

@@ -1,0 +1,52 @@
+"""The kill matrix: the server is killed at every named point, and what it had promised holds afterwards."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.kill import workload
+from tests.kill.checker import violations
+from tests.kill.points import POINTS
+from tests.rig.model import ModelServer
+
+MOMENTS = ("before", "after")
+NUMBERS = {
+    "accept": (1, 5), "enter": (3,), "commit": (1, 3, 4, 6, 9, 14), "model call": (1, 3), "model answer": (2, 5),
+    "calls kept": (1, 2), "tool": (1, 3), "effect": (1, 3, 4), "own tool": (1, 2), "returns kept": (1, 2, 4),
+    "events": (1, 4, 12), "finish": (1, 6), "hand over": (1, 7),
+}  # fmt: skip
+"""Which calls of a point snap, where it is not the first alone."""
+SCENARIO_POINTS = [point for point in POINTS if point not in ("take up", "commit on postgres")]
+TRAPS = [
+    f"{point} {moment} {number}"
+    for point in SCENARIO_POINTS
+    for number in NUMBERS.get(point, (1,))
+    for moment in MOMENTS
+]
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_killed_at(trap: str, tmp_path: Path, models: ModelServer) -> None:
+    with workload.made(tmp_path, models) as home:
+        home.start(trap)
+        home.populate(1)
+        home.armed.touch()
+        workload.scenario(home)
+        assert home.server.wait() == -9, "the trap did not snap"
+        home.start()
+        assert violations(home) == []
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_again_while_it_takes_up_what_was_left(moment: str, tmp_path: Path, models: ModelServer) -> None:
+    with workload.made(tmp_path, models) as home:
+        home.start("effect after 1")
+        home.populate(1)
+        home.armed.touch()
+        workload.scenario(home)
+        assert home.server.wait() == -9
+        with pytest.raises(AssertionError):
+            home.start(f"take up {moment} 1")
+        assert home.server.wait() == -9
+        home.start()
+        assert violations(home) == []

@@ -1,0 +1,210 @@
+"""Keeps agents busy through whatever happens to their server, and notes what it was told.
+
+What a message asks for stands in its text, `<kind> <number>`, so the model can answer by what it is shown, whichever
+process asks and however often.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.kill.points import ARMED, AT, EFFECTS
+from tests.rig.answers import Answer, Pause, Piece, call, parallel, reasoning, text
+from tests.rig.http import Frame
+from tests.rig.model import Asked, ModelServer, Script, text_of
+from tests.rig.server import Server
+
+KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow")
+TOOLS: Final = tuple(f"tests.kill.points:{name}" for name in ("mark", "ask", "repeat"))
+GONE: Final = (OSError, http.client.HTTPException, AssertionError)
+"""What a client of a server that is killed meets; the assertion is of a stream that is none, or was cut in a frame."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Sent:
+    """A message and what came back: the run it started, and the frames that were read."""
+
+    number: int
+    kind: str
+    agent: str
+    run_id: str | None = None
+    """Known once the first frame has come, which says that the message is kept."""
+    frames: list[Frame] = field(default_factory=list)
+
+
+@dataclass
+class Notes:
+    """All that clients were told."""
+
+    sent: list[Sent] = field(default_factory=list)
+    edits: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    """Values given to blocks by hand: (the block, whether that was confirmed)."""
+
+
+class Home:
+    """A server on data of its own, a model that does as it is told, and some agents. Use `made`."""
+
+    def __init__(self, server: Server, script: Script, folder: Path) -> None:
+        self.server = server
+        self.script = script
+        self.effects, self.armed = folder / "effects", folder / "armed"
+        self.notes = Notes()
+        self.agents: list[str] = []
+        self.blocks: dict[str, str] = {}
+        """By agent, the block that people edit."""
+        script.otherwise(answer)
+        self.effects.touch()
+        server.environment |= {EFFECTS: str(self.effects), ARMED: str(self.armed)}
+
+    def start(self, trap: str | None = None) -> None:
+        """Starts the server, to be killed at `trap`."""
+        self.server.environment.pop(AT, None)
+        self.server.environment |= {AT: trap} if trap else {}
+        self.server.start()
+
+    def populate(self, count: int) -> None:
+        """Makes agents, each with a block of its own that it may write and one that people do."""
+        for _ in range(count):
+            made = self.server.new_agent(
+                model=self.script.handle, tools=["mark", "ask", "repeat"], include_base_tool_rules=False,
+                memory_blocks=[{"label": "notes", "value": "-", "limit": 100_000}, {"label": "wall", "value": "0"}],
+                tool_rules=[{"type": "requires_approval", "tool_name": "ask"}],
+                model_settings={"provider_type": "openai", "parallel_tool_calls": True},
+            )  # fmt: skip
+            self.agents.append(made["id"])
+            self.blocks[made["id"]] = next(block["id"] for block in made["blocks"] if block["label"] == "wall")
+
+    def send(self, agent: str, kind: str, **options: Any) -> Sent:
+        """Sends a message and reads what comes, to the end or until the server is gone."""
+        sent = Sent(next(_numbers), kind, agent)
+        self.notes.sent.append(sent)
+        body = {"messages": [{"role": "user", "content": f"{kind} {sent.number}"}], "stream_tokens": True, **options}
+        self._read(sent, f"/v1/agents/{agent}/messages/stream", body)
+        return sent
+
+    def decide(self, agent: str, approve: bool) -> None:
+        """Answers what an agent asks for, if it does."""
+        with contextlib.suppress(*GONE):
+            pending = self.server.get(f"/v1/agents/{agent}").json["pending_approval"]
+            if pending is None:
+                return
+            decisions = [
+                {"type": "approval", "tool_call_id": each["tool_call_id"], "approve": approve}
+                for each in pending["tool_calls"]
+            ]
+            sent = Sent(0, "decision", agent)
+            self.notes.sent.append(sent)
+            messages = [{"type": "approval", "approvals": decisions}]
+            self._read(sent, f"/v1/agents/{agent}/messages/stream", {"messages": messages, "stream_tokens": True})
+
+    def cancel(self, agent: str) -> None:
+        """Cancels what an agent does."""
+        with contextlib.suppress(*GONE):
+            self.server.post(f"/v1/agents/{agent}/messages/cancel", {})
+
+    def edit(self, agent: str) -> None:
+        """Gives the block that people write a new value."""
+        value = f"edit {next(_numbers)}"
+        self.notes.edits[value] = (self.blocks[agent], False)
+        with contextlib.suppress(*GONE):
+            done = self.server.request("PATCH", f"/v1/blocks/{self.blocks[agent]}", {"value": value})
+            self.notes.edits[value] = (self.blocks[agent], done.status == 200)
+
+    def bustle(self, agent: str, dice: random.Random, until: threading.Event) -> None:
+        """Does this and that with an agent until told to stop."""
+        while not until.is_set() and self.server.running:
+            what = dice.choice([*KINDS, *KINDS, "cancel", "edit", "decide", "decide", "crowd"])
+            if what == "cancel":
+                self.cancel(agent)
+            elif what == "edit":
+                self.edit(agent)
+            elif what == "decide":
+                self.decide(agent, approve=dice.random() < 0.7)
+            elif what == "crowd":
+                crowd = [threading.Thread(target=self.send, args=(agent, "say")) for _ in range(3)]
+                for each in crowd:
+                    each.start()
+                for each in crowd:
+                    each.join()
+            else:
+                self.send(agent, what, background=dice.random() < 0.3)
+
+    def _read(self, sent: Sent, path: str, body: dict[str, Any]) -> None:
+        with contextlib.suppress(*GONE), self.server.stream(path, body) as stream:
+            for frame in stream:
+                sent.frames.append(frame)
+                if sent.run_id is None:
+                    sent.run_id = frame.json["run_id"]
+
+
+@contextlib.contextmanager
+def made(folder: Path, models: ModelServer, options: tuple[str, ...] = ()) -> Iterator[Home]:
+    """A home in `folder`; its server gets these options, and is ended with it."""
+    server = Server(folder / "data", models.environment, options, tools=TOOLS)
+    try:
+        yield Home(server, models.script(), folder)
+    finally:
+        server.kill()
+
+
+def answer(asked: Asked) -> Answer:
+    """What the model does with what it is shown: the calls a message asks for, and a last word."""
+    last = next(message for message in reversed(asked.messages) if message["role"] in ("user", "tool"))
+    kind, _, number = text_of(last).partition(" ")
+    if last["role"] == "tool" or kind not in KINDS:
+        return Answer((text("That", " is", " done."),))
+    arguments = {"number": number}
+    note = call("memory_insert", {"label": "notes", "new_string": f"<{number}>"})
+    pieces: dict[str, tuple[Piece, ...]] = {
+        "say": (reasoning("Hm", "."), text("I", " heard", f" {number}.")),
+        "slow": (text("Wait"), *itertools.chain(*((Pause(0.02), text(" on")) for _ in range(20)))),
+        "mark": (text("I mark."), call("mark", arguments)),
+        "repeat": (call("repeat", arguments),),
+        "ask": (call("ask", arguments),),
+        "insert": (note,),
+        "both": (parallel(call("mark", arguments), note),),
+    }
+    return Answer(pieces[kind])
+
+
+def scenario(home: Home) -> None:
+    """A bit of everything, in order. After the server is gone the rest comes to nothing."""
+    agent = home.agents[0]
+    for kind in ("mark", "insert", "both", "repeat"):
+        home.send(agent, kind)
+    home.send(agent, "ask")
+    home.decide(agent, approve=True)
+    home.edit(agent)
+    slow = threading.Thread(target=home.send, args=(agent, "slow"))
+    queued = threading.Thread(target=home.send, args=(agent, "say"))
+    slow.start()
+    with contextlib.suppress(*GONE):
+        _wait_running(home, agent)
+    queued.start()
+    slow.join()
+    queued.join()
+    cancelled = threading.Thread(target=home.send, args=(agent, "slow"))
+    cancelled.start()
+    with contextlib.suppress(*GONE):
+        _wait_running(home, agent)
+    home.cancel(agent)
+    cancelled.join()
+    home.send(agent, "ask")
+    home.cancel(agent)
+
+
+def _wait_running(home: Home, agent: str) -> None:
+    """Waits for a run of the agent to be under way, or for none to come of it."""
+    for _ in range(400):
+        found = home.server.get(f"/v1/runs/?agent_id={agent}&active=true").json
+        if any(json.loads(json.dumps(run))["status"] == "running" for run in found) or not home.server.running:
+            return
