@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 from perdure.domain import events
 from perdure.domain.events import AnyEvent, Started, last_events, message_type
 from perdure.domain.ids import now
-from perdure.domain.messages import AnyPart, Message, ReasoningPart, TextPart, ToolCallPart
+from perdure.domain.messages import AnyPart, HiddenReasoningPart, Message, ReasoningPart, TextPart, ToolCallPart
 from perdure.domain.runs import Run, Usage, status_of
 from perdure.domain.tools import Tool
 from perdure.loop import context
 from perdure.loop.answer import whole
+from perdure.loop.step import NOT_RUN_AFTER_ERROR
 from perdure.loop.turn import INTERRUPTED, voice_of
 from perdure.runs.accept import REQUEST_DECODER, Accepted, Snapshots, hand_over
 from perdure.store import messages as message_store
@@ -88,23 +89,21 @@ def keep_shown(conn: Connection, tenant: str, run: Run, repeatable: Collection[s
     conversation_id = run.conversation_id or ""
     history = message_store.context(conn, conversation_id)
     logged = run_store.events_after(conn, run.id, 0, limit=1_000_000)
-    known = {message.id for message in history}
-    partial = _partial(run, [event for _, event in logged], known)
-    if partial is not None:
-        message_store.append(conn, tenant, conversation_id, (partial,))
-        history.append(partial)
-    if not history or history[-1].role != "assistant" or not history[-1].tool_calls:
-        return Kept(partial is not None, [])
-    if partial is None and any(call.name in repeatable for call in history[-1].tool_calls):
+    broken = _broken(run, [event for _, event in logged], {message.id for message in history})
+    message_store.append(conn, tenant, conversation_id, broken)
+    last = broken or [message for message in history[-1:] if message.role == "assistant"]
+    calls = [call for message in last for call in message.tool_calls]
+    if not broken and any(call.name in repeatable for call in calls):
         return Kept(cut=False, events=[])
-    why = "This call was not run: the model's answer broke off." if partial else context.OUTCOME_UNKNOWN
-    answer = context.unanswered(history[-1], history[-1].tool_calls, why)
+    if not calls:
+        return Kept(bool(broken), [])
+    answer = context.unanswered(last[-1], calls, NOT_RUN_AFTER_ERROR if broken else context.OUTCOME_UNKNOWN)
     message_store.append(conn, tenant, conversation_id, (answer,))
     _, _, stored = run_store.stored(conn, run.id)
     request = REQUEST_DECODER.decode(stored)
     events = whole(answer, single_calls=request.single_calls, voice=voice_of(request))
     shown = request.message_types
-    return Kept(partial is not None, [event for event in events if shown is None or message_type(event) in shown])
+    return Kept(bool(broken), [event for event in events if shown is None or message_type(event) in shown])
 
 
 def _end(conn: Connection, run: Run, stop_reason: Literal["error", "cancelled"]) -> None:
@@ -120,35 +119,51 @@ def _end(conn: Connection, run: Run, stop_reason: Literal["error", "cancelled"])
     hand_over(conn, run.conversation_id or "")
 
 
-def _partial(run: Run, logged: list[AnyEvent], known: set[str]) -> Message | None:
-    """The message that was still being shown, put together from its fragments."""
-    shown = [event for event in logged if isinstance(event, events.Piece) and event.message_id not in known]
-    chunks: dict[tuple[str, str], list[str]] = {}
-    empty: dict[tuple[str, str], TextPart | ReasoningPart | ToolCallPart] = {}
+def _broken(run: Run, logged: list[AnyEvent], known: set[str]) -> list[Message]:
+    """The messages that were still being shown, put together from their fragments."""
+    pieces: dict[str, list[events.Piece]] = {}
+    for event in logged:
+        if isinstance(event, events.Piece) and event.message_id not in known:
+            pieces.setdefault(event.message_id, []).append(event)
+    return [
+        Message(
+            id=message_id, agent_id=run.agent_id, parts=parts, created_at=shown[-1].at, step_id=shown[-1].step_id,
+            role="approval" if isinstance(shown[0], events.ApprovalDelta | events.ApprovalRequest) else "assistant",
+            run_id=run.id,
+        )
+        for message_id, shown in pieces.items()
+        if (parts := _parts(shown))
+    ]  # fmt: skip
+
+
+def _parts(shown: list[events.Piece]) -> tuple[AnyPart, ...]:
+    """The parts of one message, fragments of a part joined."""
+    parts: dict[tuple[str, str], AnyPart] = {}
+    texts: dict[tuple[str, str], list[str]] = {}
     for event in shown:
+        key, text = (event.otid, ""), ""
         match event:
-            case events.AssistantText(otid=otid, text=text):
-                key, part = (otid, ""), TextPart(text="")
-            case events.Reasoning(otid=otid, text=text, native=native):
-                key, part = (otid, ""), ReasoningPart(text="", native=native)
-            case events.ToolCallDelta(otid=otid, call_id=call_id, name=name, arguments=arguments):
-                text = arguments or ""
-                key, part = (otid, call_id), ToolCallPart(call_id=call_id, name=name or "", arguments="")
+            case events.AssistantText(text=text):
+                part = TextPart(text="")
+            case events.Reasoning(text=text, native=native, signature=signature):
+                part = ReasoningPart(text="", native=native, signature=signature)
+            case events.HiddenReasoning(state=state, data=data):
+                part = HiddenReasoningPart(state=state, data=data)
+            case events.ToolCallDelta() | events.ApprovalDelta():
+                key, text = (event.otid, event.call_id), event.arguments or ""
+                part = parts.get(key, ToolCallPart(call_id=event.call_id, name=event.name or "", arguments=""))
             case _:
                 continue
-        empty.setdefault(key, part)
-        chunks.setdefault(key, []).append(text)
-    if not empty:
-        return None
-    last = shown[-1]
-    return Message(
-        id=last.message_id, agent_id=run.agent_id, role="assistant",
-        parts=tuple(_filled(part, "".join(chunks[key])) for key, part in empty.items()), created_at=last.at,
-        step_id=last.step_id, run_id=run.id,
-    )  # fmt: skip
+        parts[key] = part
+        texts.setdefault(key, []).append(text)
+    return tuple(_filled(part, "".join(texts[key])) for key, part in parts.items())
 
 
-def _filled(part: TextPart | ReasoningPart | ToolCallPart, text: str) -> AnyPart:
-    if isinstance(part, ToolCallPart):
-        return msgspec.structs.replace(part, arguments=text)
-    return msgspec.structs.replace(part, text=text)
+def _filled(part: AnyPart, text: str) -> AnyPart:
+    match part:
+        case TextPart() | ReasoningPart():
+            return msgspec.structs.replace(part, text=text)
+        case ToolCallPart():
+            return msgspec.structs.replace(part, arguments=text)
+        case _:
+            return part
