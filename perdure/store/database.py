@@ -15,7 +15,10 @@ from perdure.domain.errors import Unavailable
 
 VERSION_TABLE: Final = "alembic_version"
 """The table that says which migration a database is at."""
-NOT_OURS: Final = "The database holds tables that are not Perdure's. Choose an empty one, or another --data directory."
+NOT_OURS: Final = (
+    "The database holds tables that are not Perdure's, perhaps those of a Letta server. Choose an empty one with "
+    "--database-url, or another --data directory."
+)
 
 T = TypeVar("T")
 Unit = Callable[[Connection], T]

@@ -1,7 +1,8 @@
-"""Bringing a database to the schema of this version, at start, after a backup of the file.
+"""Bringing a database to the schema of this version, at start, after a backup where it is a file.
 
 A new database gets the tables as they are now; an older one goes through the migrations in `migrations/`, which a test
-holds to give the same tables. Alembic is loaded only when there is something to migrate.
+holds to give the same tables. Either is one transaction, and of several servers that start together one does it.
+Alembic is loaded only when there is something to migrate.
 """
 
 from types import ModuleType
@@ -15,6 +16,7 @@ from perdure.logs import Log
 from perdure.store import search, tenants
 from perdure.store.database import NOT_OURS, VERSION_TABLE, Database
 from perdure.store.tables import metadata
+from perdure.store.tables import tenants as tenant_table
 
 if TYPE_CHECKING:
     from perdure.store.migrations import steps
@@ -29,10 +31,10 @@ log = Log(__name__)
 
 def revision(conn: Connection) -> str | None:
     """The migration a database is at; None where it is empty. Raises Unavailable where it is not one of ours."""
-    tables = set(inspect(conn).get_table_names())
-    if VERSION_TABLE in tables:
+    names = set(inspect(conn).get_table_names())
+    if {VERSION_TABLE, tenant_table.name} <= names:
         return conn.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608
-    if tables:
+    if names:
         raise Unavailable(NOT_OURS)
     return None
 
@@ -43,13 +45,22 @@ async def bring_up_to_date(db: Database) -> None:
     Raises Unavailable for a database of a newer version, or one that is not Perdure's.
     """
     found = await db.read(revision)
-    if found is None:
-        await db.write(create_all)
-    elif found != HEAD:
+    if found == HEAD:
+        return
+    if found is not None:
         check_known(found)
         copy = await db.backup(f"before-{HEAD}")
         log.info("migrating", schema=found, to=HEAD, backup=copy)
-        await db.write(steps.upgrade)
+    await db.migrate(_bring_up)
+
+
+def _bring_up(conn: Connection) -> None:
+    # Another server may have done it since the schema was last looked at.
+    found = revision(conn)
+    if found is None:
+        create_all(conn)
+    elif found != HEAD:
+        steps.upgrade(conn)
 
 
 def create_all(conn: Connection) -> None:

@@ -11,12 +11,17 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Final, TypeVar
 
+import msgspec
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
 from perdure.domain.errors import Unavailable
 from perdure.logs import Log
 from perdure.store.database import Unit
 from perdure.store.postgres_faults import FAULTS, Kind, kind_of, unavailable
 from perdure.store.postgres_link import Link, Linker, Target, Unsettled
 from perdure.store.postgres_signals import Listener
+from perdure.store.tables import metadata
 
 T = TypeVar("T")
 
@@ -27,10 +32,6 @@ SETTLE_SECONDS: Final = 60.0
 
 MIGRATION_LOCK: Final = 5_283_016_407_713
 """The number of the advisory lock that whoever changes the schema holds. Every version has to use the same."""
-_ALONE: Final = (
-    f"; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
-    f"; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
-)
 
 log = Log(__name__)
 
@@ -72,11 +73,14 @@ class PostgresDatabase:
         return await self._submitted(unit, writes=True)
 
     async def migrate(self, unit: Unit[T]) -> T:
-        link = await self._linker.link()
         try:
-            return await link.write(unit, _ALONE)
-        finally:
-            await link.close()
+            link = await Linker(msgspec.structs.replace(self._target, statement_seconds=None)).link()
+            try:
+                return await link.write(_alone(unit))
+            finally:
+                await link.close()
+        except FAULTS as error:
+            raise unavailable(self.location, error) from error
 
     async def backup(self, name: str) -> str | None:
         """None: a migration is one transaction, and pg_dump is there for the rest."""
@@ -216,6 +220,37 @@ class _Lane:
         )
 
 
+def _alone(unit: Unit[T]) -> Unit[T]:
+    """A unit that changes the schema, while no other process does, in a database that has what our tables need."""
+
+    def alone(conn: Connection) -> T:
+        conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        if conn.exec_driver_sql("SELECT 1 FROM pg_extension WHERE extname = 'vector'").first() is None:
+            _add_vectors(conn)
+        return unit(conn)
+
+    return alone
+
+
+def _add_vectors(conn: Connection) -> None:
+    try:
+        conn.exec_driver_sql("CREATE EXTENSION vector")
+    except DBAPIError as error:
+        raise Unavailable(
+            f"The database has no pgvector ({error.orig}). Install it where the database runs (the package "
+            "postgresql-18-pgvector, or the image pgvector/pgvector:pg18), then let a superuser of the database say "
+            "CREATE EXTENSION vector."
+        ) from error
+
+
+def _add_conditions() -> None:
+    """Tell SQLAlchemy which of our indexes are partial: the tables leave that to each store."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if "where" in index.info:
+                index.dialect_options["postgresql"]["where"] = text(index.info["where"])
+
+
 async def open_postgres(
     url: str, *, listen_url: str | None = None, pooler: bool = False, connections: int, statement_seconds: float
 ) -> PostgresDatabase:
@@ -223,6 +258,7 @@ async def open_postgres(
 
     Raises Unavailable, with what to do, where it cannot be reached or used.
     """
+    _add_conditions()
     target = Target(url=url, pooler=pooler, statement_seconds=statement_seconds)
     direct = Target(url=listen_url or url, statement_seconds=statement_seconds)
     listener = Listener(None if pooler and listen_url is None else Linker(direct).connect)

@@ -37,12 +37,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where a database is and how it is spoken to.
 
     `url` is as libpq has it. `pooler` says that something between lends a connection for one transaction only, so that
-    nothing may outlive that. A statement ends in an error after `statement_seconds`.
+    nothing may outlive that. A statement ends in an error after `statement_seconds`; None lets it take its time.
     """
 
     url: str
     pooler: bool = False
-    statement_seconds: float = 30.0
+    statement_seconds: float | None
 
     @property
     def location(self) -> str:
@@ -51,10 +51,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limits(self) -> dict[str, str]:
-        """Settings of the database that hold for each of our transactions."""
+        """Settings of the database that hold for each of our transactions. 0 stands for no limit."""
+        unlimited = self.statement_seconds is None
         return {
-            "statement_timeout": f"{self.statement_seconds * 1000:.0f}",
-            "idle_in_transaction_session_timeout": f"{STUCK_SECONDS * 1000}",
+            "statement_timeout": "0" if self.statement_seconds is None else f"{self.statement_seconds * 1000:.0f}",
+            "idle_in_transaction_session_timeout": "0" if unlimited else f"{STUCK_SECONDS * 1000}",
         }
 
 
@@ -87,12 +88,12 @@ class Link:
         finally:
             await self._roll_back()
 
-    async def write(self, unit: Unit[T], prologue: str = "") -> T:
+    async def write(self, unit: Unit[T]) -> T:
         """Run `unit` in a transaction of its own. Raises Unsettled where the connection breaks while it is committed.
 
         Its statements each see what others have committed by then, so that one which waited for a lock sees why.
         """
-        await self._raw.execute(_WRITE + self._prologue + prologue)
+        await self._raw.execute(_WRITE + self._prologue)
         try:
             result = await greenlet_spawn(unit, self._conn)
             number = await self._raw.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
@@ -181,7 +182,7 @@ class Linker:
             target.url,
             timeout=CONNECT_SECONDS,
             # The database's own limit comes first; this one is for when nothing comes back at all.
-            command_timeout=target.statement_seconds + PING_SECONDS,
+            command_timeout=None if target.statement_seconds is None else target.statement_seconds + PING_SECONDS,
             # Behind a pooler the next transaction may meet another session, which knows no statement of ours.
             statement_cache_size=0 if target.pooler else CACHED_STATEMENTS,
             max_cached_statement_lifetime=0,

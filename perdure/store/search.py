@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Select
 
 from perdure.domain.messages import Message, ToolCallPart
-from perdure.store import sqlite_search
+from perdure.store import postgres_search, sqlite_search
 
 SEARCH_TOOL: Final = "conversation_search"
 """Its own calls and returns are never found, since they only repeat what is found without them."""
@@ -45,7 +45,7 @@ class Index(Protocol):
         ...
 
 
-_INDEXES: Final[Mapping[str, Index]] = {"sqlite": sqlite_search}
+_INDEXES: Final[Mapping[str, Index]] = {"sqlite": sqlite_search, "postgresql": postgres_search}
 
 
 def index_of(conn: Connection) -> Index:

@@ -1,21 +1,11 @@
 """Agents, and what hangs on them: tags, secrets, blocks, tools."""
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, Table, UniqueConstraint
 
 from perdure.store.tables.columns import (
     Json,
+    String,
+    Text,
     cloud_columns,
     flag,
     id_column,

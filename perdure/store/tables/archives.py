@@ -1,10 +1,13 @@
 """Long-term memory: archives of passages, folders of files."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, UniqueConstraint
 
 from perdure.store.tables.columns import (
     BIG_ID,
     Json,
+    String,
+    Text,
+    Vector,
     flag,
     id_column,
     link_table,
@@ -33,7 +36,7 @@ passages = Table(
     tenant_column(), owner_column("archives"),
     Column("text", Text, nullable=False),
     Column("metadata", Json, nullable=False),
-    Column("embedding", LargeBinary),
+    Column("embedding", Vector),
     Column("embedding_model", String),
     *times(),
     Index("ix_passages_archive_created", "archive_id", "created_at", "id"),
@@ -80,7 +83,7 @@ file_chunks = Table(
     tenant_column(), owner_column("files"),
     Column("position", Integer, nullable=False),
     Column("text", Text, nullable=False),
-    Column("embedding", LargeBinary),
+    Column("embedding", Vector),
     Column("embedding_model", String),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_file_chunks_file", "file_id", "position"),

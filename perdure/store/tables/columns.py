@@ -1,33 +1,46 @@
 """What the columns of all tables have in common."""
 
-from typing import Any
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
+import sqlalchemy
 from sqlalchemy import (
+    ARRAY,
+    REAL,
     BigInteger,
+    BindParameter,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
+    cast,
     false,
     text,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder()
 
 
+String: Final = sqlalchemy.String().with_variant(sqlalchemy.String(collation="C"), "postgresql")
+Text: Final = sqlalchemy.Text().with_variant(sqlalchemy.Text(collation="C"), "postgresql")
+"""Text in the order of its bytes, as SQLite has it, so that an update of the machine's locales breaks no index."""
+
+
 class Json(TypeDecorator[Any]):
     """A JSON value kept as text, the same on both databases."""
 
-    impl = Text
+    impl = sqlalchemy.Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
@@ -35,6 +48,51 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else _DECODER.decode(value)
+
+
+class _PgVector(UserDefinedType[Any]):
+    """pgvector's type, of any number of dimensions, spoken to in arrays: the driver knows no other form of it."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "vector"
+
+    def bind_expression(self, bindvalue: BindParameter[Any]) -> ColumnElement[Any]:
+        return cast(cast(bindvalue, ARRAY(REAL)), _PgVector())
+
+    def column_expression(self, colexpr: ColumnElement[Any]) -> ColumnElement[Any]:
+        return cast(colexpr, ARRAY(REAL))
+
+
+class Vector(TypeDecorator[Sequence[float]]):
+    """A direction: the numbers it is given, brought to length 1. On SQLite 32-bit floats, one after the other.
+
+    The zero vector, and one with numbers that are none, has no direction: it is stored as no vector at all.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(_PgVector() if dialect.name == "postgresql" else LargeBinary())
+
+    def process_bind_param(self, value: Sequence[float] | None, dialect: Dialect) -> Any:
+        direction = None if value is None else unit(value)
+        if direction is None or dialect.name == "postgresql":
+            return direction
+        return struct.pack(f"<{len(direction)}f", *direction)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Sequence[float] | None:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return struct.unpack(f"<{len(value) // 4}f", value)
+
+
+def unit(vector: Sequence[float]) -> list[float] | None:
+    """The vector of length 1 in the same direction; None where there is none."""
+    length = math.hypot(*vector)
+    return [number / length for number in vector] if 0.0 < length < math.inf else None
 
 
 metadata = MetaData(

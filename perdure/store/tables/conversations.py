@@ -1,10 +1,12 @@
 """Conversations and their messages."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table
 
 from perdure.store.tables.columns import (
     BIG_ID,
     Json,
+    String,
+    Text,
     flag,
     id_column,
     link_table,

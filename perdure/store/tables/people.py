@@ -1,20 +1,18 @@
 """Identities, groups of agents, background jobs."""
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table, UniqueConstraint, text
 
-from perdure.store.tables.columns import Json, cloud_columns, id_column, link_table, metadata, tenant_column, times
+from perdure.store.tables.columns import (
+    Json,
+    String,
+    Text,
+    cloud_columns,
+    id_column,
+    link_table,
+    metadata,
+    tenant_column,
+    times,
+)
 
 identities = Table(
     "identities", metadata, id_column(), tenant_column(),

@@ -1,8 +1,8 @@
 """Model providers and MCP servers."""
 
-from sqlalchemy import Column, LargeBinary, String, Table, UniqueConstraint
+from sqlalchemy import Column, LargeBinary, Table, UniqueConstraint
 
-from perdure.store.tables.columns import Json, id_column, link_table, metadata, tenant_column, times
+from perdure.store.tables.columns import Json, String, id_column, link_table, metadata, tenant_column, times
 
 providers = Table(
     "providers", metadata, id_column(), tenant_column(),

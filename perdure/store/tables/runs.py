@@ -1,8 +1,18 @@
 """Runs, the processes that work them, the events they logged, the steps they took."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, text
 
-from perdure.store.tables.columns import Json, flag, id_column, metadata, owner_column, partial, tenant_column
+from perdure.store.tables.columns import (
+    Json,
+    String,
+    Text,
+    flag,
+    id_column,
+    metadata,
+    owner_column,
+    partial,
+    tenant_column,
+)
 
 # A process that works runs. It is alive while its row is here: whoever takes its runs over deletes the row first, so
 # that what it may still try to write is refused. `batch` numbers what it committed of its runs.

@@ -1,7 +1,7 @@
 """Tenants, who own everything else."""
 
-from sqlalchemy import Column, String, Table
+from sqlalchemy import Column, Table
 
-from perdure.store.tables.columns import id_column, metadata, times
+from perdure.store.tables.columns import String, id_column, metadata, times
 
 tenants = Table("tenants", metadata, id_column(), Column("name", String, nullable=False), *times())
