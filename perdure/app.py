@@ -30,8 +30,8 @@ from perdure.runs.callback import Callbacks
 from perdure.runs.runner import Policy, Runner
 from perdure.store import tools as tool_store
 from perdure.store.migrate import bring_up_to_date
-from perdure.store.secrets import open_vault
-from perdure.store.sqlite import open_sqlite
+from perdure.store.opening import open_database
+from perdure.store.secrets import agree_on_key, open_vault
 from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
 
@@ -82,9 +82,12 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None)
 async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
     """All parts of a server, opened in order and closed in reverse, without the network."""
     registry = Registry(settings.trusted_tools)
-    db = open_sqlite(settings.data, settings.sync)
+    db = await open_database(settings.data, settings.sync, settings.postgres)
     try:
         await bring_up_to_date(db)
+        vault = open_vault(settings.data, settings.encryption_key)
+        if db.shared:
+            await db.write(lambda conn: agree_on_key(conn, vault))
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         catalog = Catalog(settings.environment, [OfflineProvider()])
         executor = Executor(db, registry, settings.tool_seconds)
@@ -98,7 +101,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
                 registry=registry,
                 executor=executor,
                 runner=runner,
-                vault=open_vault(settings.data, settings.encryption_key),
+                vault=vault,
                 password=settings.password,
                 version=__version__,
                 max_body=settings.max_body,

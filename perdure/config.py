@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -10,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from perdure.domain.errors import Invalid
+from perdure.store.options import PostgresOptions
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_model: str | None
     default_embedding: str | None
     encryption_key: str | None
+    database_url: str | None
+    database_listen_url: str | None
+    database_pooler: bool
+    database_connections: int
+    database_seconds: float
+
+    @property
+    def postgres(self) -> PostgresOptions | None:
+        """How to reach PostgreSQL; None where the data is in SQLite."""
+        if self.database_url is None:
+            return None
+        return PostgresOptions(
+            url=self.database_url,
+            listen_url=self.database_listen_url,
+            pooler=self.database_pooler,
+            connections=self.database_connections,
+            seconds=self.database_seconds,
+        )
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +92,6 @@ def read_settings(environment: Mapping[str, str], **flags: Any) -> Settings:
 
     Raises Invalid, naming the setting, its value and what is allowed.
     """
-    _refuse_other_databases(environment, flags.pop("database_url", None))
     values = {setting.name: _read(setting, environment, flags.pop(setting.name, None)) for setting in SETTINGS}
     if flags:
         raise TypeError(f"no such settings: {', '.join(flags)}")
@@ -100,22 +119,6 @@ def _read(setting: Setting, environment: Mapping[str, str], flag: Any) -> Any:
     except ValueError as error:
         shown = "" if setting.secret else f" is {text!r}, which"
         raise Invalid(f"{source}{shown} will not do: {error}.") from None
-
-
-def _refuse_other_databases(environment: Mapping[str, str], flag: str | None) -> None:
-    given = {"--database-url": flag, **{name: environment.get(name) for name in DATABASE_VARIABLES}}
-    for source, url in given.items():
-        if not url:
-            continue
-        if url.startswith("postgres"):
-            raise Invalid(
-                f"{source} names a PostgreSQL database. PostgreSQL arrives in a later release; this one keeps its data "
-                f"in SQLite, in the directory given by --data or PERDURE_DATA. Unset {source} to start with that."
-            )
-        raise Invalid(
-            f"{source} is set, but this release keeps its data in SQLite, in the directory given by --data or "
-            f"PERDURE_DATA. Unset {source}."
-        )
 
 
 def _default_data(environment: Mapping[str, str]) -> Path:
@@ -242,8 +245,16 @@ def _handle(text: str) -> str | None:
     return text or None
 
 
-DATABASE_VARIABLES: Final = ("PERDURE_DATABASE_URL", "LETTA_PG_URI")
-"""Read only to be refused in words: this release has SQLite."""
+def _database(text: str) -> str | None:
+    """A PostgreSQL URL as libpq has it, from any form that SQLAlchemy's drivers use."""
+    scheme, separator, rest = text.strip().partition("://")
+    kind = scheme.partition("+")[0].casefold()
+    if kind == "sqlite":
+        raise ValueError("SQLite's file is chosen with --data or PERDURE_DATA; leave the URL out")
+    if text.strip() and (kind not in ("postgres", "postgresql") or not separator):
+        raise ValueError("it must be a PostgreSQL URL, such as postgresql://user:password@host:5432/perdure")
+    return re.sub(r"(?<=[?&])ssl(?==)", "sslmode", f"postgresql://{rest}") if rest else None
+
 
 SETTINGS: Final = (
     Setting(
@@ -337,6 +348,31 @@ SETTINGS: Final = (
         name="encryption_key", variables=("PERDURE_ENCRYPTION_KEY", "LETTA_ENCRYPTION_KEY"), default="", read=_text,
         secret=True, meaning="What secrets are encrypted with. By default a key made for this server, kept in "
         "`secret.key` in the data directory.",
+    ),
+    Setting(
+        name="database_url", flag="--database-url", variables=("PERDURE_DATABASE_URL", "LETTA_PG_URI"), default="",
+        read=_database, secret=True,
+        meaning="A PostgreSQL database to keep the data in, as `postgresql://user:password@host:5432/perdure`. By "
+        "default it is kept in SQLite, in the data directory.",
+    ),
+    Setting(
+        name="database_connections", variables=("PERDURE_DATABASE_CONNECTIONS", "LETTA_PG_POOL_SIZE"), default="10",
+        read=_whole(1, 1_000, "a number of connections"),
+        meaning="Connections to PostgreSQL, at most, of this server.",
+    ),
+    Setting(
+        name="database_seconds", variables=("PERDURE_DATABASE_SECONDS",), default="30",
+        read=_number(0.1, 3_600, "seconds"),
+        meaning="Seconds that a statement may take on PostgreSQL, and that a request may wait for a free connection.",
+    ),
+    Setting(
+        name="database_pooler", variables=("PERDURE_DATABASE_POOLER",), default="0", read=_switch,
+        meaning="`1` where the URL leads to a pooler that lends connections for a transaction, such as PgBouncer.",
+    ),
+    Setting(
+        name="database_listen_url", variables=("PERDURE_DATABASE_LISTEN_URL",), default="", read=_database, secret=True,
+        meaning="A URL that leads to the same database past the pooler. Without it servers behind one notice each "
+        "other later.",
     ),
 )  # fmt: skip
 """Every setting. docs/configuration.md shows this table, and a test holds it to that."""

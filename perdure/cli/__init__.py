@@ -35,7 +35,7 @@ application: Final = typer.Typer(
 Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).", show_default=False)]
 Port = Annotated[str | None, typer.Option(help="Port to listen on (8283); 0 takes any free one.", metavar="PORT")]
 Data = Annotated[Path | None, typer.Option(help="Data directory (~/.perdure).", metavar="DIR", show_default=False)]
-DatabaseUrl = Annotated[str | None, typer.Option(hidden=True)]
+DatabaseUrl = Annotated[str | None, typer.Option(help="Keep the data in PostgreSQL: postgresql://…", metavar="URL")]
 Sync = Annotated[str | None, typer.Option(help="full survives a power cut, normal (the default) a killed process.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Let others on the network in without a password.")]
 
@@ -91,5 +91,6 @@ def doctor(
     host: Host = None,
     port: Port = None,
     data: Data = None,
+    database_url: DatabaseUrl = None,
 ) -> None:
-    raise typer.Exit(doctor_command.run(os.environ, host=host, port=port, data=data))
+    raise typer.Exit(doctor_command.run(os.environ, host=host, port=port, data=data, database_url=database_url))

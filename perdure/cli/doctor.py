@@ -14,18 +14,21 @@ import typer
 from perdure import __version__
 from perdure.cli import machine
 from perdure.config import Settings, read_settings
-from perdure.domain.errors import PerdureError
+from perdure.domain.errors import PerdureError, Unavailable
 from perdure.lazy import lazy_module
 from perdure.logs import set_up_logs
 from perdure.providers.catalog import Catalog, ProviderReport
 from perdure.providers.offline import OFFLINE_MODEL, OfflineProvider
 from perdure.store.migrate import HEAD
+from perdure.store.options import PostgresOptions
 from perdure.store.sqlite_file import DataFile, look_into
 from perdure.tools.registry import Registry
 
 if TYPE_CHECKING:
+    from perdure.store import postgres_view
     from perdure.store.migrations import steps
 else:
+    postgres_view: ModuleType = lazy_module("perdure.store.postgres_view")
     steps: ModuleType = lazy_module("perdure.store.migrations.steps")
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -63,9 +66,13 @@ def _findings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Itera
     except PerdureError as error:
         yield Finding("problem", "settings", error.message)
     else:
-        file = look_into(settings.data)
-        yield _data(file)
-        yield _port(settings, file)
+        if settings.postgres is not None:
+            yield _database(settings.postgres)
+            yield _port(settings, None)
+        else:
+            file = look_into(settings.data)
+            yield _data(file)
+            yield _port(settings, file.holder)
         yield _tools(settings)
         yield from _providers(environment)
     yield from _sandbox()
@@ -88,22 +95,46 @@ def _data(file: DataFile) -> Finding:
         )
     if file.size is None:
         return Finding("ok", "data", f"{file.path} does not exist yet; the first start makes it")
-    text = f"{file.path}, {file.size / 2**20:.1f} MiB, schema {file.schema or 'none yet'}"
-    if file.schema not in (None, HEAD):
-        if file.schema not in steps.known():
-            return Finding(
-                "problem",
-                "data",
-                f"{text}: a newer version of Perdure wrote it. Install that version or a later one, or choose another "
-                "directory with --data.",
-            )
-        text += f" (the next start migrates it to {HEAD}, after a backup)"
-    if file.holder is not None:
-        return Finding("ok", "data", f"{text}, in use by the server that is process {file.holder}")
-    return Finding("ok", "data", text)
+    found = _schema(f"{file.path}, {file.size / 2**20:.1f} MiB", file.schema, ", after a backup")
+    if found.mark != "ok" or file.holder is None:
+        return found
+    return Finding("ok", "data", f"{found.text}, in use by the server that is process {file.holder}")
 
 
-def _port(settings: Settings, file: DataFile) -> Finding:
+def _database(options: PostgresOptions) -> Finding:
+    try:
+        view = postgres_view.look_at(options)
+    except ModuleNotFoundError as error:
+        return Finding("problem", "data", f"PostgreSQL needs {error.name}: pip install 'perdure[postgres]'")
+    except Unavailable as error:
+        return Finding("problem", "data", error.message)
+    text = f"{view.location}, PostgreSQL {view.version}, "
+    if not (view.vectors or view.has_vectors):
+        return Finding(
+            "problem",
+            "data",
+            f"{text}without pgvector. Install it there (postgresql-18-pgvector, or the image pgvector/pgvector:pg18).",
+        )
+    text += f"pgvector {view.vectors or 'to be added'}, {view.size / 2**20:.1f} MiB"
+    return _schema(text, view.schema, "")
+
+
+def _schema(text: str, schema: str | None, precaution: str) -> Finding:
+    """What a start would do to data at this schema."""
+    text += f", schema {schema or 'none yet'}"
+    if schema in (None, HEAD):
+        return Finding("ok", "data", text)
+    if schema not in steps.known():
+        return Finding(
+            "problem",
+            "data",
+            f"{text}: a newer version of Perdure wrote it. Install that version or a later one, or choose other data "
+            "with --data or --database-url.",
+        )
+    return Finding("ok", "data", f"{text} (the next start migrates it to {HEAD}{precaution})")
+
+
+def _port(settings: Settings, holder: int | None) -> Finding:
     place = f"{settings.host} port {settings.port}"
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as attempt:
@@ -111,7 +142,7 @@ def _port(settings: Settings, file: DataFile) -> Finding:
         try:
             attempt.bind((settings.host, settings.port))
         except OSError as error:
-            if file.holder is not None:
+            if holder is not None:
                 return Finding("ok", "address", f"{place} is taken, and a server is running on this data")
             return Finding(
                 "problem", "address", f"{place}: {error.strerror}. Choose another with --host and --port, or stop "

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from perdure.config import DATABASE_VARIABLES, SETTINGS
+from perdure.config import SETTINGS
 from perdure.domain.errors import Unavailable
 
 START_SECONDS: Final = 30.0
@@ -23,7 +23,7 @@ ANSWER_SECONDS: Final = 120.0
 _LOG_SHOWN: Final = 2_000
 _HEADERS: Final = {"Content-Type": "application/json", "Connection": "close"}
 
-_OWN_SETTINGS: Final = {*DATABASE_VARIABLES, *(name for setting in SETTINGS for name in setting.variables)}
+_OWN_SETTINGS: Final = {name for setting in SETTINGS for name in setting.variables}
 
 
 class LocalServer:

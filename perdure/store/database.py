@@ -86,11 +86,11 @@ _PASSING: Final = ("08", "25P03", "40", "53", "55P03", "57", "58")
 
 def is_passing(error: BaseException) -> bool:
     """Whether an error of the database says nothing about the statement, so that the transaction is worth repeating."""
-    if isinstance(error, Unavailable | OperationalError) or hasattr(error, "sqlite_errorcode"):
+    if isinstance(error, Unavailable | OperationalError | OSError) or hasattr(error, "sqlite_errorcode"):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    return error.connection_invalidated or str(getattr(error.orig, "sqlstate", "")).startswith(_PASSING)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "").startswith(_PASSING)
 
 
 class Savepoint:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from perdure.domain.errors import Unavailable
 from perdure.logs import Log
 from perdure.store.database import Unit
+from perdure.store.options import PostgresOptions
 from perdure.store.postgres_faults import FAULTS, Kind, kind_of, unavailable
 from perdure.store.postgres_link import Link, Linker, Target, Unsettled
 from perdure.store.postgres_signals import Listener
@@ -39,14 +40,12 @@ log = Log(__name__)
 class PostgresDatabase:
     """The open database. Make one with `open_postgres`, inside the event loop that uses it."""
 
-    wait_seconds: float = 30.0
-    """How long a unit may wait for a free connection."""
-
-    def __init__(self, target: Target, listener: Listener, connections: int) -> None:
+    def __init__(self, target: Target, listener: Listener, connections: int, wait_seconds: float) -> None:
         self._target = target
         self._listener = listener
         self._linker = Linker(target)
         self._most = connections
+        self._wait_seconds = wait_seconds
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._idle = 0
         self._workers: list[asyncio.Task[None]] = []
@@ -98,14 +97,14 @@ class PostgresDatabase:
             if len(self._workers) < self._most:
                 self._workers.append(asyncio.create_task(self._work(), name="postgres"))
             else:
-                job.timer = loop.call_later(self.wait_seconds, self._expire, job)
+                job.timer = loop.call_later(self._wait_seconds, self._expire, job)
         self._jobs.put_nowait(job)
         return await job.future
 
     def _expire(self, job: "_Job") -> None:
         job.fail(
             Unavailable(
-                f"No connection to the database {self.location} came free within {self.wait_seconds:g} seconds. Try "
+                f"No connection to the database {self.location} came free within {self._wait_seconds:g} seconds. Try "
                 "again later; PERDURE_DATABASE_CONNECTIONS says how many there are."
             )
         )
@@ -251,17 +250,16 @@ def _add_conditions() -> None:
                 index.dialect_options["postgresql"]["where"] = text(index.info["where"])
 
 
-async def open_postgres(
-    url: str, *, listen_url: str | None = None, pooler: bool = False, connections: int, statement_seconds: float
-) -> PostgresDatabase:
-    """Open a database that is there. `listen_url` leads to it past a `pooler`, which keeps no one listening.
-
-    Raises Unavailable, with what to do, where it cannot be reached or used.
-    """
+async def open_postgres(options: PostgresOptions) -> PostgresDatabase:
+    """Open a database that is there. Raises Unavailable, with what to do, where it cannot be reached or used."""
     _add_conditions()
-    target = Target(url=url, pooler=pooler, statement_seconds=statement_seconds)
-    direct = Target(url=listen_url or url, statement_seconds=statement_seconds)
-    listener = Listener(None if pooler and listen_url is None else Linker(direct).connect)
-    db = PostgresDatabase(target, listener, connections)
-    await db.read(lambda conn: None)
+    target = Target(url=options.url, pooler=options.pooler, statement_seconds=options.seconds)
+    direct = Target(url=options.listen_url or options.url, statement_seconds=options.seconds)
+    listener = Listener(None if options.pooler and options.listen_url is None else Linker(direct).connect)
+    db = PostgresDatabase(target, listener, options.connections, options.seconds)
+    try:
+        await db.read(lambda conn: None)
+    except Unavailable:
+        await db.close()
+        raise
     return db

@@ -4,14 +4,15 @@ A unit is a plain function, so it runs in a greenlet: what it sends to the datab
 """
 
 import asyncio
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import asyncpg
 import msgspec
 from sqlalchemy import Connection, Engine
-from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_, greenlet_spawn
@@ -29,6 +30,7 @@ CACHED_STATEMENTS: Final = 512
 STUCK_SECONDS: Final = 15
 """How long a transaction may stand still before the database ends it, and lets go of what it locked."""
 
+_PASSWORD: Final = re.compile(r"(?<=://)([^:@/?]*):[^@/?]*(?=@)|(?<=password=)[^&]*")
 _READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -47,7 +49,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def location(self) -> str:
         """The URL without its password."""
-        return make_url(self.url).render_as_string(hide_password=True)
+        return _PASSWORD.sub(lambda found: f"{found[1]}:***" if found[1] is not None else "***", self.url)
 
     @property
     def limits(self) -> dict[str, str]:
@@ -207,17 +209,23 @@ class _Driver:
         self._raw = raw
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> "_Rows":
-        """Raises what the driver raises, a constraint's violation as the IntegrityError of `dialect.loaded_dbapi`."""
-        try:
-            return _Rows(await_(self._raw.fetch(sql, *values)))
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise self._conn.dialect.loaded_dbapi.IntegrityError(str(error), error) from error
+        """Raises what PostgreSQL says, a constraint's violation as the IntegrityError of `dialect.loaded_dbapi`.
+
+        Raises OperationalError where the connection or a statement of before cannot be used any more.
+        """
+        return _Rows(self._run(sql, self._raw.fetch(sql, *values)))
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Raises what `execute` raises."""
+        self._run(sql, self._raw.executemany(sql, rows))
+
+    def _run(self, sql: str, work: Awaitable[T]) -> T:
         try:
-            await_(self._raw.executemany(sql, rows))
+            return await_(work)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise self._conn.dialect.loaded_dbapi.IntegrityError(str(error), error) from error
+        except (asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
+            raise OperationalError(sql, None, error) from error
 
 
 class _Rows:
@@ -228,20 +236,3 @@ class _Rows:
 
     def fetchall(self) -> Sequence[Any]:
         return self._rows
-
-
-_DRIVERS: Final = {"postgres", "postgresql"}
-
-
-def read_url(text: str) -> str:
-    """A database's URL as libpq has it, from any form that SQLAlchemy's drivers use. Raises ValueError."""
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme.partition("+")[0] not in _DRIVERS:
-        raise ValueError("it must be a PostgreSQL URL such as postgresql://user:password@host:5432/perdure")
-    url = make_url(f"postgresql://{rest}")
-    renamed = {_RENAMED.get(name, name): value for name, value in url.query.items()}
-    return url.set(query=renamed).render_as_string(hide_password=False)
-
-
-_RENAMED: Final[Mapping[str, str]] = {"ssl": "sslmode", "unix_sock": "host"}
-"""What other drivers call a part of the URL's query."""

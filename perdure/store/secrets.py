@@ -15,10 +15,11 @@ from perdure.domain.agents import Secret
 from perdure.domain.errors import Unavailable
 from perdure.domain.ids import new_id, now
 from perdure.store.rows import to_struct
-from perdure.store.tables import agent_secrets
+from perdure.store.tables import agent_secrets, facts
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+_KEY_FACT: Final = "key"
 _SALT: Final = b"perdure secrets 1"
 
 _COLUMNS: Final = tuple(agent_secrets.c[name] for name in Secret.__struct_fields__)
@@ -48,6 +49,10 @@ class Vault:
                 "stored with, or set the secret again."
             ) from error
 
+    def fingerprint(self) -> str:
+        """What tells its key from others, without telling the key."""
+        return hashlib.sha256(b"perdure key 1" + self._key()).hexdigest()
+
     def _opened(self) -> Any:
         # Loaded with the first secret, so that a server without any starts without it.
         if self._cipher is None:
@@ -66,6 +71,22 @@ def open_vault(directory: Path, passphrase: str | None) -> Vault:
         return Vault(lambda: hashlib.scrypt(passphrase.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=KEY_BYTES))
     key = _key_in(directory / "secret.key")
     return Vault(lambda: key)
+
+
+def agree_on_key(conn: Connection, vault: Vault) -> None:
+    """See to it that all servers on a database seal with one key: that of the first of them.
+
+    Raises Unavailable where this one has another.
+    """
+    fingerprint = vault.fingerprint()
+    known = conn.execute(select(facts.c.value).where(facts.c.name == _KEY_FACT)).scalar()
+    if known is None:
+        conn.execute(insert(facts).values(name=_KEY_FACT, value=fingerprint))
+    elif known != fingerprint:
+        raise Unavailable(
+            "The secrets in this database are sealed with another key. Start every server on it with the same "
+            "PERDURE_ENCRYPTION_KEY, or with a copy of the first one's secret.key in its data directory."
+        )
 
 
 def _key_in(path: Path) -> bytes:

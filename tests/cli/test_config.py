@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from perdure.config import DATABASE_VARIABLES, SETTINGS, Setting, is_loopback, read_settings
+from perdure.config import SETTINGS, Setting, is_loopback, read_settings
 from perdure.domain.errors import Invalid
 from perdure.providers.known_providers import KNOWN_PROVIDERS
 
@@ -86,18 +86,32 @@ def test_a_bad_flag_is_named_as_a_flag() -> None:
     assert refusal({}, sync="maybe").startswith("--sync is 'maybe'")
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg", "postgresql+pg8000", "POSTGRES"])
+@pytest.mark.parametrize("source", ["PERDURE_DATABASE_URL", "LETTA_PG_URI", "--database-url"])
+def test_a_database_is_named_in_any_form(source: str, scheme: str) -> None:
+    url = f"{scheme}://ada:se%40cret@db.example:5433/perdure?ssl=require"
+    settings = read_settings({}, database_url=url) if source == "--database-url" else read_settings({source: url})
+    assert settings.postgres is not None
+    assert settings.postgres.url == "postgresql://ada:se%40cret@db.example:5433/perdure?sslmode=require"
+
+
+def test_without_a_database_url_it_is_sqlite() -> None:
+    assert read_settings({"PERDURE_DATABASE_POOLER": "1"}).postgres is None
+    assert read_settings({"LETTA_PG_URI": ""}).postgres is None
+
+
 @pytest.mark.parametrize(
-    ("environment", "flag"),
-    [({"LETTA_PG_URI": "postgresql://x/y"}, None), ({}, "postgres://x/y"), ({}, "postgresql+asyncpg://x/y")],
+    ("url", "advice"),
+    [("sqlite:///x.db", "--data"), ("mysql://x/y", "postgresql://user"), ("x.db", "postgresql://user")],
 )
-def test_postgresql_is_refused_until_it_is_there(environment: dict[str, str], flag: str | None) -> None:
-    message = refusal(environment, database_url=flag)
-    assert "PostgreSQL arrives in a later release" in message
-    assert "--data" in message
+def test_another_database_url_is_refused(url: str, advice: str) -> None:
+    message = refusal({}, database_url=url)
+    assert advice in message
+    assert message.startswith("--database-url will not do")
 
 
-def test_another_database_url_is_refused_too() -> None:
-    assert "--data" in refusal({}, database_url="sqlite:///x.db")
+def test_a_database_url_is_never_repeated() -> None:
+    assert "hush" not in refusal({"PERDURE_DATABASE_URL": "mysql://ada:hush@x/y"})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "perdure.example"])
@@ -139,7 +153,3 @@ def test_every_provider_is_in_the_docs() -> None:
         names = (*provider.key_names, *provider.url_names, *filter(None, [provider.handle_base_name]))
         shown = rows[f"`{provider.name}`"]
         assert [name for name in (*names, *provider.header_names.values()) if f"`{name}`" not in shown] == []
-
-
-def test_refused_variables_are_in_the_docs() -> None:
-    assert all(f"`{name}`" in DOCS.read_text() for name in DATABASE_VARIABLES)

@@ -171,7 +171,7 @@ def test_a_key_that_is_none(tmp_path: Path) -> None:
         ("PERDURE_LOG_LEVEL", "loud"),
         ("PERDURE_TOOLS", "no_such_module:tool"),
         ("PERDURE_TOOLS", "nonsense"),
-        ("LETTA_PG_URI", "postgresql://x/y"),
+        ("LETTA_PG_URI", "mysql://x/y"),
     ],
 )
 def test_a_setting_that_will_not_do(tmp_path: Path, variable: str, value: str) -> None:

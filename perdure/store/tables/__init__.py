@@ -28,6 +28,7 @@ from perdure.store.tables.archives import (
 )
 from perdure.store.tables.columns import Json, metadata
 from perdure.store.tables.conversations import conversation_blocks, conversation_messages, conversations, messages
+from perdure.store.tables.facts import facts
 from perdure.store.tables.people import (
     agents_identities,
     blocks_identities,
@@ -60,6 +61,7 @@ __all__ = [
     "conversation_blocks",
     "conversation_messages",
     "conversations",
+    "facts",
     "file_chunks",
     "files",
     "folders",
