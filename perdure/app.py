@@ -125,6 +125,7 @@ def _policy(settings: Settings) -> Policy:
         ping_seconds=settings.ping_seconds,
         retention_hours=settings.retention_hours,
         approval_seconds=settings.approval_minutes * 60,
+        lease_seconds=settings.lease_seconds,
     )
 
 

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     busy: Literal["queue", "reject"]
     max_queued: int
     approval_minutes: float
+    lease_seconds: float
     tool_seconds: float
     trusted_tools: tuple[str, ...]
     private_callbacks: bool
@@ -309,6 +310,10 @@ SETTINGS: Final = (
         name="approval_minutes", variables=("PERDURE_APPROVAL_MINUTES",), default="0",
         read=_number(0, 525_600, "minutes"),
         meaning="Minutes after which a request for approval that nobody answered is denied; `0` lets it wait for ever.",
+    ),
+    Setting(
+        name="lease_seconds", variables=("PERDURE_LEASE_SECONDS",), default="5", read=_number(0.5, 60, "seconds"),
+        meaning="Seconds without a sign of life after which a server on PostgreSQL loses its runs to the others.",
     ),
     Setting(
         name="tool_seconds", variables=("PERDURE_TOOL_SECONDS", "TOOL_SANDBOX_TIMEOUT"), default="180",

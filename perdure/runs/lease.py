@@ -22,12 +22,10 @@ from perdure.store import runs as run_store
 from perdure.store import servers
 from perdure.store.database import Database
 
-LEASE: Final = 5.0
-"""Seconds without a sign of life after which a process is taken for dead."""
-BEAT: Final = 1.0
-"""Seconds between signs of life, which are also looks at what others left for this process."""
+BEATS: Final = 5
+"""Signs of life in the time of one lease, which are also looks at what others left for this process."""
 BEAT_WITHOUT_WAKING: Final = 0.3
-"""The same while nobody can be woken."""
+"""Seconds between them at most while nobody can be woken."""
 CLAIMED_AT_ONCE: Final = 32
 """Orphaned runs that one process takes at a time, so that several share them."""
 
@@ -51,10 +49,14 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Lease:
-    """This process among all that share a database. `on_lost` is called when it has lost its runs."""
+    """This process among all that share a database. `on_lost` is called when it has lost its runs.
 
-    def __init__(self, db: Database, on_lost: Callable[[], None]) -> None:
+    Without a sign of life for so many `seconds` it is taken for dead.
+    """
+
+    def __init__(self, db: Database, on_lost: Callable[[], None], seconds: float = 5.0) -> None:
         self.db = db
+        self._seconds = seconds
         self.id = new_id("server")
         self._on_lost = on_lost
         self._turn = asyncio.Lock()
@@ -67,7 +69,7 @@ class Lease:
         def enter(conn: Connection) -> None:
             if not self.db.shared:
                 servers.remove(conn, servers.others(conn, self.id))
-            servers.register(conn, self.id, f"{socket.gethostname()} {os.getpid()}", _microseconds(LEASE))
+            servers.register(conn, self.id, f"{socket.gethostname()} {os.getpid()}", self._microseconds)
 
         await self.db.write(enter)
         self._steady_since = self._seen_at = time.monotonic()
@@ -110,10 +112,10 @@ class Lease:
         Raises Unavailable where the database is out of reach, Lost after this process was taken for dead.
         """
         since_last = time.monotonic() - self._seen_at
-        steady = time.monotonic() - self._steady_since > LEASE
+        steady = time.monotonic() - self._steady_since > self._seconds
 
         def unit(conn: Connection) -> Found:
-            if self.db.shared and not servers.renew(conn, self.id, _microseconds(LEASE)):
+            if self.db.shared and not servers.renew(conn, self.id, self._microseconds):
                 raise Lost
             # Where the database itself was away, everyone looks late: nobody is dead before all had time to renew.
             if steady and (dead := servers.expired(conn)):
@@ -122,7 +124,7 @@ class Lease:
             claimed = servers.claim(conn, self.id, CLAIMED_AT_ONCE)
             return Found(claimed, servers.held(conn, self.id), run_store.claim_untold(conn, self.id))
 
-        if since_last > LEASE:
+        if since_last > self._seconds:
             self._steady_since = time.monotonic()
         found = await self.db.write(unit)
         self._seen_at = time.monotonic()
@@ -130,7 +132,8 @@ class Lease:
 
     async def next_look(self) -> None:
         """Wait until it is time to look again, or until `look_soon`."""
-        pause = BEAT if self.db.wakes else BEAT_WITHOUT_WAKING
+        pause = self._seconds / BEATS
+        pause = pause if self.db.wakes else min(pause, BEAT_WITHOUT_WAKING)
         try:
             async with asyncio.timeout(pause):
                 await self._looks.wait()
@@ -149,6 +152,6 @@ class Lease:
         except Unavailable as error:
             log.warning("could not sign off; the lease runs out by itself", error=error.message)
 
-
-def _microseconds(seconds: float) -> int:
-    return int(seconds * 1_000_000)
+    @property
+    def _microseconds(self) -> int:
+        return int(self._seconds * 1_000_000)

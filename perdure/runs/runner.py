@@ -19,7 +19,7 @@ from perdure.runs import recovery
 from perdure.runs.accept import Accepted, Repeated, Snapshots, Terms, accept
 from perdure.runs.attempts import WINDOW, Attempt, Attempts
 from perdure.runs.follower import Follower
-from perdure.runs.lease import LEASE, Found, Lease, Lost
+from perdure.runs.lease import Found, Lease, Lost
 from perdure.runs.log import EventLog, RunLog
 from perdure.runs.pending import refuse_pending
 from perdure.runs.tails import Tails
@@ -29,8 +29,8 @@ from perdure.store import signals
 
 TIDY_SECONDS: Final = 3600.0
 """How often event logs past their keeping are dropped."""
-CANCEL_LIMIT: Final = 3 * LEASE
-"""Seconds a cancel waits for other processes, which is longer than it takes to find one dead."""
+CANCEL_LIMIT: Final = 3
+"""How many leases a cancel waits for other processes, which is longer than it takes to find one dead."""
 CANCEL_LOOK: Final = 0.05
 
 log = Log(__name__)
@@ -39,7 +39,8 @@ log = Log(__name__)
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator decided. Seconds, and hours for how long event logs are kept after a run ends.
 
-    A request for approval that nobody answers within `approval_seconds` is denied; 0 lets it wait for ever.
+    A request for approval that nobody answers within `approval_seconds` is denied; 0 lets it wait for ever. A process
+    that gives no sign of life for `lease_seconds` loses its runs to the others.
     """
 
     queue: bool = True
@@ -48,6 +49,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float = 10.0
     retention_hours: float = 24.0
     approval_seconds: float = 0.0
+    lease_seconds: float = 5.0
 
 
 class Which(TypedDict, total=False):
@@ -69,7 +71,7 @@ class Runner:
         self._db = rooms.db
         self._tell = tell
         self._rooms = rooms
-        self._lease = Lease(rooms.db, self._lost)
+        self._lease = Lease(rooms.db, self._lost, policy.lease_seconds)
         self._log = EventLog(self._lease)
         self._worker = Worker(rooms, self._log, self._ended, self._gone)
         self._tails = Tails(rooms.db)
@@ -189,7 +191,7 @@ class Runner:
         return await self._db.write(ask)
 
     async def _until_ended(self, run_ids: Sequence[str]) -> None:
-        deadline = time.monotonic() + CANCEL_LIMIT
+        deadline = time.monotonic() + CANCEL_LIMIT * self.policy.lease_seconds
         while run_ids and await self._db.read(lambda conn: run_store.under_way(conn, run_ids)):
             if time.monotonic() > deadline:
                 raise Unavailable(
