@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from perdure.loop.context import OUTCOME_UNKNOWN
-from tests.kill.workload import Home, Sent
+from tests.kill.workload import DATABASE, Home, Sent
 from tests.rig import postgres
 from tests.rig.http import Frame
 from tests.rig.whole import told
@@ -177,7 +177,7 @@ def _returns_of(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _rows(home: Home, query: str) -> list[tuple[Any, ...]]:
-    url = home.server.environment.get("PERDURE_DATABASE_URL")
+    url = home.server.environment.get(DATABASE)
     if url is not None:
         return postgres.query(url, query)
     with closing(sqlite3.connect(f"file:{home.server.data / 'perdure.db'}?mode=ro", uri=True)) as conn:

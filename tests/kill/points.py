@@ -19,7 +19,6 @@ POINTS: Final = {
     "accept": "perdure.runs.runner:accept",
     "enter": "perdure.runs.accept:enter",
     "commit": "perdure.store.sqlite:_commit",
-    "commit on postgres": "perdure.store.postgres_link:Link.write",
     "model call": "perdure.providers.catalog:Catalog.stream",
     "model answer": "perdure.loop.answer:Answer.take",
     "calls kept": "perdure.loop.step:Step.keep_calls",
@@ -39,6 +38,8 @@ POINTS: Final = {
     "take up": "perdure.runs.recovery:take_up",
 }
 """Each by its function, as whoever calls it finds it."""
+ON_POSTGRES: Final = {"commit": "perdure.store.postgres_link:Link.write"}
+"""Those that lie elsewhere on that store."""
 
 EFFECTS: Final = "KILL_EFFECTS"
 """The file in which tools leave their marks, one line a call."""
@@ -86,7 +87,8 @@ repeat.tags = ("idempotent",)  # type: ignore[attr-defined]
 
 
 def _set_trap(point: str, when: str, number: int) -> None:
-    module_name, _, path = POINTS[point].partition(":")
+    points = POINTS | ON_POSTGRES if os.environ.get("PERDURE_DATABASE_URL") else POINTS
+    module_name, _, path = points[point].partition(":")
     owner: Any = importlib.import_module(module_name)
     *parents, name = path.split(".")
     for parent in parents:

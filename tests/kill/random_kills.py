@@ -15,12 +15,10 @@ LONGEST = 1.5
 """Seconds of load before a kill, at most."""
 
 
-def kills(
-    folder: Path, models: ModelServer, count: int, seed: int, options: tuple[str, ...] = ()
-) -> Iterator[list[str]]:
+def kills(folder: Path, models: ModelServer, store: str, count: int, seed: int) -> Iterator[list[str]]:
     """Kills a server so many times; gives what is wrong after each."""
     dice = random.Random(seed)
-    with workload.made(folder, models, options) as home:
+    with workload.made(folder, models, store) as home:
         home.start()
         for _ in range(count):
             home.agents.clear()

@@ -1,11 +1,18 @@
+"""Killed at random instants under load. `python -m tests.kill` does more of it."""
+
 from pathlib import Path
 
+import pytest
+
 from tests.kill.random_kills import kills
+from tests.kill.workload import STORES
 from tests.rig.model import ModelServer
 
 COUNT = 20
 
 
-def test_killed_at_random_under_load(tmp_path: Path, models: ModelServer) -> None:
-    found = [each for wrong in kills(tmp_path, models, COUNT, seed=20) for each in wrong]
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("store", STORES)
+def test_killed_at_random_under_load(store: str, tmp_path: Path, models: ModelServer) -> None:
+    found = [each for wrong in kills(tmp_path, models, store, COUNT, seed=20) for each in wrong]
     assert found == []

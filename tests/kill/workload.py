@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.kill.points import ARMED, AT, EFFECTS
+from tests.rig import postgres
 from tests.rig.answers import Answer, Pause, Piece, call, parallel, reasoning, text
 from tests.rig.http import Frame
 from tests.rig.model import Asked, ModelServer, Script, text_of
 from tests.rig.server import Server
 
 KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow")
+DATABASE: Final = "PERDURE_DATABASE_URL"
 TOOLS: Final = tuple(f"tests.kill.points:{name}" for name in ("mark", "ask", "repeat"))
 GONE: Final = (OSError, http.client.HTTPException, AssertionError)
 """What a client of a server that is killed meets; the assertion is of a stream that is none, or was cut in a frame."""
@@ -146,14 +148,21 @@ class Home:
                     sent.run_id = frame.json["run_id"]
 
 
+STORES: Final = ("sqlite", "postgres")
+LEASE: Final = "0.5"
+"""Seconds after which a killed server is found dead where others might go on with its runs."""
+
+
 @contextlib.contextmanager
-def made(folder: Path, models: ModelServer, options: tuple[str, ...] = ()) -> Iterator[Home]:
-    """A home in `folder`; its server gets these options, and is ended with it."""
-    server = Server(folder / "data", models.environment, options, tools=TOOLS)
-    try:
+def made(folder: Path, models: ModelServer, store: str) -> Iterator[Home]:
+    """A home in `folder` on a database of its own; its server is ended with it."""
+    with contextlib.ExitStack() as stack:
+        environment = dict(models.environment)
+        if store == "postgres":
+            environment |= {DATABASE: stack.enter_context(postgres.database()), "PERDURE_LEASE_SECONDS": LEASE}
+        server = Server(folder / "data", environment, tools=TOOLS)
+        stack.callback(server.kill)
         yield Home(server, models.script(), folder)
-    finally:
-        server.kill()
 
 
 def answer(asked: Asked) -> Answer:

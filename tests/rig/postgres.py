@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Generator
 from concurrent.futures import Future
 from importlib import metadata
@@ -210,6 +211,15 @@ def _locked() -> Generator[dict[str, Any]]:
         yield state
         file.truncate(0)
         file.write(json.dumps(state))
+
+
+@contextlib.contextmanager
+def database() -> Generator[str]:
+    """The URL of an empty database that goes with whoever asked for it."""
+    cluster, name = shared(), f"t_{uuid.uuid4().hex}"
+    query(cluster.url(), f"CREATE DATABASE {name}")
+    yield cluster.url(name)
+    query(cluster.url(), f"DROP DATABASE {name} (FORCE)")
 
 
 # ---- asking it
