@@ -31,21 +31,21 @@ class Follower:
 
     async def next(self) -> list[Numbered] | None:
         """The next events; an empty list after a silence long enough for a ping; None at the run's end."""
-        if self._live.lost:
-            self._live = await self._find(self.run_id)
-        live = self._live
-        found = live.after(self.seq)
-        if found is None:
-            found = await self._stored()
-        if found:
-            return self._hand_out(found)
-        if live.ended:
-            return None
-        await live.wait()
-        found = live.after(self.seq)
-        if found is None:
-            found = await self._stored()
-        return None if not found and live.ended else self._hand_out(found)
+        waited = False
+        while True:
+            live = self._live
+            found = live.after(self.seq)
+            if found is None:
+                found = await self._stored()
+            if found or (waited and not (live.ended or live.lost)):
+                return self._hand_out(found)
+            if live.ended:
+                return None
+            if live.lost:
+                self._live, waited = await self._find(self.run_id), False
+            else:
+                await live.wait()
+                waited = True
 
     async def _stored(self) -> list[Numbered]:
         return await self._db.read(lambda conn: run_store.events_after(conn, self.run_id, self.seq))

@@ -41,14 +41,25 @@ class TakenUp(msgspec.Struct, frozen=True):
     last: int
 
 
-def take_up(conn: Connection, run_id: str, snapshots: Snapshots, may_repeat: Callable[[Tool], bool]) -> TakenUp | None:
-    """Put the conversation of a claimed run in order. None where that was its end.
+class Over(msgspec.Struct, frozen=True):
+    """A run that is not to go on here: it was ended just now, or is another process's."""
+
+    ended: bool
+
+
+def take_up(
+    conn: Connection, run_id: str, server_id: str, snapshots: Snapshots, may_repeat: Callable[[Tool], bool]
+) -> TakenUp | Over:
+    """Put the conversation of a run in order that this process has claimed.
 
     A run that had shown part of an answer ends with it; one that had shown nothing of it asks again (decision 19 of
     the contract). Calls that were begun stay open only where the loop can run one of them again.
     """
+    found = run_store.hold(conn, run_id, server_id)
+    if found is None:
+        return Over(ended=False)
+    claims, to_cancel = found
     tenant, run, _ = run_store.stored(conn, run_id)
-    claims, to_cancel = run_store.claims(conn, run_id)
     if run.status == "running":
         goes_on = not to_cancel and claims <= MOST_CLAIMS
         _, tools = snapshots.get(conn, tenant, run.agent_id, run.conversation_id)
@@ -64,10 +75,11 @@ def take_up(conn: Connection, run_id: str, snapshots: Snapshots, may_repeat: Cal
     return TakenUp(_accepted(conn, run_id, snapshots), run_store.last_seq(conn, run_id))
 
 
-def give_up(conn: Connection, run_id: str) -> None:
+def give_up(conn: Connection, run_id: str, server_id: str) -> None:
     """End a run that cannot be taken up."""
-    _, run, _ = run_store.stored(conn, run_id)
-    _end(conn, run, "error")
+    if run_store.hold(conn, run_id, server_id) is not None:
+        _, run, _ = run_store.stored(conn, run_id)
+        _end(conn, run, "error")
 
 
 def _accepted(conn: Connection, run_id: str, snapshots: Snapshots) -> Accepted:
@@ -106,7 +118,7 @@ def keep_shown(conn: Connection, tenant: str, run: Run, repeatable: Collection[s
     return Kept(bool(broken), [event for event in events if shown is None or message_type(event) in shown])
 
 
-def _end(conn: Connection, run: Run, stop_reason: Literal["error", "cancelled"]) -> None:
+def _end(conn: Connection, run: Run, stop_reason: Literal["error", "cancelled"]) -> Over:
     """End a run where it stands, and give its conversation's turn to the next."""
     error = INTERRUPTED if stop_reason == "error" else None
     run_store.log(conn, [(run.id, run_store.last_seq(conn, run.id) + 1, last_events(stop_reason, Usage(), error))])
@@ -117,6 +129,7 @@ def _end(conn: Connection, run: Run, stop_reason: Literal["error", "cancelled"])
         ttft_ns=None, total_ns=(at - run.created_at) * 1000,
     )  # fmt: skip
     hand_over(conn, run.conversation_id or "")
+    return Over(ended=True)
 
 
 def _broken(run: Run, logged: list[AnyEvent], known: set[str]) -> list[Message]:

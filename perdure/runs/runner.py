@@ -318,24 +318,33 @@ class Runner:
         for run_id in run_ids:
             try:
                 await self._take_up_one(run_id)
-            except Unavailable as error:
+            except (Unavailable, Lost) as error:
                 log.warning("cannot take up a run; trying again", run_id=run_id, error=error.message)
             except Exception:
                 log.exception("a run cannot be taken up and ends", run_id=run_id)
-                await self._db.write(lambda conn, run_id=run_id: recovery.give_up(conn, run_id))
+                await self._db.write(lambda conn, run_id=run_id: recovery.give_up(conn, run_id, self._lease.id))
 
     async def _take_up_one(self, run_id: str) -> None:
         may_repeat = self._rooms.executor.may_repeat
-        taken = await self._db.write(lambda conn: recovery.take_up(conn, run_id, self._snapshots, may_repeat))
-        if taken is None:
-            log.warning("ended a run that another process left under way", run_id=run_id)
-            if self._tell is not None:
-                self._tell(run_id)
+        owner = self._lease.id
+
+        def unit(conn: Connection) -> recovery.TakenUp | recovery.Over:
+            self._lease.check(conn)
+            return recovery.take_up(conn, run_id, owner, self._snapshots, may_repeat)
+
+        taken = await self._db.write(unit)
+        if isinstance(taken, recovery.Over):
+            if taken.ended:
+                log.warning("ended a run that another process left under way", run_id=run_id)
+                if self._tell is not None:
+                    self._tell(run_id)
             return
         accepted = taken.accepted
         model = accepted.agent.model
         if accepted.request.override_model:
             model = await self._rooms.models.resolve(accepted.request.override_model)
+        if owner != self._lease.id:
+            return
         work = Work(accepted, model, taken.last)
         self._take_in(work)
         if accepted.running:

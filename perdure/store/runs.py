@@ -271,11 +271,16 @@ def find_stored(conn: Connection, run_id: str) -> tuple[str, Run, bytes] | None:
     return row.tenant_id, msgspec.convert(row, Run, from_attributes=True), _ENCODER.encode(row.request)
 
 
-def claims(conn: Connection, run_id: str) -> tuple[int, bool]:
-    """How often a run has changed hands, and whether somebody asked to cancel it."""
-    found = select(runs.c.fence, runs.c.cancel_asked_at).where(runs.c.id == run_id)
-    fence, asked = conn.execute(found).one()
-    return fence, asked is not None
+def hold(conn: Connection, run_id: str, server_id: str) -> tuple[int, bool] | None:
+    """Keep others from an unfinished run of a process until this unit ends.
+
+    How often it has changed hands, and whether somebody asked to cancel it; None where the process has it no more.
+    """
+    found = select(runs.c.fence, runs.c.cancel_asked_at).where(
+        runs.c.id == run_id, runs.c.owner == server_id, runs.c.status.in_(ACTIVE)
+    )
+    row = conn.execute(found.with_for_update()).one_or_none()
+    return None if row is None else (row.fence, row.cancel_asked_at is not None)
 
 
 def ask_to_cancel(

@@ -96,7 +96,8 @@ class Home:
     def decide(self, agent: str, approve: bool) -> None:
         """Answers what an agent asks for, if it does."""
         with contextlib.suppress(*GONE):
-            pending = self.server.get(f"/v1/agents/{agent}").json["pending_approval"]
+            found = self.server.get(f"/v1/agents/{agent}")
+            pending = found.json["pending_approval"] if found.status == 200 else None
             if pending is None:
                 return
             decisions = [

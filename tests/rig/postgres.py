@@ -116,6 +116,11 @@ class Cluster:
         return False
 
 
+def place_for(folder: Path) -> Path:
+    """Where a cluster of a test's own may live: PostgreSQL does not run as root, so not always in `folder`."""
+    return HOME / f"{folder.parent.name}-{uuid.uuid4().hex[:8]}" if AS_ROOT else folder
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -82,7 +82,7 @@ class Server:
 
     def terminate(self) -> None:
         """Sends SIGTERM and does not wait."""
-        self._signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def wait(self, limit: float = STOP_LIMIT) -> int:
         """Waits for the process to end by itself. Returns its exit code."""
@@ -97,7 +97,7 @@ class Server:
     def kill(self) -> None:
         """Ends the server with SIGKILL, as a crash would. Does nothing when it is gone already."""
         if self.running:
-            self._signal(signal.SIGKILL)
+            self.send_signal(signal.SIGKILL)
             self.wait()
 
     def restart(self) -> "Server":
@@ -124,7 +124,8 @@ class Server:
         assert reply.status == 200, f"{reply.status} {reply.text}\n{self.log[-4000:]}"
         return reply.json
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends any signal to a process that runs."""
         assert self._process is not None, "the server is not running"
         if self._process.poll() is None:
             self._process.send_signal(number)
