@@ -5,7 +5,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 from perdure.domain.errors import ContextOverflow, ModelError
@@ -16,6 +16,8 @@ PLAIN_CHARS: Final = 500
 MESSAGE_CHARS: Final = 2000
 SECRET_CHARS: Final = 16
 """A key of this length or more is struck from messages wherever it appears."""
+
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
 _TYPES: Final = {
     400: "llm_bad_request",
@@ -54,9 +56,16 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> M
 
     `key` is struck from the text.
     """
-    message = message_in(decoded(body)) or body.decode("utf-8", "replace").strip()[:PLAIN_CHARS]
+    answer = decoded(body)
+    message = message_in(answer) or body.decode("utf-8", "replace").strip()[:PLAIN_CHARS]
     detail = tidy(message, key) or f"HTTP {status} without a message"
-    return _failure(status, detail, retry_after=_retry_after(headers))
+    delay = _retry_after(headers)
+    for each in _google_details(answer):
+        if delay is None:
+            delay = _seconds(str(each.get("retryDelay")))
+        if each.get("reason") == "API_KEY_INVALID":
+            status = 401
+    return _failure(status, detail, retry_after=delay)
 
 
 def reported(answer: Any, key: str) -> ModelError | None:
@@ -110,6 +119,8 @@ def tidy(message: str, key: str) -> str:
 
 
 def _status_in(answer: Any) -> int:
+    if isinstance(answer, list):
+        answer = next(iter(cast("list[Any]", answer)), None)
     for level in (answer, cast("dict[str, Any]", answer).get("error") if isinstance(answer, dict) else None):
         if isinstance(level, dict):
             fields = cast("dict[str, Any]", level)
@@ -118,6 +129,21 @@ def _status_in(answer: Any) -> int:
                 if text.isascii() and text.isdecimal():
                     return int(text[:4])
     return 0
+
+
+def _google_details(answer: Any) -> Iterator[Mapping[str, Any]]:
+    """What Google's errors say beyond their message: https://docs.cloud.google.com/apis/design/errors"""
+    error = cast("dict[str, Any]", answer).get("error") if isinstance(answer, dict) else None
+    details = cast("dict[str, Any]", error).get("details") if isinstance(error, dict) else None
+    for each in cast("list[Any]", details) if isinstance(details, list) else ():
+        if isinstance(each, dict):
+            yield cast("dict[str, Any]", each)
+
+
+def _seconds(duration: str) -> float | None:
+    """A duration such as `34.07s`."""
+    found = _DURATION.fullmatch(duration)
+    return float(found[1]) if found else None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
