@@ -175,7 +175,7 @@ class Catalog:
         return ProviderReport(
             name=name,
             url=remote.endpoint.url if remote else None,
-            has_key=bool(remote and remote.endpoint.key),
+            has_key=bool(remote and (remote.endpoint.key or remote.endpoint.sign)),
             models=tuple(model.name for model in models.items),
             embedding_models=tuple(model.name for model in embeddings.items),
             refused=remote.refused if remote else {},

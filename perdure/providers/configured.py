@@ -4,14 +4,16 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal, cast, get_args
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
 from perdure.domain.errors import Invalid
+from perdure.providers.google_auth import KEY_FILE_NAME
 from perdure.providers.http import Endpoint, HttpClient, Limits
 from perdure.providers.known_providers import CUSTOM, KNOWN_PROVIDERS, KnownProvider
 from perdure.providers.remote import RemoteProvider
+from perdure.providers.vertex import LOCATION_NAME, PROJECT_NAME, vertex_endpoint
 
 _CUSTOM_NAME: Final = re.compile(r"PERDURE_PROVIDER_([A-Z0-9_]+)_BASE_URL")
 _VERSION: Final = re.compile(r"/v\d[a-z0-9]*$")
@@ -48,6 +50,8 @@ def configured(environment: Mapping[str, str], http: HttpClient) -> Iterator[Rem
 def how_to_configure(provider_name: str) -> str:
     """What to set so that a provider of this name exists."""
     for kind in KNOWN_PROVIDERS:
+        if kind.name == provider_name and kind.publisher:
+            return f"set {LOCATION_NAME}, {PROJECT_NAME} and {KEY_FILE_NAME} to use it"
         if kind.name == provider_name:
             names = kind.key_names if kind.url else kind.url_names
             return f"set {names[0]} to use it"
@@ -59,6 +63,11 @@ def _provider(
 ) -> RemoteProvider | None:
     own = f"PERDURE_PROVIDER_{prefix}"
     url_name, url = _first(environment, (f"{own}_BASE_URL", *kind.url_names))
+    if kind.publisher:
+        root = _address(url_name, url).geturl().rstrip("/") if url else ""
+        endpoint = vertex_endpoint(environment, http, kind.name, kind.publisher, root)
+        window = _window(environment, f"{own}_CONTEXT_WINDOW")
+        return RemoteProvider(http, endpoint, kind, window) if endpoint else None
     key_name, key = _first(environment, (f"{own}_API_KEY", *kind.key_names))
     if not url and not (kind.url and key):
         return None
@@ -82,9 +91,7 @@ def _provider(
 
 def _endpoint(name: str, url_name: str, url: str, sealed: tuple[str, str], headers: dict[str, str]) -> Endpoint:
     """The endpoint at `url`. A name and password in it are a key."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Invalid(f"{url_name} must be the address of an API, such as http://127.0.0.1:8000/v1")
+    parts = _address(url_name, url)
     header, key = sealed
     if key:
         headers[header] = f"Bearer {key}" if header == "Authorization" else key
@@ -94,6 +101,13 @@ def _endpoint(name: str, url_name: str, url: str, sealed: tuple[str, str], heade
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
     return Endpoint(name=name, url=bare._replace(path=parts.path.rstrip("/")).geturl(), headers=headers, key=key)
+
+
+def _address(url_name: str, url: str) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Invalid(f"{url_name} must be the address of an API, such as http://127.0.0.1:8000/v1")
+    return parts
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str]:

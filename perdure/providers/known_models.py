@@ -35,6 +35,7 @@ _WINDOWS: Final = (
     ("chatgpt-4o", 128_000),
     ("codestral", 32_768),
     ("deepseek", 128_000),
+    ("gemini-", 1_048_576),
     ("gemma-3", 131_072),
     ("gemma3", 131_072),
     ("glm-4", 128_000),

@@ -7,8 +7,8 @@ import msgspec
 
 from perdure.providers.openai_body import Quirks
 
-Listing = Literal["openai", "ollama", "lmstudio", "llamacpp"]
-DialectName = Literal["openai_chat"]
+Listing = Literal["openai", "ollama", "lmstudio", "llamacpp", "gemini", "vertex"]
+DialectName = Literal["openai_chat", "gemini"]
 
 
 class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +32,8 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
     """The header its key goes in; `Authorization` gets it as a bearer token."""
     under: str = ""
     """The path that its API is always under, also where the address given stops before; it ends in the version."""
+    publisher: str = ""
+    """Whose models it serves out of a project of Google Cloud (`vertex.py`), which then also has the credentials."""
     handle_base_name: str | None = None
     """The variable that gives another first half for its handles."""
     header_names: Mapping[str, str] = {}
@@ -60,6 +62,25 @@ KNOWN_PROVIDERS: Final = (
         key_names=("OLLAMA_API_KEY",),
         listing="ollama",
         quirks=Quirks(tool_choice="auto", effort="never"),
+    ),
+    KnownProvider(
+        name="google_ai",
+        types=("google_ai", "google_ai", "google_ai"),
+        url="https://generativelanguage.googleapis.com/v1beta",
+        url_names=("GEMINI_BASE_URL",),
+        under="/v1beta",
+        key_names=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        key_header="x-goog-api-key",
+        dialect="gemini",
+        listing="gemini",
+    ),
+    KnownProvider(
+        name="google_vertex",
+        types=("google_vertex", "google_vertex", "google_vertex"),
+        url_names=("GOOGLE_VERTEX_BASE_URL",),
+        publisher="google",
+        dialect="gemini",
+        listing="vertex",
     ),
     KnownProvider(
         name="groq",

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, cast
+from urllib.parse import quote
 
 import msgspec
 
@@ -13,6 +14,9 @@ from perdure.providers.known_models import is_embedding, why_not_chat
 
 AT_ONCE: Final = 8
 """Questions about single models that are asked of one server at the same time."""
+PAGES: Final = 20
+PAGE_SIZE: Final = 1000
+"""Models asked for at once where a list comes in pages."""
 
 _WINDOW_NAMES: Final = (
     "max_model_len",
@@ -24,6 +28,8 @@ _WINDOW_NAMES: Final = (
 )
 _KINDS: Final = {"chat": "chat", "llm": "chat", "vlm": "chat", "embedding": "embedding", "embeddings": "embedding"}
 _OTHER_KINDS: Final = ("image", "audio", "moderation", "rerank", "video", "transcribe", "tts")
+_NOT_TALK: Final = re.compile(r"-image|nano-banana|-live|native-audio|robotics|-omni|lyria|^aqa")
+_WITHOUT_TOOLS: Final = re.compile(r"gemma-[123]")
 _NUM_CTX: Final = re.compile(r"^\s*num_ctx\s+(\d+)", re.MULTILINE)
 
 
@@ -82,9 +88,60 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
     return await asyncio.gather(*(ask(name) for name in names))
 
 
+async def list_gemini(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """`GET /models`, page by page. Each model says what can be asked of it, and how much it takes."""
+    return [
+        listed
+        for entry in await _pages(http, endpoint, f"{endpoint.url}/models", "models")
+        if (listed := _gemini(entry)) is not None
+    ]
+
+
+async def list_vertex(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """The models of a publisher that are Google's own language and embedding models. Little is said of them there."""
+    base, _, rest = endpoint.url.partition("/projects/")
+    entries = await _pages(http, endpoint, f"{base}/publishers/{rest.rpartition('/')[2]}/models", "publisherModels")
+    names = [str(entry.get("name")).rpartition("/")[2] for entry in entries]
+    return [
+        Listed(name=name, kind="embedding") if is_embedding(name) else Listed(name=name, refused=_why_not_gemini(name))
+        for name in names
+        if name.startswith("gemini-") or (is_embedding(name) and name.startswith("text-"))
+    ]
+
+
 def root(endpoint: Endpoint) -> str:
     """The server's address without the version of its OpenAI API."""
     return endpoint.url.removesuffix("/v1")
+
+
+async def _pages(http: HttpClient, endpoint: Endpoint, url: str, name: str) -> list[Mapping[str, Any]]:
+    """The entries of a list that comes in pages, as far as anybody would read."""
+    entries: list[Mapping[str, Any]] = []
+    page = ""
+    for _ in range(PAGES):
+        answer = await http.get_json(endpoint, f"{url}?pageSize={PAGE_SIZE}{page}")
+        entries += _entries(answer, name)
+        token = _fields(answer).get("nextPageToken")
+        if not isinstance(token, str) or not token:
+            break
+        page = f"&pageToken={quote(token, safe='')}"
+    return entries
+
+
+def _gemini(entry: Mapping[str, Any]) -> Listed | None:
+    name, methods = str(entry.get("name") or ""), entry.get("supportedGenerationMethods")
+    if not name.startswith("models/") or not isinstance(methods, list):
+        return None
+    name, window = name.removeprefix("models/"), _number(entry.get("inputTokenLimit"))
+    if "generateContent" in methods:
+        return Listed(name=name, window=window, refused=_why_not_gemini(name))
+    return Listed(name=name, kind="embedding") if "embedContent" in methods else None
+
+
+def _why_not_gemini(name: str) -> str | None:
+    if _NOT_TALK.search(name):
+        return "not a chat model"
+    return "has no tool support" if _WITHOUT_TOOLS.search(name) else why_not_chat(name)
 
 
 def _listed(entry: Mapping[str, Any]) -> Listed | None:

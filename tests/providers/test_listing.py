@@ -4,6 +4,7 @@ import pytest
 
 from perdure.domain.errors import NotFound
 from perdure.domain.models import EmbeddingModel
+from perdure.providers.listing import PAGES
 from tests.providers.cataloguing import OPENAI_LIST, listed, report_of, serving_lists, windows
 from tests.providers.scripted import Asked, run
 
@@ -164,3 +165,48 @@ def test_a_bare_list_with_types_and_models_without_tools() -> None:
 @pytest.mark.parametrize("odd", [{}, [], {"data": None}, {"data": {"id": "x"}}, "text", None])
 def test_a_list_that_is_none_is_empty(odd: Any) -> None:
     assert [model.handle for model in listed({"/v1/models": odd})] == ["local/tiny"]
+
+
+def gemini(name: str, *methods: str, **fields: Any) -> dict[str, Any]:
+    return {"name": f"models/{name}", "supportedGenerationMethods": methods, **fields}
+
+
+def test_google_lists_page_by_page_and_says_what_each_model_is_for() -> None:
+    pages = {
+        "/v1beta/models?pageSize=1000": {
+            "models": [
+                gemini("gemini-3.8-flash", "generateContent", "countTokens", inputTokenLimit=1048576),
+                gemini("gemini-embedding-001", "embedContent", inputTokenLimit=2048),
+                gemini("gemini-3.1-flash-image", "generateContent"),
+                gemini("gemini-2.5-flash-preview-tts", "generateContent"),
+                gemini("gemma-3-27b-it", "generateContent"),
+                gemini("imagen-4.0", "predict"),
+                {"name": "tunedModels/mine", "supportedGenerationMethods": ["generateContent"]},
+                "nonsense",
+            ],
+            "nextPageToken": "a+b&c",
+        },
+        "/v1beta/models?pageSize=1000&pageToken=a%2Bb%26c": {"models": [gemini("gemini-4-argon", "generateContent")]},
+    }
+    report = report_of(pages, "GEMINI_BASE_URL", GEMINI_API_KEY="k")
+    assert report.models == ("gemini-3.8-flash", "gemini-4-argon")
+    assert report.embedding_models == ("gemini-embedding-001",)
+    assert report.refused == {
+        "gemini-3.1-flash-image": "not a chat model",
+        "gemini-2.5-flash-preview-tts": "not a chat model",
+        "gemma-3-27b-it": "has no tool support",
+    }
+    models = listed(pages, "GEMINI_BASE_URL", "/v1beta/")
+    assert windows(models[:-1]) == {"google_ai/gemini-3.8-flash": 1048576, "google_ai/gemini-4-argon": 1048576}
+    assert {(model.provider_type, model.endpoint_type) for model in models[:-1]} == {("google_ai", "google_ai")}
+
+
+def test_a_list_whose_pages_never_end_is_left() -> None:
+    asked: list[str] = []
+
+    def page(question: Asked) -> Any:
+        asked.append(question.path)
+        return {"models": [gemini(f"gemini-9-{len(asked)}", "generateContent")], "nextPageToken": "again"}
+
+    pages = {"/v1beta/models?pageSize=1000": page, "/v1beta/models?pageSize=1000&pageToken=again": page}
+    assert len(listed(pages, "GEMINI_BASE_URL", "")) == len(asked) + 1 == PAGES + 1

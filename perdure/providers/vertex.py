@@ -1,0 +1,51 @@
+"""Where a project of Google Cloud serves models: Vertex, which Google now calls the Agent Platform."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from perdure.domain.errors import Invalid
+from perdure.providers.google_auth import GoogleAuth, read_key
+from perdure.providers.http import Endpoint, HttpClient
+
+PROJECT_NAME: Final = "GOOGLE_CLOUD_PROJECT"
+LOCATION_NAME: Final = "GOOGLE_CLOUD_LOCATION"
+
+_VERSION: Final = "v1beta1"
+_PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.:-]*")
+_LOCATION: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
+_MULTI_REGIONS: Final = ("us", "eu")
+
+
+def vertex_endpoint(
+    environment: Mapping[str, str], http: HttpClient, name: str, publisher: str, root: str
+) -> Endpoint | None:
+    """The endpoint of a publisher's models, at `root` in place of Google's own host where that is not empty.
+
+    None unless the environment names a location and a key file; the project may be the one the key file is of. Raises
+    Invalid for values of no use.
+    """
+    location = environment.get(LOCATION_NAME, "").strip()
+    key = read_key(environment) if location else None
+    if key is None:
+        return None
+    project = environment.get(PROJECT_NAME, "").strip() or key.project_id
+    if not project:
+        return None
+    if not _LOCATION.fullmatch(location):
+        raise Invalid(f"{LOCATION_NAME} must be a location of Google Cloud, such as us-central1 or global")
+    if not _PROJECT.fullmatch(project):
+        raise Invalid(f"{PROJECT_NAME} must be the id of a project of Google Cloud, such as my-project-12345")
+    path = f"{_VERSION}/projects/{project}/locations/{location}/publishers/{publisher}"
+    return Endpoint(
+        name=name, url=f"{root or _host(location)}/{path}", key=key.private_key or key.refresh_token,
+        sign=GoogleAuth(http, key),
+    )  # fmt: skip
+
+
+def _host(location: str) -> str:
+    if location == "global":
+        return "https://aiplatform.googleapis.com"
+    if location in _MULTI_REGIONS:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    return f"https://{location}-aiplatform.googleapis.com"
