@@ -163,4 +163,6 @@ def _reasoning(sent: Mapping[str, Any]) -> dict[str, Any]:
         fields["reasoning"] = config["include_thoughts"]
     if (config.get("thinking_budget") or 0) > 0:
         fields["max_reasoning_tokens"] = config["thinking_budget"]
+    elif config.get("thinking_budget") == 0:
+        fields["reasoning"] = False
     return fields

@@ -49,6 +49,8 @@ def test_model_and_window(studio: Studio, body: dict[str, Any], handle: str, win
             {"reasoning": True, "max_reasoning_tokens": 2048, "reasoning_effort": "high"},
         ),
         ({"model_settings": {"thinking_config": {"include_thoughts": False}}}, {"reasoning": False}),
+        ({"model_settings": {"thinking_config": {"thinking_budget": 0}}}, {"reasoning": False}),
+        ({"model_settings": {"thinking_config": {"thinking_budget": 512}}}, {"max_reasoning_tokens": 512}),
         (
             {"model_settings": {"response_schema": {"type": "json_object"}}},
             {"response_format": {"type": "json_object"}},
