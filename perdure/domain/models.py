@@ -1,11 +1,14 @@
 """A model handle names a model, `provider/model-name`; settings say how an agent wants it asked."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 MAX_DEFAULT_WINDOW: Final = 128_000
 """Tokens: the largest context window an agent gets without asking for more."""
+EMBEDDING_BATCH: Final = 32
+"""Texts that are turned into vectors by one request."""
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,7 +48,7 @@ def default_window(model: Model) -> int:
 
 
 class EmbeddingModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that turns text into vectors of `dimensions` floats."""
+    """A model that turns text into vectors of `dimensions` floats; 0 where nobody has said how many."""
 
     handle: str
     name: str
@@ -55,3 +58,17 @@ class EmbeddingModel(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: int
     endpoint: str | None = None
     display_name: str | None = None
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    """A text as an embedding model sees it: a vector of 32-bit floats, and the handle of the model that made it.
+
+    Only vectors of one model can be compared, so it is kept with each.
+    """
+
+    model: str
+    vector: Sequence[float]
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.vector)

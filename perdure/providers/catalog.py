@@ -10,7 +10,7 @@ from typing import Final, Generic, NoReturn, Protocol, TypeVar
 import msgspec
 
 from perdure.domain.errors import Invalid, ModelError, NotFound
-from perdure.domain.models import EmbeddingModel, Model
+from perdure.domain.models import Embedding, EmbeddingModel, Model
 from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest, Provider, UsageDelta
 from perdure.providers.configured import configured, how_to_configure, limits
@@ -27,6 +27,7 @@ MISS_SECONDS: Final = 5.0
 """A list older than this is asked for again when a handle is not in it: the model may be new."""
 ASK_SECONDS: Final = 5.0
 HANDLES_NAMED: Final = 10
+PROBE: Final = "How long is this vector?"
 
 _OPENAI_URL: Final = next(kind.url for kind in KNOWN_PROVIDERS if kind.name == "openai")
 _DEFAULT_MODEL_NAMES: Final = ("LETTA_DEFAULT_LLM_HANDLE", "PERDURE_DEFAULT_MODEL")
@@ -73,6 +74,7 @@ class Catalog:
         }
         self._every = every
         self._estimate = TokenEstimate()
+        self._dimensions: dict[str, int] = {}
 
     @property
     def providers(self) -> Sequence[Provider]:
@@ -108,8 +110,10 @@ class Catalog:
         known = remote is not None and provider_name == "openai" and name in OPENAI_EMBEDDINGS
         found = await self._find(self._embeddings, provider_name, name, patient=not known)
         if found is None and remote is not None and (known or self._embeddings[provider_name].failed):
-            return remote.embedding_model(name)
-        return found or await self._refuse(self._embeddings, handle, provider_name, "embedding model")
+            found = remote.embedding_model(name)
+        return await self._measured(
+            found or await self._refuse(self._embeddings, handle, provider_name, "embedding model")
+        )
 
     async def default_model(self) -> str:
         """The handle for an agent created without one: the configured default, else the built-in model if it is alone.
@@ -134,15 +138,22 @@ class Catalog:
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]:
         """Asks the provider of `request.model`; see `Provider.stream`. Raises ModelError where it is not configured."""
-        name = ALIASES.get(request.model.provider_name, request.model.provider_name)
-        provider = self._every.get(name)
-        if provider is None:
-            raise ModelError("llm_error", f"Provider {name!r} is not configured: {how_to_configure(name)}.")
-        return self._learning(request, provider.stream(request))
+        return self._learning(request, self._provider(request.model.provider_name).stream(request))
 
     def estimate(self, model: Model, size: int) -> int:
         """About how many tokens `size` bytes (`estimate.size_of`) are to `model`, learnt from what it reported."""
         return self._estimate.tokens(model, size)
+
+    async def embed(self, model: EmbeddingModel | str, texts: Sequence[str]) -> list[Embedding]:
+        """What a model, or the one of that handle, makes of each text, in their order.
+
+        A text longer than the model takes is cut at its end. Raises ModelError where the model cannot be asked, and
+        like `resolve` for a handle.
+        """
+        if isinstance(model, str):
+            model = await self.resolve_embedding(model)
+        vectors = await self._provider(model.provider_name).embed(model, texts)
+        return [Embedding(model.handle, vector) for vector in vectors]
 
     async def _learning(
         self, request: ModelRequest, answer: AsyncIterator[Sequence[AnyDelta]]
@@ -181,6 +192,26 @@ class Catalog:
             refused=remote.refused if remote else {},
             error=models.failed.detail if models.failed else None,
         )
+
+    def _provider(self, provider_name: str) -> Provider:
+        name = ALIASES.get(provider_name, provider_name)
+        provider = self._every.get(name)
+        if provider is None:
+            raise ModelError("llm_error", f"Provider {name!r} is not configured: {how_to_configure(name)}.")
+        return provider
+
+    async def _measured(self, model: EmbeddingModel) -> EmbeddingModel:
+        """The model with the length of its vectors, which it is asked for once where neither list nor name tells it."""
+        if model.dimensions:
+            return model
+        if model.handle not in self._dimensions:
+            try:
+                [tried] = await self.embed(model, [PROBE])
+            except ModelError as error:
+                _log.warning("embedding_not_measured", model=model.handle, reason=error.detail)
+                return model
+            self._dimensions[model.handle] = tried.dimensions
+        return msgspec.structs.replace(model, dimensions=self._dimensions[model.handle])
 
     def _split(self, handle: str, lists: "Mapping[str, _List[_T]]", example: str) -> tuple[str, str]:
         provider_name, slash, name = handle.partition("/")

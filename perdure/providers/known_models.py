@@ -1,6 +1,7 @@
 """What is known of models by their names, for providers whose listings do not say."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 OPENAI_CHAT: Final = frozenset(
@@ -66,25 +67,30 @@ _WINDOWS: Final = (
 OPENAI_DEFAULT_WINDOW: Final = 128_000
 DEFAULT_WINDOW: Final = 32_768
 
-_DIMENSIONS: Final = (
-    ("all-minilm", 384),
-    ("bge-base", 768),
-    ("bge-large", 1024),
-    ("bge-m3", 1024),
-    ("bge-small", 384),
-    ("e5-large", 1024),
-    ("embeddinggemma", 768),
-    ("multilingual-e5-large", 1024),
-    ("mxbai-embed-large", 1024),
-    ("nomic-embed", 768),
-    ("qwen3-embedding-0.6b", 1024),
-    ("snowflake-arctic-embed", 1024),
-    ("text-embedding-3-large", 3072),
-    ("text-embedding-3-small", 1536),
-    ("text-embedding-ada-002", 1536),
-    ("text-embedding-nomic-embed", 768),
+_EMBEDDINGS: Final = (
+    # The beginning of a name, floats in a vector, and tokens of text. The longest beginning that fits counts.
+    ("all-minilm", 384, 256),
+    ("bge-base", 768, 512),
+    ("bge-large", 1024, 512),
+    ("bge-m3", 1024, 8192),
+    ("bge-small", 384, 512),
+    ("e5-large", 1024, 512),
+    ("embeddinggemma", 768, 2048),
+    ("gemini-embedding-001", 3072, 2048),
+    ("gemini-embedding-2", 3072, 8192),
+    ("multilingual-e5-large", 1024, 512),
+    ("mxbai-embed-large", 1024, 512),
+    ("nomic-embed-text", 768, 2048),
+    ("qwen3-embedding-0.6b", 1024, 32_768),
+    ("text-embedding-004", 768, 2048),
+    ("text-embedding-005", 768, 2048),
+    ("text-embedding-3-large", 3072, 8191),
+    ("text-embedding-3-small", 1536, 8191),
+    ("text-embedding-ada-002", 1536, 8191),
+    ("text-embedding-nomic-embed-text", 768, 2048),
+    ("text-multilingual-embedding", 768, 2048),
 )
-DEFAULT_DIMENSIONS: Final = 1536
+DEFAULT_INPUT_TOKENS: Final = 8192
 
 OPENAI_EMBEDDINGS: Final = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 
@@ -99,13 +105,17 @@ _DATED: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 def context_window(name: str, endpoint_type: str) -> int:
     """Tokens, judged by the longest known beginning of the name; for a stranger, what is usual at such an endpoint."""
-    base = name.rpartition("/")[2].lower()
-    return _longest(base, _WINDOWS) or (OPENAI_DEFAULT_WINDOW if endpoint_type == "openai" else DEFAULT_WINDOW)
+    return _longest(_base(name), _WINDOWS) or (OPENAI_DEFAULT_WINDOW if endpoint_type == "openai" else DEFAULT_WINDOW)
 
 
 def dimensions(name: str) -> int:
-    """Floats in a vector of embedding model `name`; what most providers use where the model is not known."""
-    return _longest(name.rpartition("/")[2].lower(), _DIMENSIONS) or DEFAULT_DIMENSIONS
+    """Floats in a vector of embedding model `name`; 0 where the model is not known."""
+    return _longest(_base(name), [(start, floats) for start, floats, _ in _EMBEDDINGS]) or 0
+
+
+def input_tokens(name: str) -> int:
+    """Tokens of text that embedding model `name` takes; what many take where the model is not known."""
+    return _longest(_base(name), [(start, most) for start, _, most in _EMBEDDINGS]) or DEFAULT_INPUT_TOKENS
 
 
 def is_known_openai(name: str) -> bool:
@@ -125,5 +135,9 @@ def why_not_chat(name: str) -> str | None:
     return "served through OpenAI's Responses API only" if _RESPONSES_ONLY.search(name.lower()) else None
 
 
-def _longest(base: str, table: tuple[tuple[str, int], ...]) -> int | None:
+def _base(name: str) -> str:
+    return name.rpartition("/")[2].lower()
+
+
+def _longest(base: str, table: Sequence[tuple[str, int]]) -> int | None:
     return max(((len(start), value) for start, value in table if base.startswith(start)), default=(0, None))[1]

@@ -9,6 +9,7 @@ from perdure.providers.openai_body import Quirks
 
 Listing = Literal["openai", "ollama", "lmstudio", "llamacpp", "gemini", "vertex"]
 DialectName = Literal["openai_chat", "gemini"]
+EmbeddingApi = Literal["openai", "ollama", "gemini", "vertex"]
 
 
 class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,7 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
     key_names: tuple[str, ...] = ()
     dialect: DialectName = "openai_chat"
     listing: Listing = "openai"
+    embeddings: EmbeddingApi = "openai"
     key_header: str = "Authorization"
     """The header its key goes in; `Authorization` gets it as a bearer token."""
     under: str = ""
@@ -61,6 +63,7 @@ KNOWN_PROVIDERS: Final = (
         under="/v1",
         key_names=("OLLAMA_API_KEY",),
         listing="ollama",
+        embeddings="ollama",
         quirks=Quirks(tool_choice="auto", effort="never"),
     ),
     KnownProvider(
@@ -73,6 +76,7 @@ KNOWN_PROVIDERS: Final = (
         key_header="x-goog-api-key",
         dialect="gemini",
         listing="gemini",
+        embeddings="gemini",
     ),
     KnownProvider(
         name="google_vertex",
@@ -81,6 +85,7 @@ KNOWN_PROVIDERS: Final = (
         publisher="google",
         dialect="gemini",
         listing="vertex",
+        embeddings="vertex",
     ),
     KnownProvider(
         name="groq",

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
-from perdure.providers import gemini, listing, openai_chat
+from perdure.providers import embeddings, gemini, listing, openai_chat
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_models import context_window, dimensions
@@ -91,6 +91,9 @@ class RemoteProvider:
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
         return _DIALECTS[self._kind.dialect](self._http, self.endpoint, self._kind, request)
+
+    async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        return await embeddings.embed(self._http, self.endpoint, self._kind.embeddings, model, texts)
 
     async def close(self) -> None:
         """Nothing of its own to close: connections belong to the client it was given."""

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from perdure.domain.agents import Agent
-from perdure.domain.models import EmbeddingModel, Model, ModelSettings
+from perdure.domain.models import EMBEDDING_BATCH, EmbeddingModel, Model, ModelSettings
 from perdure.wire.model_settings import NO_EMBEDDING
 
 Wire = dict[str, Any]
@@ -12,7 +12,6 @@ PROVIDER_CATEGORY: Final = "base"
 """Models come from the server's own settings, not from a key of the caller's."""
 
 DEFAULT_CHUNK_SIZE: Final = 300
-EMBEDDING_BATCH: Final = 32
 
 _ENDPOINT_TYPES: Final = frozenset({
     "openai", "anthropic", "google_ai", "google_vertex", "azure", "groq", "ollama", "webui", "webui-legacy",

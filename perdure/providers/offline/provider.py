@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from perdure.domain.errors import ModelError
 from perdure.domain.messages import ImagePart, Message
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.domain.runs import Usage
@@ -67,6 +68,9 @@ class OfflineProvider:
             # Also without a delay: gives way, so that others run and a cancel is seen between two words.
             await asyncio.sleep(self._token_delay)
         yield [UsageDelta(spent.usage(request)), Finished("tool_calls" if action.tool else "stop")]
+
+    async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        raise ModelError("llm_error", f"{model.handle} makes no embeddings.")
 
     async def close(self) -> None:
         return None
