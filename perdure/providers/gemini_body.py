@@ -80,19 +80,24 @@ class _History:
         self._sealed = sealed
         self._strict = strict
         self._ids: dict[str, str] = {}
+        self._places: dict[str, int] = {}
         self._contents: list[_Fields] = []
 
     def of(self, request: ModelRequest) -> tuple[str, list[_Fields]]:
         """The system instruction, and contents that begin and end with the user, whose roles alternate."""
         first, *rest = request.messages
         system = first.text if first.role == "system" else ""
+        returns: list[ToolReturnPart] = []
         for message in rest if first.role == "system" else request.messages:
+            if message.role == "tool":
+                returns += message.tool_returns
+                continue
+            self._answer(returns)
             if message.role in ("assistant", "approval"):
                 self._add("model", self._said(message.parts))
-            elif message.role == "tool":
-                self._add("user", [self._returned(part) for part in message.tool_returns])
             else:
                 self._add("user", _shown(message.parts))
+        self._answer(returns)
         contents = self._contents
         if not contents or contents[0]["role"] == "model":
             contents.insert(0, {"role": "user", "parts": [{"text": OPENING}]})
@@ -111,6 +116,12 @@ class _History:
         else:
             self._contents.append({"role": role, "parts": parts})
 
+    def _answer(self, returns: list[ToolReturnPart]) -> None:
+        """Adds what answered the calls before, in the order of the calls: where they have no ids, it is the order."""
+        returns.sort(key=lambda part: self._places.get(part.call_id, 0))
+        self._add("user", [self._returned(part) for part in returns])
+        returns.clear()
+
     def _said(self, parts: Sequence[AnyPart]) -> list[_Fields]:
         """What the model said. Its thoughts are summaries, and only those that were sealed are of use to it."""
         said: list[_Fields] = []
@@ -126,6 +137,7 @@ class _History:
 
     def _call(self, call: ToolCallPart) -> _Fields:
         kept = self._kept(call)
+        self._places[call.call_id] = len(self._places)
         asked: _Fields = {"name": _tool_name(call.name), "args": _arguments(call.arguments)}
         if kept.id:
             asked["id"] = self._ids[call.call_id] = kept.id

@@ -156,6 +156,14 @@ def test_a_signed_call_that_awaited_approval_stands_first_again() -> None:
     assert said[0] == {"text": "Both."}
 
 
+def test_returns_stand_in_the_order_of_their_calls() -> None:
+    """Models before ids tell the answers to calls of one tool apart by nothing else."""
+    said = message("assistant", call("c1"), call("c2"))
+    history = (SYSTEM, HELLO, said, returned("c2", "two"), returned("c1", "one"))
+    answers = contents(*history, model="gemini-2.5-flash")[-1]["parts"]
+    assert [each["functionResponse"]["response"]["output"] for each in answers] == ["one", "two"]
+
+
 @pytest.mark.parametrize("arguments", ["", "null", "[1]", '{"a":', '{"a":"\\ud83d"}', "[" * 5000])
 def test_arguments_that_are_no_object_are_sent_empty(arguments: str) -> None:
     said = parts_of(SYSTEM, HELLO, message("assistant", call("c1", arguments)), returned("c1"))
