@@ -87,7 +87,7 @@ class Catalog:
 
     async def embedding_models(self) -> list[EmbeddingModel]:
         """Every embedding model that can be used now."""
-        return await _all(self._embeddings)
+        return [self._with_length(model) for model in await _all(self._embeddings)]
 
     async def resolve(self, handle: str) -> Model:
         """The model `handle` names. Raises Invalid for a handle of the wrong form, NotFound for one nobody serves.
@@ -202,16 +202,17 @@ class Catalog:
 
     async def _measured(self, model: EmbeddingModel) -> EmbeddingModel:
         """The model with the length of its vectors, which it is asked for once where neither list nor name tells it."""
-        if model.dimensions:
-            return model
-        if model.handle not in self._dimensions:
+        if not self._with_length(model).dimensions:
             try:
                 [tried] = await self.embed(model, [PROBE])
             except ModelError as error:
                 _log.warning("embedding_not_measured", model=model.handle, reason=error.detail)
                 return model
             self._dimensions[model.handle] = tried.dimensions
-        return msgspec.structs.replace(model, dimensions=self._dimensions[model.handle])
+        return self._with_length(model)
+
+    def _with_length(self, model: EmbeddingModel) -> EmbeddingModel:
+        return msgspec.structs.replace(model, dimensions=model.dimensions or self._dimensions.get(model.handle, 0))
 
     def _split(self, handle: str, lists: "Mapping[str, _List[_T]]", example: str) -> tuple[str, str]:
         provider_name, slash, name = handle.partition("/")
