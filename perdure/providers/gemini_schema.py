@@ -14,13 +14,17 @@ _KEPT: Final = frozenset({
     "$id", "$anchor", "type", "format", "title", "description", "minItems", "maxItems", "minimum", "maximum",
     "required", "propertyOrdering",
 })  # fmt: skip
+_FORMATS: Final = frozenset({"date-time", "date", "time", "float", "double", "int32", "int64"})
 _OF_SCHEMAS: Final = ("properties", "$defs")
 _LISTS: Final = ("anyOf", "oneOf", "prefixItems")
 _SCHEMAS: Final = ("items", "additionalProperties")
 
 
 def known_schema(schema: Any, depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """`schema` without the keywords Gemini does not know; `const` becomes an `enum`, and a lone `allOf` its content."""
+    """`schema` without the keywords Gemini does not know.
+
+    `const` becomes an `enum`, a lone `allOf` its content, and a `format` that is not known a word in the description.
+    """
     if not isinstance(schema, dict) or not depth:
         return {}
     given = cast("dict[str, Any]", schema)
@@ -29,6 +33,9 @@ def known_schema(schema: Any, depth: int = MAX_DEPTH) -> dict[str, Any]:
         known: dict[str, Any] = {"$ref": reference.replace("#/definitions/", "#/$defs/", 1)}
     else:
         known = {name: value for name, value in given.items() if name in _KEPT} | _alternatives(given)
+        if (form := known.get("format")) is not None and str(form) not in _FORMATS:
+            del known["format"]
+            known["description"] = f"{given.get('description') or ''} (format: {form})".strip()
         for name in _LISTS:
             if isinstance(listed := given.get(name), list):
                 known[name] = [known_schema(each, depth - 1) for each in cast("list[Any]", listed)]

@@ -10,6 +10,9 @@ from perdure.providers.gemini_schema import MAX_DEPTH, known_schema
     [
         ({"type": "string", "pattern": "a+", "default": "a", "examples": ["a"]}, {"type": "string"}),
         ({"type": ["string", "null"], "description": "D"}, {"type": ["string", "null"], "description": "D"}),
+        ({"type": "string", "format": "date"}, {"type": "string", "format": "date"}),
+        ({"format": "uri", "description": "Where."}, {"description": "Where. (format: uri)"}),
+        ({"format": ["odd"]}, {"description": "(format: ['odd'])"}),
         ({"const": "a"}, {"enum": ["a"]}),
         ({"type": "string", "enum": ["a", 1]}, {"type": "string", "enum": ["a", 1]}),
         ({"enum": [True, False]}, {}),
