@@ -200,18 +200,19 @@ class Answer:
 
     def _call(self, at: int, delta: ToolCallDelta) -> AnyEvent | None:
         part = self._calls.get(delta.index)
-        name = None
+        begins = part is None
         if part is None:
             if self._calls and (not self._parallel or len(self._calls) >= MAX_CALLS):
                 return None
             part = self._calls[delta.index] = self._begin_call(delta.name or "")
             part.call_id = self._fresh_call_id(delta.call_id)
-            name = part.name
+        # A dialect that names the tool with every fragment is shown to do so.
+        name = part.name if begins or delta.name else None
         if delta.extra:
             part.extra.update(delta.extra)
         if delta.arguments:
             part.chunks.append(delta.arguments)
-        elif name is None:
+        elif not begins:
             return None
         arguments = delta.arguments or None
         if part.words is not None:

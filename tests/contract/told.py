@@ -79,12 +79,21 @@ def types(items: Iterable[Decoded]) -> list[str]:
 
 
 def told(items: Iterable[Decoded]) -> list[tuple[str, str, str, str]]:
-    """Id, otid, type and whole text of what an agent said: fragments joined, in the order of their beginnings."""
+    """Id, otid, type and whole text of what an agent said: fragments joined, in the order of their beginnings.
+
+    The name of a tool, which may come with every fragment of a call, counts once.
+    """
     whole: dict[tuple[str, str, str], str] = {}
+    named: set[str] = set()
     for item in items:
         if item.type in SAID:
             key = (item["id"], item["otid"], item.type)
-            whole[key] = whole.get(key, "") + text_in(item)
+            text = text_in(item)
+            if item.type == "tool_call_message" and (call_id := item["tool_call"]["tool_call_id"]) in named:
+                text = text.removeprefix(item["tool_call"].get("name") or "")
+            elif item.type == "tool_call_message":
+                named.add(call_id)
+            whole[key] = whole.get(key, "") + text
     return [(*key, said) for key, said in whole.items()]
 
 

@@ -61,6 +61,11 @@ def shown(found: Iterable[AnyEvent]) -> Shown:
     def add(kind: str, event: events.Piece, call_id: str, text: str) -> None:
         texts.setdefault((kind, event.otid, call_id), []).append(text)
 
+    def add_call(kind: str, event: events.ToolCallDelta | events.ApprovalDelta) -> None:
+        """A name that comes with every fragment is one name."""
+        known = (kind, event.otid, event.call_id) in texts
+        add(kind, event, event.call_id, ("" if known else event.name or "") + (event.arguments or ""))
+
     for event in found:
         match event:
             case events.AssistantText() | events.Reasoning():
@@ -68,12 +73,12 @@ def shown(found: Iterable[AnyEvent]) -> Shown:
             case events.HiddenReasoning():
                 add("hidden", event, "", f"{event.state} {event.data}")
             case events.ApprovalDelta():
-                add("request", event, event.call_id, (event.name or "") + (event.arguments or ""))
+                add_call("request", event)
             case events.ApprovalRequest():
                 for call in event.calls:
                     add("request", event, call.call_id, call.name + call.arguments)
             case events.ToolCallDelta():
-                add("call", event, event.call_id, (event.name or "") + (event.arguments or ""))
+                add_call("call", event)
             case events.ToolCalls():
                 for call in event.calls:
                     add("call", event, call.call_id, call.name + call.arguments)
@@ -158,6 +163,14 @@ def test_hidden_reasoning_is_a_part_with_its_blob() -> None:
     message = taken.message()
     assert message is not None
     assert message.parts == (HiddenReasoningPart(state="redacted", data="blob"),)
+
+
+def test_a_name_that_comes_with_every_fragment_is_shown_with_each() -> None:
+    found = answer().take([ToolCallDelta(0, "", "a", "look"), ToolCallDelta(0, "{}", name="look")])
+    assert [(e.name, e.arguments) for e in found if isinstance(e, events.ToolCallDelta)] == [
+        ("look", None),
+        ("look", "{}"),
+    ]
 
 
 def test_a_call_is_put_together_and_its_name_shown_once() -> None:
