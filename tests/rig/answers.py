@@ -1,4 +1,7 @@
-"""What a scripted model says: pieces of an answer, and how the OpenAI chat protocol carries them."""
+"""What a scripted model says: pieces of an answer, and how the OpenAI chat protocol carries them.
+
+`claude.py` has the same for Anthropic's messages.
+"""
 
 import asyncio
 import itertools
@@ -22,6 +25,13 @@ class Text:
 @dataclass(frozen=True)
 class Reasoning:
     deltas: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Redacted:
+    """Reasoning that the vendor keeps to itself. The chat protocol has no word for it."""
+
+    data: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class Raw:
     data: bytes
 
 
-Piece = Text | Reasoning | Call | Parallel | Hold | Pause | Cut | Raw
+Piece = Text | Reasoning | Redacted | Call | Parallel | Hold | Pause | Cut | Raw
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,10 @@ def reasoning(*deltas: str) -> Reasoning:
     return Reasoning(deltas)
 
 
+def redacted(data: str) -> Redacted:
+    return Redacted(data)
+
+
 def call(
     name: str, arguments: dict[str, Any] | str | None = None, *, id: str | None = None, fragments: int = 3
 ) -> Call:
@@ -165,7 +179,7 @@ def chunks(answer: Answer, model: str) -> Iterator[dict[str, Any] | Hold | Pause
             yield _chunk(model, {"role": "assistant", "content": ""})
         if isinstance(piece, Hold | Pause | Cut | Raw):
             yield piece
-        else:
+        elif not isinstance(piece, Redacted):
             yield from (_chunk(model, delta) for delta in _deltas(piece, indexes))
     if answer.reason is not None:
         yield _chunk(model, {}, answer.reason)

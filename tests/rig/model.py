@@ -1,4 +1,4 @@
-"""A scripted model server that speaks the OpenAI chat protocol, for tests that must know every answer beforehand.
+"""A scripted model server that speaks OpenAI's chat and Anthropic's messages, for tests that must know every answer.
 
 A `Script` is one model name with a queue of answers. A test writes the answers, an agent asks, and afterwards the test
 reads what was asked. Every history received is judged as a strict provider would; what it would refuse stands in
@@ -12,20 +12,26 @@ import json
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+from tests.rig import claude, history
 from tests.rig.answers import LIMIT, Answer, Cut, Hold, Pause, Piece, Raw, Refusal, chunks, completion, text
-from tests.rig.history import faults_of
 
 POOL = 400
 """Names on offer from the start, so that a server which lists models only once knows those of every test."""
 
+MESSAGES = "/claude/v1/messages"
+CLAUDE = "claude-opus-5-scripted"
 EMBEDDING = "text-embedding-3-small"
 DIMENSIONS = 1536
+
+
+Judge = Callable[[dict[str, Any]], list[str]]
+Stream = Iterable[dict[str, Any] | Hold | Pause | Cut | Raw]
 
 
 @dataclass
@@ -56,11 +62,12 @@ class Asked:
 
 
 class Script:
-    """One model name, its queued answers and what was asked of it."""
+    """One model name, its queued answers and what was asked of it. `faults_of` judges what it is asked."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, provider: str = "openai", faults_of: Judge = history.faults_of) -> None:
         self.name = name
-        self.handle = f"openai/{name}"
+        self.handle = f"{provider}/{name}"
+        self._faults_of = faults_of
         self.asked: list[Asked] = []
         self.violations: list[str] = []
         self._answers: deque[Answer | Refusal] = deque()
@@ -106,7 +113,7 @@ class Script:
         """The answer to `asked`, which is noted and judged."""
         with self._changed:
             self.asked.append(asked)
-            self.violations += [f"request {len(self.asked)}: {fault}" for fault in faults_of(asked.body)]
+            self.violations += [f"request {len(self.asked)}: {fault}" for fault in self._faults_of(asked.body)]
             self._changed.notify_all()
             if self._answers:
                 return self._answers.popleft()
@@ -145,10 +152,21 @@ class ModelServer:
         self._scripts[script.name] = script
         return script
 
+    def claude(self) -> Script:
+        """A fresh script that is asked in Anthropic's messages, as a model that thinks when it sees fit."""
+        script = Script(f"{CLAUDE}-{next(self._numbers)}", "anthropic", claude.faults_of)
+        self._scripts[script.name] = script
+        return script
+
     @property
     def environment(self) -> dict[str, str]:
         """What a server needs in its environment to find these models."""
         return {"OPENAI_API_KEY": "scripted", "OPENAI_BASE_URL": f"{self.url}/v1"}
+
+    @property
+    def claude_environment(self) -> dict[str, str]:
+        """The same for those that are asked in Anthropic's messages."""
+        return {"ANTHROPIC_API_KEY": "scripted", "ANTHROPIC_BASE_URL": f"{self.url}/claude"}
 
     def _on_loop(self, work: Coroutine[Any, Any, Any]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT)
@@ -156,7 +174,9 @@ class ModelServer:
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/claude/v1/models", self._claudes)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post(MESSAGES, self._chat)
         app.router.add_post("/v1/embeddings", self._embeddings)
         return app
 
@@ -170,6 +190,10 @@ class ModelServer:
         names = dict.fromkeys([*(f"scripted-{n}" for n in range(1, POOL + 1)), *self._scripts, EMBEDDING])
         models = [{"id": name, "object": "model", "created": 1, "owned_by": "tests"} for name in names]
         return web.json_response({"object": "list", "data": models})
+
+    async def _claudes(self, request: web.Request) -> web.Response:
+        data = [{"type": "model", "id": f"{CLAUDE}-{n}"} for n in range(1, POOL + 1)]
+        return web.json_response({"data": data, "has_more": False})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -195,7 +219,8 @@ class ModelServer:
                     await piece.passed()
             return web.json_response(completion(answer, body["model"]))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        for chunk in chunks(answer, body["model"]):
+        stream: Stream = (claude.events if request.path == MESSAGES else chunks)(answer, body["model"])
+        for chunk in stream:
             if isinstance(chunk, Hold):
                 await chunk.passed()
                 continue

@@ -18,7 +18,18 @@ START_LIMIT = 30.0
 """Seconds from start to healthy."""
 STOP_LIMIT = 15.0
 """Seconds from SIGTERM to gone."""
-FOREIGN = ("LETTA_", "PERDURE_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "OLLAMA_", "AZURE_", "AWS_")
+FOREIGN = (
+    "LETTA_",
+    "PERDURE_",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "GEMINI_",
+    "GOOGLE_",
+    "OLLAMA_",
+    "AZURE_",
+    "AWS_",
+    "CLOUD_ML_",
+)
 """Variables of the machine that must not reach a server under test."""
 
 
