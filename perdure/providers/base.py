@@ -53,7 +53,7 @@ class ToolCallDelta(Delta, frozen=True):
 
 
 class UsageDelta(Delta, frozen=True):
-    """What the provider says the call cost; `step_count` is 1."""
+    """What the provider says the call cost so far; the last one counts. `step_count` is 1."""
 
     usage: Usage
 

@@ -9,15 +9,29 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 
 from perdure.domain.errors import Invalid
+from perdure.providers.bedrock import BEARER_NAME, KEY_NAMES, REGION_NAMES, bedrock_endpoint
 from perdure.providers.google_auth import KEY_FILE_NAME
 from perdure.providers.http import Endpoint, HttpClient, Limits
-from perdure.providers.known_providers import CUSTOM, KNOWN_PROVIDERS, KnownProvider
+from perdure.providers.known_providers import CUSTOM, KNOWN_PROVIDERS, DialectName, KnownProvider
 from perdure.providers.remote import RemoteProvider
-from perdure.providers.vertex import LOCATION_NAME, PROJECT_NAME, vertex_endpoint
+from perdure.providers.vertex import (
+    CLAUDE_LOCATION_NAME,
+    CLAUDE_PROJECT_NAME,
+    LOCATION_NAME,
+    PROJECT_NAME,
+    claude_endpoint,
+    vertex_endpoint,
+)
 
 _CUSTOM_NAME: Final = re.compile(r"PERDURE_PROVIDER_([A-Z0-9_]+)_BASE_URL")
 _VERSION: Final = re.compile(r"/v\d[a-z0-9]*$")
 """How the address of a whole API ends."""
+_CLOUD_NAMES: Final[Mapping[DialectName, str]] = {
+    "gemini": f"{LOCATION_NAME}, {PROJECT_NAME} and {KEY_FILE_NAME}",
+    "anthropic_vertex": f"{CLAUDE_LOCATION_NAME}, {CLAUDE_PROJECT_NAME} and {KEY_FILE_NAME}",
+    "anthropic_bedrock": f"{REGION_NAMES[0]} and {' and '.join(KEY_NAMES)}, or {BEARER_NAME},",
+}
+"""What an account with a cloud is named by, for the dialects that are spoken there."""
 _SECOND_LIMIT: Final = 86_400.0
 _ToolChoice = Literal["named", "required", "auto"]
 
@@ -51,7 +65,7 @@ def how_to_configure(provider_name: str) -> str:
     """What to set so that a provider of this name exists."""
     for kind in KNOWN_PROVIDERS:
         if kind.name == provider_name and kind.publisher:
-            return f"set {LOCATION_NAME}, {PROJECT_NAME} and {KEY_FILE_NAME} to use it"
+            return f"set {_CLOUD_NAMES[kind.dialect]} to use it"
         if kind.name == provider_name:
             names = kind.key_names if kind.url else kind.url_names
             return f"set {names[0]} to use it"
@@ -65,7 +79,7 @@ def _provider(
     url_name, url = _first(environment, (f"{own}_BASE_URL", *kind.url_names))
     if kind.publisher:
         root = _address(url_name, url).geturl().rstrip("/") if url else ""
-        endpoint = vertex_endpoint(environment, http, kind.name, kind.publisher, root)
+        endpoint = _cloud_endpoint(environment, http, kind, root)
         window = _window(environment, f"{own}_CONTEXT_WINDOW")
         return RemoteProvider(http, endpoint, kind, window) if endpoint else None
     key_name, key = _first(environment, (f"{own}_API_KEY", *kind.key_names))
@@ -74,7 +88,8 @@ def _provider(
     if not (key.isascii() and key.isprintable()):
         raise Invalid(f"{key_name} holds characters that cannot be part of a key")
     name = environment.get(kind.handle_base_name or "", "").strip() or kind.name
-    headers = {
+    headers = dict(kind.headers)
+    headers |= {
         header: value for header, variable in kind.header_names.items() if (value := environment.get(variable, ""))
     }
     endpoint = _endpoint(name, url_name, url or kind.url or "", (kind.key_header, key), headers)
@@ -87,6 +102,17 @@ def _provider(
         quirks = msgspec.structs.replace(kind.quirks, tool_choice=cast("_ToolChoice", choice))
         kind = msgspec.structs.replace(kind, quirks=quirks)
     return RemoteProvider(http, endpoint, kind, _window(environment, f"{own}_CONTEXT_WINDOW"))
+
+
+def _cloud_endpoint(
+    environment: Mapping[str, str], http: HttpClient, kind: KnownProvider, root: str
+) -> Endpoint | None:
+    """The endpoint of a provider in a cloud; None where the environment names no account."""
+    if kind.dialect == "anthropic_bedrock":
+        return bedrock_endpoint(environment, kind.name, root)
+    if kind.dialect == "anthropic_vertex":
+        return claude_endpoint(environment, http, kind.name, root)
+    return vertex_endpoint(environment, http, kind.name, kind.publisher, root)
 
 
 def _endpoint(name: str, url_name: str, url: str, sealed: tuple[str, str], headers: dict[str, str]) -> Endpoint:

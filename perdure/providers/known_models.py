@@ -34,6 +34,16 @@ OPENAI_CHAT: Final = frozenset(
 _WINDOWS: Final = (
     # The beginning of a name, and tokens. The longest beginning that fits counts.
     ("chatgpt-4o", 128_000),
+    ("claude", 200_000),
+    ("claude-fable", 1_000_000),
+    ("claude-haiku-5", 1_000_000),
+    ("claude-mythos", 1_000_000),
+    ("claude-opus-4-6", 1_000_000),
+    ("claude-opus-4-7", 1_000_000),
+    ("claude-opus-4-8", 1_000_000),
+    ("claude-opus-5", 1_000_000),
+    ("claude-sonnet-4-6", 1_000_000),
+    ("claude-sonnet-5", 1_000_000),
     ("codestral", 32_768),
     ("deepseek", 128_000),
     ("gemini-", 1_048_576),
@@ -63,6 +73,21 @@ _WINDOWS: Final = (
     ("o1", 200_000),
     ("o3", 200_000),
     ("o4", 200_000),
+)
+_OUTPUTS: Final = (
+    # The beginning of a name, and the tokens of the longest answer, where a request must say how long it may be.
+    ("claude", 128_000),
+    ("claude-3-", 4_096),
+    ("claude-3-5", 8_192),
+    ("claude-3-7", 64_000),
+    ("claude-haiku-4", 64_000),
+    ("claude-opus-4", 32_000),
+    ("claude-opus-4-5", 64_000),
+    ("claude-opus-4-6", 128_000),
+    ("claude-opus-4-7", 128_000),
+    ("claude-opus-4-8", 128_000),
+    ("claude-sonnet-4", 64_000),
+    ("claude-sonnet-4-6", 128_000),
 )
 OPENAI_DEFAULT_WINDOW: Final = 128_000
 DEFAULT_WINDOW: Final = 32_768
@@ -108,6 +133,11 @@ def context_window(name: str, endpoint_type: str) -> int:
     return _longest(_base(name), _WINDOWS) or (OPENAI_DEFAULT_WINDOW if endpoint_type == "openai" else DEFAULT_WINDOW)
 
 
+def output_limit(name: str) -> int | None:
+    """Tokens of the longest answer of a model whose requests must say how long it may be; None for a stranger."""
+    return _longest(_base(name), _OUTPUTS)
+
+
 def dimensions(name: str) -> int:
     """Floats in a vector of embedding model `name`; 0 where the model is not known."""
     return _longest(_base(name), [(start, floats) for start, floats, _ in _EMBEDDINGS]) or 0
@@ -136,7 +166,9 @@ def why_not_chat(name: str) -> str | None:
 
 
 def _base(name: str) -> str:
-    return name.rpartition("/")[2].lower()
+    """The name as the tables have it; clouds put places and vendors before Claude's (`us.anthropic.claude-…`)."""
+    base = name.rpartition("/")[2].lower()
+    return base[base.find("claude") :].replace(".", "-") if "claude" in base else base
 
 
 def _longest(base: str, table: Sequence[tuple[str, int]]) -> int | None:

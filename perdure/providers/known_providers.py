@@ -7,8 +7,8 @@ import msgspec
 
 from perdure.providers.openai_body import Quirks
 
-Listing = Literal["openai", "ollama", "lmstudio", "llamacpp", "gemini", "vertex"]
-DialectName = Literal["openai_chat", "gemini"]
+Listing = Literal["openai", "ollama", "lmstudio", "llamacpp", "anthropic", "bedrock", "gemini", "vertex"]
+DialectName = Literal["openai_chat", "anthropic", "anthropic_bedrock", "anthropic_vertex", "gemini"]
 EmbeddingApi = Literal["openai", "ollama", "gemini", "vertex"]
 
 
@@ -35,9 +35,11 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
     under: str = ""
     """The path that its API is always under, also where the address given stops before; it ends in the version."""
     publisher: str = ""
-    """Whose models it serves out of a project of Google Cloud (`vertex.py`), which then also has the credentials."""
+    """Whose models it serves out of an account with a cloud (`vertex.py`, `bedrock.py`), which has the credentials."""
     handle_base_name: str | None = None
     """The variable that gives another first half for its handles."""
+    headers: Mapping[str, str] = {}
+    """Headers always sent."""
     header_names: Mapping[str, str] = {}
     """Headers sent where the variable of that name is set."""
 
@@ -67,6 +69,26 @@ KNOWN_PROVIDERS: Final = (
         quirks=Quirks(tool_choice="auto", effort="never"),
     ),
     KnownProvider(
+        name="anthropic",
+        types=("anthropic", "anthropic", "openai"),
+        url="https://api.anthropic.com/v1",
+        url_names=("ANTHROPIC_BASE_URL",),
+        under="/v1",
+        key_names=("ANTHROPIC_API_KEY",),
+        key_header="x-api-key",
+        headers={"anthropic-version": "2023-06-01"},
+        dialect="anthropic",
+        listing="anthropic",
+    ),
+    KnownProvider(
+        name="bedrock",
+        types=("bedrock", "bedrock", "openai"),
+        url_names=("ANTHROPIC_BEDROCK_BASE_URL",),
+        publisher="anthropic",
+        dialect="anthropic_bedrock",
+        listing="bedrock",
+    ),
+    KnownProvider(
         name="google_ai",
         types=("google_ai", "google_ai", "google_ai"),
         url="https://generativelanguage.googleapis.com/v1beta",
@@ -86,6 +108,14 @@ KNOWN_PROVIDERS: Final = (
         dialect="gemini",
         listing="vertex",
         embeddings="vertex",
+    ),
+    KnownProvider(
+        name="anthropic_vertex",
+        types=("google_vertex", "anthropic", "openai"),
+        url_names=("ANTHROPIC_VERTEX_BASE_URL",),
+        publisher="anthropic",
+        dialect="anthropic_vertex",
+        listing="vertex",
     ),
     KnownProvider(
         name="groq",

@@ -30,6 +30,8 @@ _KINDS: Final = {"chat": "chat", "llm": "chat", "vlm": "chat", "embedding": "emb
 _OTHER_KINDS: Final = ("image", "audio", "moderation", "rerank", "video", "transcribe", "tts")
 _NOT_TALK: Final = re.compile(r"-image|nano-banana|-live|native-audio|robotics|-omni|lyria|^aqa")
 _WITHOUT_TOOLS: Final = re.compile(r"gemma-[123]")
+_GOOGLE_TERMS: Final = ("pageSize", "nextPageToken", "pageToken")
+_AWS_TERMS: Final = ("maxResults", "nextToken", "nextToken")
 _NUM_CTX: Final = re.compile(r"^\s*num_ctx\s+(\d+)", re.MULTILINE)
 
 
@@ -88,6 +90,35 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
     return await asyncio.gather(*(ask(name) for name in names))
 
 
+async def list_anthropic(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """`GET /models`, page by page, with the windows it tells."""
+    found: list[Listed] = []
+    after = ""
+    for _ in range(PAGES):
+        answer = await http.get_json(endpoint, f"{endpoint.url}/models?limit={PAGE_SIZE}{after}")
+        found += [listed for entry in _entries(answer, "data") if (listed := _listed(entry)) is not None]
+        last = _fields(answer).get("last_id")
+        if _fields(answer).get("has_more") is not True or not isinstance(last, str):
+            break
+        after = f"&after_id={quote(last, safe='')}"
+    return found
+
+
+async def list_bedrock(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """The models of Anthropic's that can be asked as they are, and the inference profiles through which others can."""
+    control = endpoint.url.replace("//bedrock-runtime.", "//bedrock.")
+    models = await http.get_json(endpoint, f"{control}/foundation-models?byProvider=Anthropic")
+    names = [
+        entry.get("modelId")
+        for entry in _entries(models, "modelSummaries")
+        if "ON_DEMAND" in (entry.get("inferenceTypesSupported") or ())
+    ]
+    url, name = f"{control}/inference-profiles", "inferenceProfileSummaries"
+    profiles = await _pages(http, endpoint, url, name, _AWS_TERMS)
+    names += [entry.get("inferenceProfileId") for entry in profiles]
+    return [Listed(name=name) for name in names if isinstance(name, str) and "anthropic." in name]
+
+
 async def list_gemini(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
     """`GET /models`, page by page. Each model says what can be asked of it, and how much it takes."""
     return [
@@ -98,14 +129,14 @@ async def list_gemini(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
 
 
 async def list_vertex(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
-    """The models of a publisher that are Google's own language and embedding models. Little is said of them there."""
+    """The models of a publisher that are Gemini, Claude or for embeddings. Little is said of them there."""
     base, _, rest = endpoint.url.partition("/projects/")
     entries = await _pages(http, endpoint, f"{base}/publishers/{rest.rpartition('/')[2]}/models", "publisherModels")
     names = [str(entry.get("name")).rpartition("/")[2] for entry in entries]
     return [
         Listed(name=name, kind="embedding") if is_embedding(name) else Listed(name=name, refused=_why_not_gemini(name))
         for name in names
-        if name.startswith("gemini-") or (is_embedding(name) and name.startswith("text-"))
+        if name.startswith(("gemini-", "claude-")) or (is_embedding(name) and name.startswith("text-"))
     ]
 
 
@@ -114,17 +145,23 @@ def root(endpoint: Endpoint) -> str:
     return endpoint.url.removesuffix("/v1")
 
 
-async def _pages(http: HttpClient, endpoint: Endpoint, url: str, name: str) -> list[Mapping[str, Any]]:
-    """The entries of a list that comes in pages, as far as anybody would read."""
+async def _pages(
+    http: HttpClient, endpoint: Endpoint, url: str, name: str, terms: tuple[str, str, str] = _GOOGLE_TERMS
+) -> list[Mapping[str, Any]]:
+    """The entries of a list that comes in pages, as far as anybody would read.
+
+    `terms` are the words for how many a page has, for the next page as it is told, and as it is asked for.
+    """
+    size_term, told_term, asked_term = terms
     entries: list[Mapping[str, Any]] = []
     page = ""
     for _ in range(PAGES):
-        answer = await http.get_json(endpoint, f"{url}?pageSize={PAGE_SIZE}{page}")
+        answer = await http.get_json(endpoint, f"{url}?{size_term}={PAGE_SIZE}{page}")
         entries += _entries(answer, name)
-        token = _fields(answer).get("nextPageToken")
+        token = _fields(answer).get(told_term)
         if not isinstance(token, str) or not token:
             break
-        page = f"&pageToken={quote(token, safe='')}"
+        page = f"&{asked_term}={quote(token, safe='')}"
     return entries
 
 

@@ -128,11 +128,11 @@ def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def _call(call: ToolCallPart, quirks: Quirks) -> dict[str, Any]:
-    function = {"name": _tool_name(call.name), "arguments": _arguments(call.arguments)}
+    function = {"name": tool_name(call.name), "arguments": object_text(call.arguments)}
     return {"id": _call_id(call.call_id, quirks), "type": "function", "function": function}
 
 
-def _arguments(text: str) -> str:
+def object_text(text: str) -> str:
     """The arguments as streamed, if they are a JSON object; servers refuse whole histories over one that is not."""
     try:
         _OBJECT.decode(text)
@@ -141,7 +141,7 @@ def _arguments(text: str) -> str:
     return text
 
 
-def _tool_name(name: str) -> str:
+def tool_name(name: str) -> str:
     """The name a model called, in the letters allowed: one invented name must not make the history unusable."""
     if _NAME.fullmatch(name):
         return name

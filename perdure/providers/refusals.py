@@ -31,6 +31,25 @@ _TYPES: Final = {
     429: "llm_rate_limit",
     504: "llm_timeout",
 }
+_NAMED: Final = {
+    # Anthropic's types of errors, and Bedrock's, with the HTTP statuses they stand for.
+    "api_error": 500,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "invalid_request_error": 400,
+    "modeltimeoutexception": 504,
+    "not_found_error": 404,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "request_too_large": 413,
+    "servicequotaexceededexception": 429,
+    "throttlingexception": 429,
+    "timeout_error": 504,
+    "validationexception": 400,
+}
+_NO_CREDIT: Final = "credit balance is too low"
+"""What Anthropic says, with status 400, to an account without credits."""
 
 _OTHER_REASONS: Final = frozenset({401, 402, 403, 404, 408, 429, 504})
 """Statuses that never mean a request too long, whatever words come with them."""
@@ -59,6 +78,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> M
     answer = decoded(body)
     message = message_in(answer) or body.decode("utf-8", "replace").strip()[:PLAIN_CHARS]
     detail = tidy(message, key) or f"HTTP {status} without a message"
+    if _NO_CREDIT in detail:
+        status = 402
     delay = _retry_after(headers)
     for each in _google_details(answer):
         if delay is None:
@@ -71,7 +92,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> M
 def reported(answer: Any, key: str) -> ModelError | None:
     """The error that decoded JSON holds where tokens were expected; None where it holds none.
 
-    A number under `code` or `status` is read as an HTTP status.
+    A number under `code` or `status` is read as an HTTP status, and so is the name of one under `type`.
     """
     message = message_in(answer)
     if message is None:
@@ -128,6 +149,8 @@ def _status_in(answer: Any) -> int:
                 text = str(fields.get(name))
                 if text.isascii() and text.isdecimal():
                     return int(text[:4])
+            if status := _NAMED.get(str(fields.get("type")).lower()):
+                return status
     return 0
 
 

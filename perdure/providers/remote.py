@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
-from perdure.providers import embeddings, gemini, listing, openai_chat
+from perdure.providers import anthropic, embeddings, gemini, listing, openai_chat
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_models import context_window, dimensions
@@ -23,12 +23,20 @@ class _List(Protocol):
     async def __call__(self, http: HttpClient, endpoint: Endpoint) -> Sequence[listing.Listed]: ...
 
 
-_DIALECTS: Final[Mapping[DialectName, Dialect]] = {"openai_chat": openai_chat.stream, "gemini": gemini.stream}
+_DIALECTS: Final[Mapping[DialectName, Dialect]] = {
+    "openai_chat": openai_chat.stream,
+    "anthropic": anthropic.stream,
+    "anthropic_bedrock": anthropic.stream_bedrock,
+    "anthropic_vertex": anthropic.stream_vertex,
+    "gemini": gemini.stream,
+}
 _LISTINGS: Final[Mapping[Listing, _List]] = {
     "openai": listing.list_openai,
     "ollama": listing.list_ollama,
     "lmstudio": listing.list_lmstudio,
     "llamacpp": listing.list_llamacpp,
+    "anthropic": listing.list_anthropic,
+    "bedrock": listing.list_bedrock,
     "gemini": listing.list_gemini,
     "vertex": listing.list_vertex,
 }

@@ -10,6 +10,9 @@ from perdure.providers.http import Endpoint, HttpClient
 
 PROJECT_NAME: Final = "GOOGLE_CLOUD_PROJECT"
 LOCATION_NAME: Final = "GOOGLE_CLOUD_LOCATION"
+CLAUDE_PROJECT_NAME: Final = "ANTHROPIC_VERTEX_PROJECT_ID"
+CLAUDE_LOCATION_NAME: Final = "CLOUD_ML_REGION"
+"""As Anthropic's own clients name them: a project that serves Gemini need not serve Claude, too."""
 
 _VERSION: Final = "v1beta1"
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.:-]*")
@@ -41,6 +44,19 @@ def vertex_endpoint(
         name=name, url=f"{root or _host(location)}/{path}", key=key.private_key or key.refresh_token,
         sign=GoogleAuth(http, key),
     )  # fmt: skip
+
+
+def claude_endpoint(environment: Mapping[str, str], http: HttpClient, name: str, root: str) -> Endpoint | None:
+    """The endpoint of Anthropic's models, for the project and the location that are named for them.
+
+    The location may be the one of everything else. None and Invalid as in `vertex_endpoint`.
+    """
+    project = environment.get(CLAUDE_PROJECT_NAME, "").strip()
+    location = environment.get(CLAUDE_LOCATION_NAME, "").strip() or environment.get(LOCATION_NAME, "")
+    if not project:
+        return None
+    place = {**environment, PROJECT_NAME: project, LOCATION_NAME: location}
+    return vertex_endpoint(place, http, name, "anthropic", root)
 
 
 def _host(location: str) -> str:

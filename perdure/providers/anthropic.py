@@ -1,0 +1,115 @@
+"""The dialect of Anthropic's messages: from Anthropic itself and whoever speaks like it, on Bedrock and on Vertex.
+
+The body and the events are the same everywhere. Where a request goes, how beta features are asked for and how the
+stream is framed is each cloud's own.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from perdure.domain.errors import ModelError
+from perdure.providers.anthropic_body import Asked, messages_body
+from perdure.providers.anthropic_events import EventReader, is_last
+from perdure.providers.aws_event_stream import AwsEventParser
+from perdure.providers.base import AnyDelta, ModelRequest
+from perdure.providers.event_stream import EventParser, Framing
+from perdure.providers.http import Endpoint, HttpClient
+from perdure.providers.known_providers import KnownProvider
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    """A request as one cloud wants it."""
+
+    endpoint: Endpoint
+    url: str
+    body: dict[str, Any]
+
+
+def stream(
+    http: HttpClient, endpoint: Endpoint, kind: KnownProvider, request: ModelRequest
+) -> AsyncGenerator[Sequence[AnyDelta]]:
+    """Asks the messages API itself. A stream that ends before its message does is an error."""
+
+    def sent(asked: Asked) -> _Sent:
+        body = {"model": request.model.name, "stream": True, **asked.body}
+        return _Sent(_with_betas(endpoint, asked.betas), f"{endpoint.url}/messages", body)
+
+    return _answers(http, request, sent, EventParser)
+
+
+def stream_vertex(
+    http: HttpClient, endpoint: Endpoint, kind: KnownProvider, request: ModelRequest
+) -> AsyncGenerator[Sequence[AnyDelta]]:
+    """Asks Claude on Vertex."""
+
+    def sent(asked: Asked) -> _Sent:
+        url = f"{endpoint.url}/models/{quote(request.model.name, safe='@')}:streamRawPredict"
+        body = {"anthropic_version": "vertex-2023-10-16", "stream": True, **asked.body}
+        return _Sent(_with_betas(endpoint, asked.betas), url, body)
+
+    return _answers(http, request, sent, EventParser)
+
+
+def stream_bedrock(
+    http: HttpClient, endpoint: Endpoint, kind: KnownProvider, request: ModelRequest
+) -> AsyncGenerator[Sequence[AnyDelta]]:
+    """Asks Claude on Bedrock (InvokeModelWithResponseStream), by the id or ARN of a model or an inference profile."""
+
+    def sent(asked: Asked) -> _Sent:
+        url = f"{endpoint.url}/model/{quote(request.model.name, safe=':')}/invoke-with-response-stream"
+        betas = {"anthropic_beta": asked.betas} if asked.betas else {}
+        return _Sent(endpoint, url, {"anthropic_version": "bedrock-2023-05-31", **betas, **asked.body})
+
+    return _answers(http, request, sent, AwsEventParser)
+
+
+async def _answers(
+    http: HttpClient, request: ModelRequest, sent: Callable[[Asked], _Sent], framing: Callable[[], Framing]
+) -> AsyncGenerator[Sequence[AnyDelta]]:
+    """Asks, and once more where thoughts of before are refused, then without them: no agent is lost over a seal."""
+    for recall in (True, False):
+        asked = sent(messages_body(request, recall=recall))
+        reader = EventReader(asked.endpoint, request.messages, request.model.name)
+        try:
+            async with contextlib.aclosing(_answer(http, asked, framing(), reader)) as batches:
+                async for deltas in batches:
+                    yield deltas
+        except ModelError as error:
+            if reader.begun or not (recall and _is_about_thoughts(error)):
+                raise
+        else:
+            return
+
+
+async def _answer(
+    http: HttpClient, asked: _Sent, framing: Framing, reader: EventReader
+) -> AsyncGenerator[Sequence[AnyDelta]]:
+    reads = http.stream(asked.endpoint, asked.url, msgspec.json.encode(asked.body), framing, is_last)
+    async with contextlib.aclosing(reads):
+        async for payloads in reads:
+            deltas = reader.read(payloads)
+            if deltas:
+                yield deltas
+            if reader.failure:
+                raise reader.failure
+            if reader.done:
+                return
+    raise reader.cut()
+
+
+def _is_about_thoughts(error: ModelError) -> bool:
+    """Whether a request was refused for the thoughts in it: another account made them, or history is not as it was."""
+    detail = error.detail.lower()
+    return (
+        error.error_type == "llm_bad_request" and "thinking" in detail and ("block" in detail or "expected" in detail)
+    )
+
+
+def _with_betas(endpoint: Endpoint, betas: Sequence[str]) -> Endpoint:
+    if not betas:
+        return endpoint
+    return msgspec.structs.replace(endpoint, headers={**endpoint.headers, "anthropic-beta": ",".join(betas)})
