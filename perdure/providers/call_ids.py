@@ -24,7 +24,13 @@ class CallIds:
         if self._taken is None:
             self._taken = {call.call_id for message in self._history for call in message.tool_calls}
         call_id = given
-        if not given or given in self._taken or len(given) > MAX_ID_CHARS or not is_storable(given):
-            call_id = f"call_{uuid.uuid4().hex[:8]}"
+        if not given or len(given) > MAX_ID_CHARS or not is_storable(given):
+            call_id = _made_up()
+        while call_id in self._taken:
+            call_id = _made_up()
         self._taken.add(call_id)
         return call_id
+
+
+def _made_up() -> str:
+    return f"call_{uuid.uuid4().hex[:8]}"
