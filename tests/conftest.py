@@ -1,5 +1,6 @@
 """Fixtures every test may use. What is costly to start is shared by the tests of one worker process."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from perdure.logs import set_up_logs
 from tests.rig.model import ModelServer, Script
 from tests.rig.sdks import JS0, JS1, NAMES, PY0, PY1, Client, Sdk
 from tests.rig.server import Server
+from tests.rig.stores import NAMES as STORES
+from tests.rig.stores import SQLITE, Place, places
 
 TOOLS = ("tests.rig.tools:weather", "tests.rig.tools:fail", "tests.rig.tools:hang")
 """In-process tools every shared server offers."""
@@ -43,21 +46,51 @@ def script(new_script: Callable[[], Script]) -> Script:
     return new_script()
 
 
-@pytest.fixture(scope="session")
-def server(models: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running server that knows the scripted models. Shared: do not stop it, do not count what it holds."""
-    with Server(tmp_path_factory.mktemp("shared") / "data", models.environment, tools=TOOLS) as running:
-        yield running
+@pytest.fixture
+def new_place(store: str, tmp_path: Path) -> Iterator[Callable[[], Place]]:
+    """Makes empty places in the database that the test runs on."""
+    with places(store, tmp_path) as new:
+        yield new
 
 
 @pytest.fixture
-def new_server(models: ModelServer, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def place(new_place: Callable[[], Place]) -> Place:
+    """An empty place in the database that the test runs on."""
+    return new_place()
+
+
+@pytest.fixture(scope="session")
+def servers(models: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """A running server on each database, started on first use."""
+    started: dict[str, Server] = {}
+    with contextlib.ExitStack() as stack:
+
+        def server(store: str) -> Server:
+            if store not in started:
+                directory = tmp_path_factory.mktemp(f"shared-{store}")
+                place = stack.enter_context(places(store, directory))()
+                environment = models.environment | place.environment
+                started[store] = stack.enter_context(Server(directory / "data0", environment, tools=TOOLS))
+            return started[store]
+
+        yield server
+
+
+@pytest.fixture
+def server(servers: Callable[[str], Server], store: str) -> Server:
+    """A running server that knows the scripted models. Shared: do not stop it, do not count what it holds."""
+    return servers(store)
+
+
+@pytest.fixture
+def new_server(models: ModelServer, tmp_path: Path, new_place: Callable[[], Place]) -> Iterator[Callable[..., Server]]:
     """Makes servers of the test's own, not started yet; each is ended with the test."""
     made: list[Server] = []
 
     def new(environment: dict[str, str] | None = None, **options: Any) -> Server:
         environment = models.environment if environment is None else environment
-        made.append(Server(tmp_path / f"data{len(made)}", environment, **options))
+        place = new_place()
+        made.append(Server(tmp_path / f"data{len(made)}", environment | place.environment, **options))
         return made[-1]
 
     yield new
@@ -80,10 +113,10 @@ def sdks() -> Iterator[Callable[[str], Sdk]]:
         each.stop()
 
 
-@pytest.fixture(params=NAMES)
-def sdk(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk]) -> Sdk:
+@pytest.fixture
+def sdk(sdk_name: str, sdks: Callable[[str], Sdk]) -> Sdk:
     """Each of the four official SDKs in turn."""
-    return sdks(request.param)
+    return sdks(sdk_name)
 
 
 @pytest.fixture
@@ -92,16 +125,37 @@ def client(sdk: Sdk, server: Server) -> Client:
     return sdk.at(server.base_url)
 
 
-@pytest.fixture(params=[PY0, JS0])
-def old_client(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk], server: Server) -> Client:
+@pytest.fixture
+def old_client(old_sdk_name: str, sdks: Callable[[str], Sdk], server: Server) -> Client:
     """Each 0.1.x SDK in turn."""
-    return sdks(request.param).at(server.base_url)
+    return sdks(old_sdk_name).at(server.base_url)
 
 
-@pytest.fixture(params=[PY1, JS1])
-def new_client(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk], server: Server) -> Client:
+@pytest.fixture
+def new_client(new_sdk_name: str, sdks: Callable[[str], Sdk], server: Server) -> Client:
     """Each 1.x SDK in turn."""
-    return sdks(request.param).at(server.base_url)
+    return sdks(new_sdk_name).at(server.base_url)
+
+
+SDKS = {"sdk_name": NAMES, "old_sdk_name": (PY0, JS0), "new_sdk_name": (PY1, JS1)}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever touches a database runs on both; what goes through several SDKs, on PostgreSQL with one of them."""
+    if any("store" in marker.args[0] for marker in metafunc.definition.iter_markers("parametrize")):
+        return
+    marker = metafunc.definition.get_closest_marker("stores")
+    stores = marker.args if marker else STORES
+    for fixture, names in SDKS.items():
+        if fixture in metafunc.fixturenames:
+            if "store" not in metafunc.fixturenames:
+                metafunc.parametrize(fixture, names)
+                continue
+            pairs = [(store, name) for store in stores for name in (names if store == SQLITE else names[-1:])]
+            metafunc.parametrize(("store", fixture), pairs)
+            return
+    if "store" in metafunc.fixturenames:
+        metafunc.parametrize("store", stores)
 
 
 @pytest.fixture

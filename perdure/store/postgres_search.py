@@ -65,7 +65,10 @@ def remove(conn: Connection, seq: int) -> None:
 
 
 def forget(conn: Connection, agent_id: str) -> None:
-    """Nothing: a message takes its words along."""
+    conn.info["driver"].execute(
+        "DELETE FROM message_search USING messages WHERE messages.seq = message_search.seq AND agent_id = $1",
+        (agent_id,),
+    )
 
 
 def joined(found: Select[Any]) -> Select[Any]:

@@ -23,7 +23,8 @@ from perdure.store.database import NOT_OURS, VERSION_TABLE, Unit
 T = TypeVar("T")
 Sync = Literal["normal", "full"]
 
-BUSY_TIMEOUT_MS: Final = 5_000
+PATIENCE: Final = 5.0
+"""Seconds to wait for another process that has the file locked, a backup for one."""
 MAX_BATCH: Final = 256
 """Units that may share one commit."""
 READERS: Final = 2
@@ -32,10 +33,10 @@ READERS: Final = 2
 class SqliteDatabase:
     """The open file. Make one with `open_sqlite`."""
 
-    def __init__(self, path: Path, sync: Sync, lock: int) -> None:
+    def __init__(self, path: Path, sync: Sync, lock: int, patience: float) -> None:
         self._path = path
         self._lock = lock
-        self._engine = _engine(path, sync)
+        self._engine = _engine(path, sync, patience)
         # The first connection turns the file to WAL, which several at once would be refused.
         self._engine.connect().close()
         self._open: list[Connection] = []
@@ -216,10 +217,10 @@ def _copy(source: Path, target: Path) -> None:
         writer.close()
 
 
-def _engine(path: Path, sync: Sync) -> Engine:
+def _engine(path: Path, sync: Sync, patience: float) -> Engine:
     def connect() -> sqlite3.Connection:
         driver = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=512)
-        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        driver.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
         driver.execute("PRAGMA journal_mode = WAL")
         # NORMAL survives a killed process; FULL also survives a power cut, at one sync a commit.
         driver.execute(f"PRAGMA synchronous = {sync.upper()}")
@@ -238,7 +239,7 @@ def _engine(path: Path, sync: Sync) -> Engine:
     return engine
 
 
-def open_sqlite(directory: Path, sync: Sync) -> SqliteDatabase:
+def open_sqlite(directory: Path, sync: Sync, *, patience: float = PATIENCE) -> SqliteDatabase:
     """Open (or make) `perdure.db` in `directory` and hold it for this process alone.
 
     Raises Unavailable, with what to do, where the directory or file cannot be used or another server has it.
@@ -265,7 +266,7 @@ def open_sqlite(directory: Path, sync: Sync) -> SqliteDatabase:
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     try:
         _check_readable(path)
-        return SqliteDatabase(path, sync, lock)
+        return SqliteDatabase(path, sync, lock, patience)
     except Unavailable:
         os.close(lock)
         raise

@@ -1,14 +1,14 @@
 """Fixtures of this folder."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.agents.studio import Studio
+from tests.rig.stores import Place
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
-    with Studio(tmp_path) as studio:
+def studio(place: Place) -> Iterator[Studio]:
+    with Studio(place) as studio:
         yield studio

@@ -1,9 +1,7 @@
-"""Agents made the way requests make them, on a real data file with known models."""
+"""Agents made the way requests make them, on a real database with known models."""
 
-import asyncio
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from perdure.agents.create import create_agent
 from perdure.agents.update import update_agent
@@ -16,9 +14,8 @@ from perdure.store import messages, tools
 from perdure.store.secrets import open_vault
 from perdure.tools.registry import Registry
 from perdure.wire.agent_bodies import CreateAgentBody, UpdateAgentBody
-from tests.memory.home import LIMIT, Home
-
-T = TypeVar("T")
+from tests.memory.home import Home
+from tests.rig.stores import Place
 
 
 def model(handle: str, context_window: int = 200_000, **fields: Any) -> Model:
@@ -58,15 +55,12 @@ class KnownModels:
 
 
 class Studio(Home):
-    """An open data file with the server's tools in it."""
+    """An open database with the server's tools in it."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.vault = open_vault(directory, "pass")
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.vault = open_vault(Path(), "pass")
         self.write(lambda conn: tools.seed(conn, DEFAULT_TENANT, Registry().builtin_tools()))
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run(asyncio.wait_for(work, LIMIT))
 
     def make(self, **body: Any) -> AgentDetails:
         """Make an agent from a request's body."""

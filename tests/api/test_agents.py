@@ -12,6 +12,7 @@ from perdure.domain.ids import example_id
 from perdure.tools.registry import Registry
 from tests.agents.studio import EMBEDDING, MODELS, KnownModels, Studio
 from tests.api.in_process import BEARER, JSON, Answer, call, server
+from tests.rig.stores import SqlitePlace
 
 Ask = Callable[..., Answer]
 
@@ -33,7 +34,7 @@ class IdleRunner:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Iterator[Ask]:
-    with Studio(tmp_path) as studio:
+    with Studio(SqlitePlace(tmp_path)) as studio:
         parts = {"catalog": ListedModels(), "registry": Registry(), "vault": studio.vault, "runner": IdleRunner()}
         app = create_application(server(db=studio.db, max_body=1_000_000, **parts))
 

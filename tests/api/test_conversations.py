@@ -12,6 +12,7 @@ from perdure.domain.errors import NotFound
 from perdure.domain.ids import example_id
 from tests.agents.studio import KnownModels, Studio
 from tests.api.in_process import BEARER, JSON, Answer, call, server
+from tests.rig.stores import SqlitePlace
 
 Ask = Callable[..., Answer]
 
@@ -28,7 +29,7 @@ class IdleRunner:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Iterator[Ask]:
-    with Studio(tmp_path) as studio:
+    with Studio(SqlitePlace(tmp_path)) as studio:
         parts = {"catalog": KnownModels(), "vault": studio.vault, "runner": IdleRunner()}
         app = create_application(server(db=studio.db, max_body=1_000_000, **parts))
 

@@ -1,8 +1,8 @@
-"""A real data file with agents in it, for tests that need one without a server."""
+"""A real database with agents in it, for tests that need one without a server."""
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
+import threading
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,8 +15,8 @@ from perdure.domain.ids import DEFAULT_TENANT, new_id, now
 from perdure.domain.messages import AnyPart, Message, Role, TextPart
 from perdure.domain.models import Model
 from perdure.store import agents, blocks, conversations, messages
-from perdure.store.migrate import create_all
-from perdure.store.sqlite import open_sqlite
+from perdure.store.migrate import bring_up_to_date
+from tests.rig.stores import Place
 
 T = TypeVar("T")
 LIMIT = 20.0
@@ -29,23 +29,41 @@ MODEL = Model(
 
 
 class Home:
-    """The open file; leaving the `with` closes it."""
+    """The open database and the event loop that uses it, in a thread; leaving the `with` ends both."""
 
-    def __init__(self, directory: Path) -> None:
-        self.db = open_sqlite(directory / "home", "normal")
-        self.write(create_all)
+    def __init__(self, place: Place) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        try:
+            self.db = self.run(place.open())
+            self.run(bring_up_to_date(self.db))
+        except BaseException:
+            self._end()
+            raise
 
     def __enter__(self) -> "Home":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        asyncio.run(self.db.close())
+        try:
+            self.run(self.db.close())
+        finally:
+            self._end()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, LIMIT), self._loop).result(LIMIT + 10)
 
     def write(self, unit: Callable[[Connection], T]) -> T:
-        return asyncio.run(asyncio.wait_for(self.db.write(unit), LIMIT))
+        return self.run(self.db.write(unit))
 
     def read(self, unit: Callable[[Connection], T]) -> T:
-        return asyncio.run(asyncio.wait_for(self.db.read(unit), LIMIT))
+        return self.run(self.db.read(unit))
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(LIMIT)
+        self._loop.close()
 
     def agent(self, *held: Block, **fields: Any) -> Agent:
         """A new agent that holds these blocks."""

@@ -1,7 +1,5 @@
 """Editing blocks: what an edit does to the text, what it refuses, and what is stored of it."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +13,7 @@ from perdure.memory.blocks import LINE_NUMBER_WARNING, memory_insert, memory_rep
 from perdure.store import blocks as block_store
 from perdure.store.tables import block_history
 from tests.memory.home import Home, new_block
+from tests.rig.stores import Place
 
 plain = st.text(st.characters(exclude_characters="\t\r→", exclude_categories=["Cs"]), max_size=60)
 
@@ -104,8 +103,8 @@ def test_an_arrow_inside_a_line_is_text() -> None:
     assert memory_insert("", "go 1→2") == "go 1→2"
 
 
-def test_an_edit_stores_the_value_a_version_and_who_made_it(tmp_path: Path) -> None:
-    with Home(tmp_path) as home:
+def test_an_edit_stores_the_value_a_version_and_who_made_it(place: Place) -> None:
+    with Home(place) as home:
         agent = home.agent(new_block("human", "Bob"))
 
         def edit(conn: Connection) -> None:
@@ -124,23 +123,23 @@ def test_an_edit_stores_the_value_a_version_and_who_made_it(tmp_path: Path) -> N
         ]
 
 
-def test_an_edit_of_an_unknown_label_lists_the_labels(tmp_path: Path) -> None:
-    with Home(tmp_path) as home:
+def test_an_edit_of_an_unknown_label_lists_the_labels(place: Place) -> None:
+    with Home(place) as home:
         agent = home.agent(new_block("human", ""), new_block("persona", ""))
         with pytest.raises(NotFound, match="human, persona"):
             home.write(_append_to(agent, "humans", "x"))
 
 
-def test_a_read_only_block_is_left_alone(tmp_path: Path) -> None:
-    with Home(tmp_path) as home:
+def test_a_read_only_block_is_left_alone(place: Place) -> None:
+    with Home(place) as home:
         agent = home.agent(new_block("rules", "Be kind.", read_only=True))
         with pytest.raises(Invalid, match="read-only"):
             home.write(_append_to(agent, "rules", "x"))
         assert home.read(lambda conn: block_store.labelled(conn, agent.id, "rules")).value == "Be kind."
 
 
-def test_the_limit_of_a_block_is_enforced(tmp_path: Path) -> None:
-    with Home(tmp_path) as home:
+def test_the_limit_of_a_block_is_enforced(place: Place) -> None:
+    with Home(place) as home:
         agent = home.agent(new_block("human", "12345", limit=6))
         home.write(_append_to(agent, "human", "6"))
         with pytest.raises(Invalid, match="limit of 6"):
@@ -148,8 +147,8 @@ def test_the_limit_of_a_block_is_enforced(tmp_path: Path) -> None:
         assert home.read(lambda conn: block_store.labelled(conn, agent.id, "human")).value == "123456"
 
 
-def test_a_change_by_another_agent_meanwhile_is_kept(tmp_path: Path) -> None:
-    with Home(tmp_path) as home:
+def test_a_change_by_another_agent_meanwhile_is_kept(place: Place) -> None:
+    with Home(place) as home:
         agent = home.agent(new_block("shared", "a"))
 
         def edit(conn: Connection) -> str:
@@ -167,8 +166,8 @@ def test_a_change_by_another_agent_meanwhile_is_kept(tmp_path: Path) -> None:
         assert home.write(edit) == "theirs+mine"
 
 
-def test_an_edit_that_never_gets_its_turn_gives_up(tmp_path: Path) -> None:
-    with Home(tmp_path) as home:
+def test_an_edit_that_never_gets_its_turn_gives_up(place: Place) -> None:
+    with Home(place) as home:
         agent = home.agent(new_block("shared", "a"))
 
         def edit(conn: Connection) -> None:

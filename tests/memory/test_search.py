@@ -2,7 +2,6 @@
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +19,7 @@ from perdure.store import messages, search
 from perdure.store.message_search import search_messages
 from perdure.store.tables import messages as message_table
 from tests.memory.home import Home
+from tests.rig.stores import Place
 
 
 def found(home: Home, agent: Agent, query: str = "", **conditions: Any) -> list[str]:
@@ -36,8 +36,8 @@ def at(moment: str, zone: str = "UTC") -> int:
 
 
 @pytest.fixture
-def home(tmp_path: Path):
-    with Home(tmp_path) as opened:
+def home(place: Place):
+    with Home(place) as opened:
         yield opened
 
 
@@ -216,6 +216,7 @@ def test_a_huge_message_is_shown_in_part(home: Home) -> None:
     assert content.endswith("more characters]")
 
 
+@pytest.mark.stores("sqlite")
 def test_a_query_is_answered_from_the_index_and_not_by_reading_history(home: Home) -> None:
     agent = home.agent()
     home.say(agent, "user", "needle")

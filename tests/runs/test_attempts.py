@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from perdure.domain.requests import TurnRequest
 from perdure.runs import runner as runner_module
 from perdure.runs.attempts import Attempt, Attempts
 from perdure.runs.follower import Follower
+from tests.rig.stores import Place
 from tests.runs.house import House, Voice, house, message_of, read, said
 from tests.runs.house import run as limited
 
@@ -57,9 +57,9 @@ async def sent(at: House, agent_id: str, attempt: Attempt, tenant: str = DEFAULT
     return await at.runner.start(tenant, request, attempt=attempt)
 
 
-def test_a_repetition_joins_the_run_and_a_first_sending_never_does(tmp_path: Path) -> None:
+def test_a_repetition_joins_the_run_and_a_first_sending_never_does(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("one", hold).says("two")
             first = await sent(at, agent.id, FIRST)
@@ -75,23 +75,22 @@ def test_a_repetition_joins_the_run_and_a_first_sending_never_does(tmp_path: Pat
     limited(go())
 
 
-def test_a_repetition_is_known_after_a_restart(tmp_path: Path) -> None:
+def test_a_repetition_is_known_after_a_restart(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as before:
+        async with house(place) as before:
             agent = await before.agent()
             before.voice.says("one")
             first = await sent(before, agent.id, FIRST)
             await read(first)
-        async with house(tmp_path) as after:
-            await after.runner.recover()
+        async with house(place) as after:
             assert (await sent(after, agent.id, AGAIN)).run_id == first.run_id
 
     limited(go())
 
 
-def test_a_while_after_the_end_a_repetition_is_a_new_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_while_after_the_end_a_repetition_is_a_new_request(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
-        async with house(tmp_path, Voice().says("one").says("two")) as at:
+        async with house(place, Voice().says("one").says("two")) as at:
             agent = await at.agent()
             first = await sent(at, agent.id, FIRST)
             await read(first)

@@ -1,5 +1,6 @@
 import asyncio
-from pathlib import Path
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import Connection
@@ -9,6 +10,7 @@ from perdure.providers import outbound
 from perdure.runs import callback
 from perdure.runs.callback import Callbacks, Letter, check_callback
 from perdure.store import runs as run_store
+from tests.rig.stores import Place
 from tests.runs.house import House, house, read, run, soon, turns
 
 URL = "http://receiver.example/"
@@ -37,19 +39,28 @@ class Posts:
         return answer
 
 
+@contextlib.asynccontextmanager
+async def telling(place: Place) -> AsyncIterator[House]:
+    """A process that tells, having told what others left untold; it waits for the last of it."""
+    async with house(place, recovers=False) as at:
+        callbacks = Callbacks(at.db, letter, allow_private=False)
+        at.runner._tell = callbacks.tell
+        await at.runner.recover()
+        yield at
+        await callbacks.close()
+
+
 def told(at: House, run_id: str) -> list[tuple[object, ...]]:
     return at.stored(
         f"SELECT callback_status_code, callback_error FROM runs WHERE id = '{run_id}' AND callback_sent_at > 0"
     )
 
 
-def test_the_end_of_a_run_is_told_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_run_is_told_once_and_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     posts = Posts(monkeypatch, 200, Unavailable("no answer"))
 
     async def go() -> None:
-        async with house(tmp_path) as at:
-            callbacks = Callbacks(at.db, letter, allow_private=False)
-            at.runner._tell = callbacks.tell
+        async with telling(place) as at:
             agent = await at.agent()
             at.voice.says("one").says("two").says("three")
             first = await at.ask(agent, "1", callback_url=URL)
@@ -57,39 +68,36 @@ def test_the_end_of_a_run_is_told_once_and_kept(tmp_path: Path, monkeypatch: pyt
             second = await at.ask(agent, "2", callback_url=URL)
             assert await soon(lambda: told(at, second.run_id)) == [(None, "no answer")]
             await read(await at.ask(agent, "3"))
-            await callbacks.close()
             assert posts.sent == [(URL, first.run_id.encode()), (URL, second.run_id.encode())]
             assert posts.limits == [callback.TIME_LIMIT] * 2 == [5.0] * 2
-            await at.runner.recover()
-            await callbacks.close()
-            assert len(posts.sent) == 2
+        async with telling(place):
+            pass
+        assert len(posts.sent) == 2
 
     run(go())
 
 
-def test_what_an_earlier_process_did_not_tell_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_earlier_process_did_not_tell_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     posts = Posts(monkeypatch, 200)
 
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             at.voice.says("one")
             untold = await at.ask(await at.agent(), "1", callback_url=URL)
             await read(untold)
             assert posts.sent == []
-            callbacks = Callbacks(at.db, letter, allow_private=False)
-            at.runner._tell = callbacks.tell
-            await at.runner.recover()
-            await callbacks.close()
-            assert posts.sent == [(URL, untold.run_id.encode())]
+        async with telling(place):
+            pass
+        assert posts.sent == [(URL, untold.run_id.encode())]
 
     run(go())
 
 
-def test_a_run_that_is_gone_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_gone_is_not_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     posts = Posts(monkeypatch)
 
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             callbacks = Callbacks(at.db, letter, allow_private=False)
             callbacks.tell("run-00000000-0000-4000-8000-000000000000")
             await callbacks.close()
@@ -98,7 +106,7 @@ def test_a_run_that_is_gone_is_not_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert posts.sent == []
 
 
-def test_closing_waits_for_those_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_waits_for_those_under_way(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def post(*_: object, **__: object) -> int:
@@ -109,7 +117,7 @@ def test_closing_waits_for_those_under_way(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(outbound, "post", post)
 
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             at.voice.says("one")
             callbacks = Callbacks(at.db, letter, allow_private=False)
             at.runner._tell = callbacks.tell

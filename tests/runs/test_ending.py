@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from perdure.domain.errors import ModelError, Unavailable
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.store import agents
+from tests.rig.stores import Place
 from tests.runs import house as house_module
 from tests.runs.house import (
     LIMIT,
@@ -26,9 +26,9 @@ from tests.runs.house import (
 )
 
 
-def test_a_cancel_keeps_what_was_said_and_ends_those_that_wait(tmp_path: Path) -> None:
+def test_a_cancel_keeps_what_was_said_and_ends_those_that_wait(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, other = await at.agent(), await at.agent()
             hold = asyncio.Event()
             at.voice.says("half of", hold, " it").says("untouched", hold)
@@ -50,9 +50,9 @@ def test_a_cancel_keeps_what_was_said_and_ends_those_that_wait(tmp_path: Path) -
     run(go())
 
 
-def test_a_cancel_while_a_tool_runs_answers_its_call(tmp_path: Path) -> None:
+def test_a_cancel_while_a_tool_runs_answers_its_call(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent("slow")
             at.voice.says(call("slow", '{"what": "done"}')).says("Sorry.")
             reader = await at.ask(agent, "go")
@@ -66,9 +66,9 @@ def test_a_cancel_while_a_tool_runs_answers_its_call(tmp_path: Path) -> None:
     run(go())
 
 
-def test_deleting_an_agent_under_a_live_run_ends_its_readers(tmp_path: Path) -> None:
+def test_deleting_an_agent_under_a_live_run_ends_its_readers(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             doomed, other, hold = await at.agent(), await at.agent(), asyncio.Event()
             at.voice.says("half of", hold, " it").says("fine")
             first, waiting = await at.ask(doomed, "1"), await at.ask(doomed, "2")
@@ -84,9 +84,9 @@ def test_deleting_an_agent_under_a_live_run_ends_its_readers(tmp_path: Path) -> 
     run(go())
 
 
-def test_a_model_that_fails_ends_its_run_with_the_reason(tmp_path: Path) -> None:
+def test_a_model_that_fails_ends_its_run_with_the_reason(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             at.voice.says("half of", ModelError("llm_rate_limit", "slow down")).says("Hello again.")
             reader = await at.ask(agent, "hi")
@@ -100,10 +100,10 @@ def test_a_model_that_fails_ends_its_run_with_the_reason(tmp_path: Path) -> None
 
 
 def test_a_fault_of_our_own_ends_one_run_and_is_logged(
-    tmp_path: Path, logged: Callable[[], list[dict[str, Any]]]
+    place: Place, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             at.voice.says("half of", ZeroDivisionError("a bug")).says("Hello again.")
             reader = await at.ask(agent, "hi")
@@ -115,9 +115,9 @@ def test_a_fault_of_our_own_ends_one_run_and_is_logged(
     run(go())
 
 
-def test_text_that_was_shown_is_kept_after_a_fault_of_our_own(tmp_path: Path) -> None:
+def test_text_that_was_shown_is_kept_after_a_fault_of_our_own(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             at.voice.says("half of", ZeroDivisionError("a bug"))
             assert said(await read(await at.ask(agent, "hi"))) == "half of"
@@ -126,9 +126,9 @@ def test_text_that_was_shown_is_kept_after_a_fault_of_our_own(tmp_path: Path) ->
     run(go())
 
 
-def test_a_run_whose_answer_cannot_be_kept_does_not_end_as_if_it_were(tmp_path: Path) -> None:
+def test_a_run_whose_answer_cannot_be_kept_does_not_end_as_if_it_were(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("half of", hold, " it")
             reader = await at.ask(agent, "hi")
@@ -144,9 +144,9 @@ def test_a_run_whose_answer_cannot_be_kept_does_not_end_as_if_it_were(tmp_path: 
 # ---- closing
 
 
-def test_closing_lets_runs_finish(tmp_path: Path) -> None:
+def test_closing_lets_runs_finish(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path, drain_seconds=LIMIT) as at:
+        async with house(place, drain_seconds=LIMIT) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("half", hold, " and half")
             reader = await at.ask(agent, "hi")
@@ -163,9 +163,9 @@ def test_closing_lets_runs_finish(tmp_path: Path) -> None:
     run(go())
 
 
-def test_closing_cuts_off_what_takes_too_long_and_keeps_what_was_said(tmp_path: Path) -> None:
+def test_closing_cuts_off_what_takes_too_long_and_keeps_what_was_said(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path, drain_seconds=0.01) as at:
+        async with house(place, drain_seconds=0.01) as at:
             agent = await at.agent()
             at.voice.says("half", asyncio.Event())
             reader = await at.ask(agent, "hi")
@@ -178,25 +178,24 @@ def test_closing_cuts_off_what_takes_too_long_and_keeps_what_was_said(tmp_path: 
     run(go())
 
 
-def test_what_waits_when_the_server_stops_is_worked_after_the_next_start(tmp_path: Path) -> None:
+def test_what_waits_when_the_server_stops_is_worked_after_the_next_start(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             at.voice.says("half", asyncio.Event())
             readers = [await at.ask(agent, text) for text in "123"]
             await until(readers[0], "half")
         voice = Voice().says("two").says("three")
-        async with house(tmp_path, voice) as at:
-            await at.runner.recover()
+        async with house(place, voice) as at:
             assert [said(await read(await at.follow(reader.run_id))) for reader in readers] == ["half", "two", "three"]
             assert await at.history(agent) == ["1", "half", "2", "two", "3", "three"]
 
     run(go())
 
 
-def test_a_run_cancelled_before_its_first_step_ends(tmp_path: Path) -> None:
+def test_a_run_cancelled_before_its_first_step_ends(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             at.voice.says("fine")
             reader = await at.ask(agent, "hi")

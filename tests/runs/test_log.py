@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +16,9 @@ from perdure.runs import log as log_module
 from perdure.runs.follower import Follower
 from perdure.runs.lease import Lease
 from perdure.runs.log import EventLog, RunLog
-from perdure.store import agents, runs, sqlite
-from tests.runs.house import House, Numbered, event, fill_disk, free_disk, held, house, numbers, read, run, soon, turns
+from perdure.store import agents, runs
+from tests.rig.stores import Place
+from tests.runs.house import House, Numbered, event, house, numbers, read, run, soon, turns
 
 
 class Desk:
@@ -46,9 +45,11 @@ def texts(found: list[Numbered]) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def desk(directory: Path) -> AsyncIterator[Desk]:
-    async with house(directory) as inside:
-        log = EventLog(Lease(inside.db, lambda: None))
+async def desk(place: Place, patience: float = 5.0) -> AsyncIterator[Desk]:
+    async with house(place, patience=patience, recovers=False) as inside:
+        lease = Lease(inside.db, lambda: None)
+        await lease.register()
+        log = EventLog(lease)
         yield Desk(inside, log, await inside.agent())
         await log.close()
 
@@ -64,11 +65,11 @@ def fails(conn: Connection) -> list[AnyEvent]:
     raise ZeroDivisionError("no good")
 
 
-def test_numbers_follow_one_another_in_the_order_of_appending(tmp_path: Path) -> None:
+def test_numbers_follow_one_another_in_the_order_of_appending(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             one, other = await at.run(), await at.run()
-            async with held(at.house.db):
+            async with at.house.place.held():
                 at.log.append(one, [event("a"), event("b")])
                 at.log.append(other, [event("A")])
                 first = at.log.write(one, adds("c", "d"))
@@ -86,9 +87,9 @@ def test_numbers_follow_one_another_in_the_order_of_appending(tmp_path: Path) ->
     run(go())
 
 
-def test_what_is_not_shown_has_no_number(tmp_path: Path) -> None:
+def test_what_is_not_shown_has_no_number(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run(lambda each: isinstance(each, Started) and each.ping_id != "hidden")
             at.log.append(live, [event("hidden")])
             at.log.append(live, [event("a"), event("hidden"), event("b")])
@@ -99,12 +100,12 @@ def test_what_is_not_shown_has_no_number(tmp_path: Path) -> None:
     run(go())
 
 
-def test_nothing_is_released_before_it_is_durable(tmp_path: Path) -> None:
+def test_nothing_is_released_before_it_is_durable(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run()
             waiting = asyncio.ensure_future(at.reader(live).next())
-            async with held(at.house.db):
+            async with at.house.place.held():
                 at.log.append(live, [event("a")])
                 done = at.log.write(live, adds("b"))
                 await turns()
@@ -119,11 +120,11 @@ def test_nothing_is_released_before_it_is_durable(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_write_that_raises_fails_its_own_run_alone(tmp_path: Path) -> None:
+def test_a_write_that_raises_fails_its_own_run_alone(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             bad, good = await at.run(), await at.run()
-            async with held(at.house.db):
+            async with at.house.place.held():
                 at.log.append(bad, [event("before")])
                 failing = at.log.write(bad, fails)
                 at.log.append(bad, [event("after")])
@@ -139,15 +140,15 @@ def test_a_write_that_raises_fails_its_own_run_alone(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_run_that_is_gone_fails_alone_and_its_readers_end(tmp_path: Path) -> None:
+def test_a_run_that_is_gone_fails_alone_and_its_readers_end(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             gone, good = await at.run(), await at.run()
             reader = asyncio.ensure_future(read(at.reader(gone)))
             await at.house.db.write(
-                lambda conn: conn.exec_driver_sql("DELETE FROM runs WHERE id = ?", (gone.run_id,)).rowcount
+                lambda conn: conn.exec_driver_sql(f"DELETE FROM runs WHERE id = '{gone.run_id}'").rowcount
             )
-            async with held(at.house.db):
+            async with at.house.place.held():
                 at.log.append(gone, [event("lost")])
                 failing = at.log.write(gone, adds("lost too"), ends=True)
                 fine = at.log.write(good, adds("fine"))
@@ -160,15 +161,13 @@ def test_a_run_that_is_gone_fails_alone_and_its_readers_end(tmp_path: Path) -> N
     run(go())
 
 
-def test_a_producer_waits_for_room_and_goes_on_after_the_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_producer_waits_for_room_and_goes_on_after_the_commit(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "MAX_PENDING", 10)
 
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live, other = await at.run(), await at.run()
-            async with held(at.house.db):
+            async with at.house.place.held():
                 at.log.append(live, [event()] * 11)
                 at.log.append(other, [event()] * 10)
                 await asyncio.wait_for(at.log.room(other), 10)
@@ -181,11 +180,11 @@ def test_a_producer_waits_for_room_and_goes_on_after_the_commit(
     run(go())
 
 
-def test_a_reader_far_behind_reads_from_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_far_behind_reads_from_the_database(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "TAIL", 4)
 
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run()
             slow, quick = at.reader(live), at.reader(live)
             said: list[str] = []
@@ -205,16 +204,16 @@ def test_a_reader_far_behind_reads_from_the_database(tmp_path: Path, monkeypatch
 
 
 def test_a_reader_that_waits_gets_what_one_commit_brought_however_much(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_module, "TAIL", 4)
 
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run()
             reader = asyncio.ensure_future(read(at.reader(live)))
             await turns()
-            async with held(at.house.db):
+            async with at.house.place.held():
                 at.log.append(live, [event(f"{number}") for number in range(1, 41)])
                 done = at.log.write(live, adds("41"), ends=True)
             await done
@@ -223,9 +222,9 @@ def test_a_reader_that_waits_gets_what_one_commit_brought_however_much(
     run(go())
 
 
-def test_a_slow_reader_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_slow_reader_holds_up_nobody(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run()
             slow = at.reader(live)
             await at.log.write(live, adds("a"))
@@ -240,9 +239,9 @@ def test_a_slow_reader_holds_up_nobody(tmp_path: Path) -> None:
     run(go())
 
 
-def test_an_ended_run_is_read_from_the_database_from_any_number(tmp_path: Path) -> None:
+def test_an_ended_run_is_read_from_the_database_from_any_number(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run()
             for number in range(100):
                 await at.log.write(live, adds(f"{number}", f"{number}+"))
@@ -259,9 +258,9 @@ def test_an_ended_run_is_read_from_the_database_from_any_number(tmp_path: Path) 
     run(go())
 
 
-def test_a_reader_is_woken_after_a_silence(tmp_path: Path) -> None:
+def test_a_reader_is_woken_after_a_silence(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run()
             waiting = asyncio.ensure_future(at.reader(live).next())
             await turns()
@@ -271,10 +270,12 @@ def test_a_reader_is_woken_after_a_silence(tmp_path: Path) -> None:
     run(go())
 
 
-def test_closing_commits_what_is_pending(tmp_path: Path) -> None:
+def test_closing_commits_what_is_pending(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
-            live, log = await at.run(), EventLog(Lease(at.house.db, lambda: None))
+        async with desk(place) as at:
+            live, lease = await at.run(), Lease(at.house.db, lambda: None)
+            await lease.register()
+            log = EventLog(lease)
             log.append(live, [event("a")])
             await log.close()
             assert await at.stored(live) == ["a"]
@@ -283,20 +284,16 @@ def test_closing_commits_what_is_pending(tmp_path: Path) -> None:
 
 
 def test_while_the_database_is_locked_streams_wait_and_lose_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[dict[str, Any]]]
+    place: Place, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
-
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place, patience=0.1) as at:
             live = await at.run()
-            with contextlib.closing(sqlite3.connect(at.house.path, isolation_level=None)) as somebody:
-                somebody.execute("BEGIN IMMEDIATE")
+            async with place.held():
                 at.log.append(live, [event("a")])
                 done = at.log.write(live, adds("b"))
                 complained = await soon(logged)
                 assert live.last == 0
-                somebody.execute("ROLLBACK")
             await done
             assert complained[0]["event"].startswith("event log cannot be written")
             assert await at.stored(live) == ["a", "b"]
@@ -304,27 +301,26 @@ def test_while_the_database_is_locked_streams_wait_and_lose_nothing(
     run(go())
 
 
-def test_while_the_disk_is_full_streams_wait_and_lose_nothing(tmp_path: Path) -> None:
+def test_while_the_disk_is_full_streams_wait_and_lose_nothing(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run()
-            await fill_disk(at.house)
             big = "x" * 1_000_000
-            at.log.append(live, [event(big)])
-            done = at.log.write(live, adds("b"), ends=True)
-            await asyncio.wait({done}, timeout=0.3)
-            assert not done.done()
-            assert live.last == 0
-            await free_disk(at.house)
+            async with place.full(at.house.db):
+                at.log.append(live, [event(big)])
+                done = at.log.write(live, adds("b"), ends=True)
+                await asyncio.wait({done}, timeout=0.3)
+                assert not done.done()
+                assert live.last == 0
             await done
             assert await at.stored(live) == [big, "b"]
 
     run(go())
 
 
-def test_an_event_that_cannot_be_stored_fails_its_own_run_alone(tmp_path: Path) -> None:
+def test_an_event_that_cannot_be_stored_fails_its_own_run_alone(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             bad, good = await at.run(), await at.run()
             failing = at.log.write(bad, adds("\ud800"))
             fine = at.log.write(good, adds("fine"))
@@ -336,9 +332,9 @@ def test_an_event_that_cannot_be_stored_fails_its_own_run_alone(tmp_path: Path) 
     run(go())
 
 
-def test_an_agent_deleted_with_runs_under_way_takes_their_logs_along(tmp_path: Path) -> None:
+def test_an_agent_deleted_with_runs_under_way_takes_their_logs_along(place: Place) -> None:
     async def go() -> None:
-        async with desk(tmp_path) as at:
+        async with desk(place) as at:
             live = await at.run()
             await at.log.write(live, adds("a"))
             await at.house.db.write(lambda conn: agents.delete(conn, DEFAULT_TENANT, at.agent.id))

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -12,24 +11,20 @@ from perdure.domain.ids import DEFAULT_TENANT
 from perdure.runs.follower import Follower
 from perdure.runs.runner import Policy
 from perdure.store import tools
-from perdure.store.migrate import bring_up_to_date
-from perdure.store.options import PostgresOptions
-from perdure.store.postgres import open_postgres
 from tests.rig import postgres
+from tests.rig.stores import PostgresPlace
 from tests.runs.house import House, Voice, call, ending, numbers, read, run, said, soon, until
 
 
 @contextlib.asynccontextmanager
 async def houses(count: int = 2) -> AsyncIterator[list[House]]:
     """So many processes, as far as the database can tell; each has a voice of its own."""
-    cluster, name = postgres.shared(), f"t_{uuid4().hex}"
-    postgres.query(cluster.url(), f"CREATE DATABASE {name}")
+    place = PostgresPlace(postgres.borrow())
     made: list[House] = []
     try:
         for _ in range(count):
-            db = await open_postgres(PostgresOptions(url=cluster.url(name), connections=4))
-            await bring_up_to_date(db)
-            house = House(db, Voice(), Policy(drain_seconds=0.0, lease_seconds=1.0))
+            db = await place.open()
+            house = House(place, db, Voice(), Policy(drain_seconds=0.0, lease_seconds=1.0))
             made.append(house)
             await db.write(lambda conn, house=house: tools.seed(conn, DEFAULT_TENANT, house.builtin))
             await house.runner.recover()
@@ -38,7 +33,7 @@ async def houses(count: int = 2) -> AsyncIterator[list[House]]:
         for house in made:
             await house.runner.close()
             await house.db.close()
-        postgres.query(cluster.url(), f"DROP DATABASE {name} (FORCE)")
+        place.close()
     assert [house.voice.faults for house in made] == [[]] * count
 
 

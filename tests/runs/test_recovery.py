@@ -1,8 +1,6 @@
 """After a crash: what was shown is kept, calls are answered, runs end or go on, and the next turn works."""
 
 import asyncio
-import shutil
-from pathlib import Path
 
 from perdure.domain.agents import Agent
 from perdure.domain.events import Piece
@@ -13,18 +11,11 @@ from perdure.loop.context import OUTCOME_UNKNOWN
 from perdure.providers.base import AnyDelta, ReasoningDelta, TextDelta
 from perdure.runs.follower import Follower
 from perdure.store import messages
+from tests.rig.stores import Place
 from tests.runs import house as house_module
 from tests.runs.house import House, Voice, call, ending, house, kinds, numbers, read, run, said, soon, until
 
 INTERRUPTED = ("error", "run_interrupted")
-
-
-def crashed(at: House, directory: Path) -> Path:
-    """A copy of the data as a killed process leaves it: what is committed, and nothing after."""
-    directory.mkdir()
-    for file in at.path.parent.glob(f"{at.path.name}*"):
-        shutil.copy(file, directory)
-    return directory
 
 
 async def shown_until(reader: Follower, kind: str) -> None:
@@ -43,16 +34,15 @@ async def next_turn(at: House, agent: Agent) -> list[str]:
     return at.voice.heard()
 
 
-def test_text_that_was_shown_becomes_a_message(tmp_path: Path) -> None:
+def test_text_that_was_shown_becomes_a_message(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent()
             before.voice.says(ReasoningDelta("I think"), "The answer", " is", asyncio.Event())
             reader = await before.ask(agent, "hi")
             early = await until(reader, " is")
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy) as after:
-            await after.runner.recover()
             found = await read(await after.follow(reader.run_id))
             assert found[: len(early)] == early
             assert numbers(found) == list(range(1, len(found) + 1))
@@ -66,9 +56,9 @@ def test_text_that_was_shown_becomes_a_message(tmp_path: Path) -> None:
     run(go())
 
 
-def test_the_kept_message_has_the_ids_and_parts_that_were_shown(tmp_path: Path) -> None:
+def test_the_kept_message_has_the_ids_and_parts_that_were_shown(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent("slow", settings=ModelSettings(parallel_tool_calls=True))
             said_so_far: list[AnyDelta] = [
                 ReasoningDelta("I think"), TextDelta("Let me"), call("slow", '{"wh'), call("slow", "{}", "call-2", 1)
@@ -76,9 +66,8 @@ def test_the_kept_message_has_the_ids_and_parts_that_were_shown(tmp_path: Path) 
             before.voice.says(said_so_far, "see.", asyncio.Event())
             reader = await before.ask(agent, "hi")
             await until(reader, "see.")
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy) as after:
-            await after.runner.recover()
             context = await after.db.read(lambda conn: messages.context(conn, agent.conversation_id))
             kept = context[2]
             found = [event for _, event in await read(await after.follow(reader.run_id)) if isinstance(event, Piece)]
@@ -102,19 +91,18 @@ def test_the_kept_message_has_the_ids_and_parts_that_were_shown(tmp_path: Path) 
     run(go())
 
 
-def test_a_tool_that_was_running_is_answered_as_unknown_and_not_run_again(tmp_path: Path) -> None:
+def test_a_tool_that_was_running_is_answered_as_unknown_and_not_run_again(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent("slow")
             before.voice.says("I try.", call("slow", '{"what": "done"}')).says("Late.")
             reader = await before.ask(agent, "go")
             await soon(house_module.slow_began.is_set)
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
             house_module.slow_may_end.set()
             await read(reader)
         house_module.slow_began.clear()
         async with house(copy, Voice().says("I see.")) as after:
-            await after.runner.recover()
             await read(await after.follow(reader.run_id))
             kept = ["go", 'I try. slow({"what": "done"})', f"error: {OUTCOME_UNKNOWN}"]
             assert (await after.history(agent))[:3] == kept
@@ -124,17 +112,16 @@ def test_a_tool_that_was_running_is_answered_as_unknown_and_not_run_again(tmp_pa
     run(go())
 
 
-def test_a_crash_after_the_returns_keeps_them(tmp_path: Path) -> None:
+def test_a_crash_after_the_returns_keeps_them(place: Place) -> None:
     async def go() -> None:
         house_module.slow_may_end.set()
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent("slow")
             before.voice.says(call("slow", '{"what": "done"}')).says(asyncio.Event())
             reader = await before.ask(agent, "go")
             await shown_until(reader, "tool_return_message")
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy, Voice().says("I see.")) as after:
-            await after.runner.recover()
             await read(await after.follow(reader.run_id))
             assert (await after.history(agent))[:3] == ["go", 'slow({"what": "done"})', "success: done"]
             await read(await after.ask(agent, "Are you there?"))
@@ -142,16 +129,15 @@ def test_a_crash_after_the_returns_keeps_them(tmp_path: Path) -> None:
     run(go())
 
 
-def test_input_survives_a_crash_before_the_model_has_answered(tmp_path: Path) -> None:
+def test_input_survives_a_crash_before_the_model_has_answered(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent, hold = await before.agent(), asyncio.Event()
             before.voice.says(hold)
             reader = await before.ask(agent, "remember me")
             await soon(lambda: before.voice.asked)
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy, Voice().says("I do.")) as after:
-            await after.runner.recover()
             await read(await after.follow(reader.run_id))
             assert (await after.history(agent))[0] == "remember me"
             assert (await after.run_of(reader.run_id)).completed_at is not None
@@ -159,16 +145,15 @@ def test_input_survives_a_crash_before_the_model_has_answered(tmp_path: Path) ->
     run(go())
 
 
-def test_a_step_that_had_shown_nothing_is_asked_again(tmp_path: Path) -> None:
+def test_a_step_that_had_shown_nothing_is_asked_again(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent()
             before.voice.says(asyncio.Event())
             reader = await before.ask(agent, "hi")
             await soon(lambda: before.voice.asked)
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy, Voice().says("Hello")) as after:
-            await after.runner.recover()
             found = await read(await after.follow(reader.run_id))
             assert (said(found), ending(found)) == ("Hello", ("end_turn", None))
             assert await after.history(agent) == ["hi", "Hello"]
@@ -176,19 +161,18 @@ def test_a_step_that_had_shown_nothing_is_asked_again(tmp_path: Path) -> None:
     run(go())
 
 
-def test_waiting_runs_go_on_in_their_order(tmp_path: Path) -> None:
+def test_waiting_runs_go_on_in_their_order(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent, other = await before.agent(), await before.agent()
             before.voice.says("one", asyncio.Event()).says("uno", asyncio.Event())
             readers = [await before.ask(agent, text) for text in "1234"]
             await until(readers[0], "one")
             apart = await before.ask(other, "x")
             await until(apart, "uno")
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         voice = Voice().says("two").says("three").says("four")
         async with house(copy, voice) as after:
-            await after.runner.recover()
             ends = [await read(await after.follow(reader.run_id)) for reader in readers]
             assert [ending(found) for found in ends] == [INTERRUPTED, *[("end_turn", None)] * 3]
             assert await after.history(agent) == ["1", "one", "2", "two", "3", "three", "4", "four"]
@@ -199,16 +183,15 @@ def test_waiting_runs_go_on_in_their_order(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_waiting_run_can_be_followed_and_cancelled_right_after_recovery(tmp_path: Path) -> None:
+def test_a_waiting_run_can_be_followed_and_cancelled_right_after_recovery(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent()
             before.voice.says("one", asyncio.Event())
             readers = [await before.ask(agent, text) for text in "123"]
             await until(readers[0], "one")
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy, Voice().says("two", asyncio.Event())) as after:
-            await after.runner.recover()
             last = await after.follow(readers[2].run_id)
             await until(await after.follow(readers[1].run_id), "two")
             assert len(await after.runner.cancel(DEFAULT_TENANT, agent_id=agent.id)) == 2
@@ -217,50 +200,46 @@ def test_a_waiting_run_can_be_followed_and_cancelled_right_after_recovery(tmp_pa
     run(go())
 
 
-def test_a_second_recovery_finds_nothing_to_do(tmp_path: Path) -> None:
+def test_a_second_recovery_finds_nothing_to_do(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent()
             before.voice.says("half", asyncio.Event())
             reader = await before.ask(agent, "hi")
             await until(reader, "half")
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy) as after:
-            await after.runner.recover()
             once = await read(await after.follow(reader.run_id))
         async with house(copy) as again:
-            await again.runner.recover()
             assert await read(await again.follow(reader.run_id)) == once
             assert await again.history(agent) == ["hi", "half"]
 
     run(go())
 
 
-def test_steps_that_were_not_shown_token_by_token_leave_no_half_message(tmp_path: Path) -> None:
+def test_steps_that_were_not_shown_token_by_token_leave_no_half_message(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent()
             before.voice.says("half", asyncio.Event())
             reader = await before.ask(agent, "hi", stream_tokens=False)
             await soon(lambda: before.voice.said == 1)
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy, Voice().says("Whole.")) as after:
-            await after.runner.recover()
             await read(await after.follow(reader.run_id))
             assert "half" not in await after.history(agent)
 
     run(go())
 
 
-def test_an_intact_file_is_left_alone(tmp_path: Path) -> None:
+def test_an_intact_file_is_left_alone(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "a") as before:
+        async with house(place) as before:
             agent = await before.agent()
             before.voice.says("Hello")
             found = await read(await before.ask(agent, "hi"))
-            copy = crashed(before, tmp_path / "b")
+            copy = place.crashed()
         async with house(copy) as after:
-            await after.runner.recover()
             runs = after.stored("SELECT id FROM runs")
             assert await read(await after.follow(runs[0][0])) == found
             assert await after.history(agent) == ["hi", "Hello"]

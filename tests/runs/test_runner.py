@@ -1,9 +1,6 @@
 """Runs from their acceptance to their end: one at a time per conversation, followed by any number of readers."""
 
 import asyncio
-import contextlib
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +11,13 @@ from perdure.domain.ids import example_id
 from perdure.providers.base import ReasoningDelta, TextDelta
 from perdure.runs import log as log_module
 from perdure.runs import work as work_module
-from perdure.store import runs, sqlite
+from perdure.store import runs
+from tests.rig.stores import Place
 from tests.runs import house as house_module
 from tests.runs.house import (
     MODEL,
     call,
     ending,
-    fill_disk,
-    free_disk,
-    held,
     house,
     kinds,
     numbers,
@@ -37,9 +32,9 @@ from tests.runs.house import (
 END = ["stop_reason", "usage_statistics"]
 
 
-def test_a_turn_from_input_to_end(tmp_path: Path) -> None:
+def test_a_turn_from_input_to_end(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             at.voice.says("Hel", "lo")
             reader = await at.ask(agent, "hi")
@@ -57,9 +52,9 @@ def test_a_turn_from_input_to_end(tmp_path: Path) -> None:
     run(go())
 
 
-def test_input_is_durable_before_the_model_is_asked(tmp_path: Path) -> None:
+def test_input_is_durable_before_the_model_is_asked(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             seen: list[Any] = []
             at.voice.says("Hello").when_asked = lambda: seen.extend(
@@ -72,9 +67,9 @@ def test_input_is_durable_before_the_model_is_asked(tmp_path: Path) -> None:
     run(go())
 
 
-def test_calls_are_durable_before_a_tool_starts_and_returns_before_they_are_shown(tmp_path: Path) -> None:
+def test_calls_are_durable_before_a_tool_starts_and_returns_before_they_are_shown(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent("slow")
             at.voice.says("I try.", call("slow", '{"what": "done"}')).says("It worked.")
             reader = await at.ask(agent, "go")
@@ -91,9 +86,9 @@ def test_calls_are_durable_before_a_tool_starts_and_returns_before_they_are_show
     run(go())
 
 
-def test_only_what_is_asked_for_is_numbered(tmp_path: Path) -> None:
+def test_only_what_is_asked_for_is_numbered(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             at.voice.says(ReasoningDelta("hm"), "Hello")
             found = await read(await at.ask(agent, "hi", message_types=frozenset({"reasoning_message"})))
@@ -103,9 +98,9 @@ def test_only_what_is_asked_for_is_numbered(tmp_path: Path) -> None:
     run(go())
 
 
-def test_messages_to_a_busy_conversation_wait_first_in_first_out(tmp_path: Path) -> None:
+def test_messages_to_a_busy_conversation_wait_first_in_first_out(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("one", hold).says("two").says("three")
             readers = [await at.ask(agent, text) for text in "123"]
@@ -121,9 +116,9 @@ def test_messages_to_a_busy_conversation_wait_first_in_first_out(tmp_path: Path)
     run(go())
 
 
-def test_another_conversation_does_not_wait(tmp_path: Path) -> None:
+def test_another_conversation_does_not_wait(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             busy, free, hold = await at.agent(), await at.agent(), asyncio.Event()
             at.voice.says("one", hold).says("two")
             first = await at.ask(busy, "1")
@@ -136,9 +131,9 @@ def test_another_conversation_does_not_wait(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("policy", "taken"), [({"queue": False}, 1), ({"max_queued": 2}, 3)])
-def test_what_the_operator_does_not_let_wait_is_refused(tmp_path: Path, policy: dict[str, Any], taken: int) -> None:
+def test_what_the_operator_does_not_let_wait_is_refused(place: Place, policy: dict[str, Any], taken: int) -> None:
     async def go() -> None:
-        async with house(tmp_path, **policy) as at:
+        async with house(place, **policy) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says(hold, "done")
             readers = [await at.ask(agent, f"{n}") for n in range(taken)]
@@ -152,9 +147,9 @@ def test_what_the_operator_does_not_let_wait_is_refused(tmp_path: Path, policy: 
     run(go())
 
 
-def test_a_run_is_read_by_many_from_anywhere_while_it_lasts_and_after(tmp_path: Path) -> None:
+def test_a_run_is_read_by_many_from_anywhere_while_it_lasts_and_after(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("a", "b", hold, "c", "d")
             first = await at.ask(agent, "hi")
@@ -173,9 +168,9 @@ def test_a_run_is_read_by_many_from_anywhere_while_it_lasts_and_after(tmp_path: 
     run(go())
 
 
-def test_nobody_follows_a_run_that_is_not_there(tmp_path: Path) -> None:
+def test_nobody_follows_a_run_that_is_not_there(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             with pytest.raises(NotFound):
                 await at.follow(example_id("run"))
             agent = await at.agent()
@@ -189,14 +184,14 @@ def test_nobody_follows_a_run_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_stands_still_holds_up_neither_run_nor_reader(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_module, "TAIL", 8)
     for module in (log_module, work_module):
         monkeypatch.setattr(module, "MAX_PENDING", 4)
 
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             at.voice.says(*(f"{n} " for n in range(200)))
             slow = await at.ask(agent, "count")
@@ -211,9 +206,9 @@ def test_a_reader_that_stands_still_holds_up_neither_run_nor_reader(
     run(go())
 
 
-def test_a_run_goes_on_when_nobody_reads(tmp_path: Path) -> None:
+def test_a_run_goes_on_when_nobody_reads(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("a", hold, "b")
             run_id = (await at.ask(agent, "hi")).run_id
@@ -223,16 +218,16 @@ def test_a_run_goes_on_when_nobody_reads(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_model_faster_than_the_disk_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_faster_than_the_disk_has_to_wait(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (log_module, work_module):
         monkeypatch.setattr(module, "MAX_PENDING", 20)
 
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says(hold, *([TextDelta("x")] * 5 for _ in range(100)))
             reader = await at.ask(agent, "hi")
-            async with held(at.db):
+            async with at.place.held():
                 hold.set()
                 await soon(lambda: at.voice.said >= 4)
                 await turns()
@@ -242,21 +237,20 @@ def test_a_model_faster_than_the_disk_has_to_wait(tmp_path: Path, monkeypatch: p
     run(go())
 
 
-def test_a_full_disk_holds_a_turn_up_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_holds_a_turn_up_and_loses_nothing(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             big = "x" * 1_000_000
             at.voice.says("It is: ", hold, big)
             reader = await at.ask(agent, "hi")
             await until(reader, "It is: ")
-            await fill_disk(at)
-            hold.set()
-            await soon(lambda: at.voice.said == 2)
-            waiting = asyncio.ensure_future(reader.next())
-            await asyncio.wait({waiting}, timeout=0.3)
-            assert not waiting.done()
-            await free_disk(at)
+            async with at.place.full(at.db):
+                hold.set()
+                await soon(lambda: at.voice.said == 2)
+                waiting = asyncio.ensure_future(reader.next())
+                await asyncio.wait({waiting}, timeout=0.3)
+                assert not waiting.done()
             found = [*(await waiting or []), *await read(reader)]
             assert said(found) == big
             assert ending(found) == ("end_turn", None)
@@ -265,9 +259,9 @@ def test_a_full_disk_holds_a_turn_up_and_loses_nothing(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_model_asked_for_once_is_asked_or_nothing_begins(tmp_path: Path) -> None:
+def test_a_model_asked_for_once_is_asked_or_nothing_begins(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             with pytest.raises(NotFound):
                 await at.ask(agent, "hi", override_model="voice/nobody")
@@ -279,9 +273,9 @@ def test_a_model_asked_for_once_is_asked_or_nothing_begins(tmp_path: Path) -> No
     run(go())
 
 
-def test_a_silent_run_wakes_its_readers(tmp_path: Path) -> None:
+def test_a_silent_run_wakes_its_readers(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path, ping_seconds=0.05) as at:
+        async with house(place, ping_seconds=0.05) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("wait", hold)
             reader = await at.ask(agent, "hi")
@@ -293,9 +287,9 @@ def test_a_silent_run_wakes_its_readers(tmp_path: Path) -> None:
     run(go())
 
 
-def test_event_logs_are_dropped_after_their_time_and_history_stays(tmp_path: Path) -> None:
+def test_event_logs_are_dropped_after_their_time_and_history_stays(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("Hello").says("wait", hold)
             ended = await at.ask(agent, "hi")
@@ -315,9 +309,9 @@ def test_event_logs_are_dropped_after_their_time_and_history_stays(tmp_path: Pat
     run(go())
 
 
-def test_many_runs_at_once_keep_apart(tmp_path: Path) -> None:
+def test_many_runs_at_once_keep_apart(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             made = [await at.agent() for _ in range(8)]
 
             async def talk(number: int) -> None:
@@ -334,19 +328,15 @@ def test_many_runs_at_once_keep_apart(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_locked_database_does_not_end_the_pings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
-
+def test_a_locked_database_does_not_end_the_pings(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path, ping_seconds=0.1, approval_seconds=0.1) as at:
+        async with house(place, patience=0.1, ping_seconds=0.1, approval_seconds=0.1) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("wait", hold)
             reader = await at.ask(agent, "hi")
             await until(reader, "wait")
-            with contextlib.closing(sqlite3.connect(at.path, isolation_level=None)) as somebody:
-                somebody.execute("BEGIN IMMEDIATE")
+            async with place.held():
                 assert [await reader.next() for _ in range(3)] == [[], [], []]
-                somebody.execute("ROLLBACK")
             assert [await reader.next() for _ in range(3)] == [[], [], []]
             hold.set()
             await read(reader)

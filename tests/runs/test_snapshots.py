@@ -1,7 +1,5 @@
 """Whom a run is worked as: the agent, as its conversation wants it."""
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -11,10 +9,11 @@ from perdure.domain.ids import DEFAULT_TENANT, new_id
 from perdure.runs.accept import Snapshots
 from perdure.store import agents, conversations
 from tests.memory.home import MODEL, Home
+from tests.rig.stores import Place
 
 
-def test_an_agent_is_worked_with_what_its_conversation_overrides(tmp_path: Path) -> None:
-    with Home(tmp_path) as home:
+def test_an_agent_is_worked_with_what_its_conversation_overrides(place: Place) -> None:
+    with Home(place) as home:
         agent, other = home.agent(), home.agent()
         small = msgspec.structs.replace(MODEL, handle="offline/small", context_window=4_000)
         thread = Conversation(

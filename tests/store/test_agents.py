@@ -17,14 +17,15 @@ from perdure.store.pages import Page
 from perdure.store.secrets import Vault, open_vault
 from perdure.store.tables import identities, tenants
 from tests.memory.home import Home, new_block
+from tests.rig.stores import Place
 from tests.store.nouns import new_tool
 
 ANY = AgentFilter()
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    with Home(tmp_path) as home:
+def home(place: Place) -> Iterator[Home]:
+    with Home(place) as home:
         yield home
 
 

@@ -1,7 +1,6 @@
 """Blocks as stored: limits, versions, labels, filters."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,11 +15,12 @@ from perdure.store.blocks import BlockFilter
 from perdure.store.pages import Page
 from perdure.store.tables import block_history
 from tests.memory.home import Home, new_block
+from tests.rig.stores import Place
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    with Home(tmp_path) as home:
+def home(place: Place) -> Iterator[Home]:
+    with Home(place) as home:
         yield home
 
 

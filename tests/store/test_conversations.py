@@ -1,7 +1,6 @@
 """Conversations as stored: addresses, pages, forks that share messages, blocks of their own, deletion."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,13 +20,14 @@ from perdure.store.pages import Page
 from perdure.store.tables import blocks as blocks_table
 from perdure.store.tables import tenants
 from tests.memory.home import MODEL, Home, new_block
+from tests.rig.stores import Place
 
 ANY = ConversationFilter()
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    with Home(tmp_path) as home:
+def home(place: Place) -> Iterator[Home]:
+    with Home(place) as home:
         yield home
 
 

@@ -1,7 +1,6 @@
 """Runs as stored: found by their otids, told, deleted, forgotten."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +16,14 @@ from perdure.store.pages import Page
 from perdure.store.runs import RunFilter
 from perdure.store.steps import StepFilter
 from tests.memory.home import Home
+from tests.rig.stores import Place
 
 OTHER = "org-00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    with Home(tmp_path) as home:
+def home(place: Place) -> Iterator[Home]:
+    with Home(place) as home:
         yield home
 
 

@@ -12,6 +12,7 @@ from perdure.store.secrets import open_vault
 from perdure.store.tables import agent_secrets
 from perdure.store.tables import tenants as tenants_table
 from tests.memory.home import Home
+from tests.rig.stores import Place
 
 
 def test_what_was_sealed_opens_again_after_a_restart(tmp_path: Path) -> None:
@@ -53,9 +54,9 @@ def test_a_damaged_key_file_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "secret.key").read_text() == "c2hvcnQ=\n"
 
 
-def test_replacing_secrets_keeps_the_ids_of_keys_that_stay(tmp_path: Path) -> None:
+def test_replacing_secrets_keeps_the_ids_of_keys_that_stay(tmp_path: Path, place: Place) -> None:
     vault = open_vault(tmp_path, "one")
-    with Home(tmp_path) as home:
+    with Home(place) as home:
         agent = home.agent()
         home.write(lambda conn: secrets.replace(conn, agent.id, {"A": "1", "B": "2"}, vault))
         before = home.read(lambda conn: secrets.of_agent(conn, agent.id, vault))
@@ -68,8 +69,8 @@ def test_replacing_secrets_keeps_the_ids_of_keys_that_stay(tmp_path: Path) -> No
     assert all(value not in (b"3", b"4") for value in raw)
 
 
-def test_the_default_tenant_is_made_once(tmp_path: Path) -> None:
-    with Home(tmp_path) as home:
+def test_the_default_tenant_is_made_once(place: Place) -> None:
+    with Home(place) as home:
         home.write(tenants.ensure_default)
         home.write(tenants.ensure_default)
         assert len(home.read(lambda conn: conn.execute(select(tenants_table)).all())) == 1

@@ -1,7 +1,6 @@
 """Tools as stored: seeding, looking up, attaching."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -12,12 +11,13 @@ from perdure.store import agents, tools
 from perdure.store.pages import Page
 from perdure.store.tools import ToolFilter
 from tests.memory.home import Home
+from tests.rig.stores import Place
 from tests.store.nouns import new_tool
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    with Home(tmp_path) as home:
+def home(place: Place) -> Iterator[Home]:
+    with Home(place) as home:
         yield home
 
 

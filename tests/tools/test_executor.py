@@ -20,6 +20,7 @@ from perdure.tools.executor import Executor
 from perdure.tools.implementation import Outcome, ToolContext
 from perdure.tools.registry import Registry
 from tests.memory.home import Home, new_block
+from tests.rig.stores import SqlitePlace
 from tests.tools import trusted
 
 SOURCES = [
@@ -76,7 +77,7 @@ def asked(name: str, arguments: str) -> ToolCallPart:
 def home(tmp_path: Path) -> Iterator[Home]:
     trusted.released.clear()
     trusted.finished.clear()
-    with Home(tmp_path) as opened:
+    with Home(SqlitePlace(tmp_path)) as opened:
         yield opened
     trusted.released.set()
 
