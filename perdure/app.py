@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,22 +24,33 @@ from perdure.config import Settings, is_loopback
 from perdure.domain.errors import Unavailable
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.lazy import warm_up
+from perdure.logs import Log
 from perdure.loop.turn import Rooms
 from perdure.providers.catalog import Catalog
 from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
-from perdure.runs.runner import Policy, Runner
+from perdure.runs.policy import Policy
+from perdure.runs.runner import Runner
 from perdure.store import tools as tool_store
 from perdure.store.migrate import bring_up_to_date
 from perdure.store.opening import open_database
 from perdure.store.secrets import agree_on_key, open_vault
+from perdure.telemetry import metrics, tracing
 from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
 
-WARM = ("aiohttp", "structlog", "pydantic.v1")
-"""Loaded after start: the first model call, log line and route need them."""
+WARM = ("aiohttp", "structlog", "pydantic.v1", metrics.INSTRUMENTS)
+"""Loaded after start: the first model call, log line, route and ended run need them."""
 BACKLOG = 2048
 """Connections the kernel holds while the server is busy."""
+CLOSE_SECONDS = 5
+"""How long answers may take to reach their readers once all runs have ended."""
+MANY_FILES = 1 << 20
+KEEPALIVE_SECONDS = 60
+"""Silence on a connection after which the kernel asks whether the other side still lives."""
+
+
+log = Log(__name__)
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
@@ -60,6 +72,9 @@ def serve(settings: Settings, *, ready: Callable[[ServerInfo], None] | None = No
 
 async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None) -> None:
     listener = _listen(settings.host, settings.port)
+    _drop_dead_readers(listener, settings.stalled_seconds)
+    _allow_many_files()
+    finish_tracing = tracing.set_up(settings.environment, content=settings.trace_content)
     try:
         async with running(settings) as (server, application):
             port = listener.getsockname()[1]
@@ -76,6 +91,7 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None)
             await http.serve(sockets=[listener])
     finally:
         listener.close()
+        await asyncio.to_thread(finish_tracing)
 
 
 @asynccontextmanager
@@ -108,6 +124,9 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
                 loopback_only=is_loopback(settings.host),
                 allowed_origins=settings.cors_origins,
                 private_callbacks=settings.private_callbacks,
+                max_requests=settings.max_requests,
+                access_log=settings.access_log,
+                metrics=settings.metrics,
             )
             yield server, create_application(server)
         finally:
@@ -122,6 +141,8 @@ def _policy(settings: Settings) -> Policy:
     return Policy(
         queue=settings.busy == "queue",
         max_queued=settings.max_queued,
+        max_runs=settings.max_runs,
+        drain_seconds=settings.drain_seconds,
         ping_seconds=settings.ping_seconds,
         retention_hours=settings.retention_hours,
         approval_seconds=settings.approval_minutes * 60,
@@ -148,8 +169,29 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _allow_many_files() -> None:
+    """Take as many connections as the system lets this process have; shells start it with few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _drop_dead_readers(listener: socket.socket, seconds: float) -> None:
+    """Have the kernel hang up on whoever takes nothing for so long, or is not there any more.
+
+    What a connection that is accepted here inherits; nothing of it costs the event loop anything.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_USER_TIMEOUT", round(seconds * 1000)), ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
+        ("TCP_KEEPINTVL", KEEPALIVE_SECONDS),
+    ):  # fmt: skip
+        if hasattr(socket, option):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
 class _Http(uvicorn.Server):
-    """uvicorn, told when it is ready, and draining runs while connections drain."""
+    """uvicorn, told when it is ready, and listening on while runs drain: whoever asks meanwhile gets an answer."""
 
     def __init__(self, application: ASGIApp, runner: Runner, ready: Callable[[], None]) -> None:
         super().__init__(
@@ -157,23 +199,35 @@ class _Http(uvicorn.Server):
                 application, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False,
                 # Trusting X-Forwarded-* of just anyone would let callers choose their own address.
                 proxy_headers=False, server_header=False, timeout_keep_alive=75, backlog=BACKLOG,
+                timeout_graceful_shutdown=CLOSE_SECONDS,
             )
         )  # fmt: skip
         self._runner = runner
         self._ready = ready
+        self._stopping: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._ready()
         Thread(target=warm_up, args=(WARM,), name="warm-up", daemon=True).start()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await asyncio.gather(super().shutdown(sockets=sockets), self._runner.close())
-
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         """Stop on SIGINT and SIGTERM without raising them again: what is open is still to be closed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._stop)
         yield
+
+    def _stop(self) -> None:
+        """The first signal lets runs finish, a second one interrupts them, a third waits for nobody."""
+        self._runner.stop()
+        if self._stopping is None:
+            log.info("stopping", **self._runner.counts())
+            self._stopping = asyncio.create_task(self._drain())
+        elif self._stopping.done():
+            self.force_exit = True
+
+    async def _drain(self) -> None:
+        await self._runner.close()
+        self.should_exit = True

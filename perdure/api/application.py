@@ -9,7 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from perdure.api.body_limit import BodyLimit
 from perdure.api.direct import Direct
 from perdure.api.docs import add_docs
+from perdure.api.entrance import Entrance
 from perdure.api.failures import add_failures
+from perdure.api.metrics import add_metrics
 from perdure.api.not_built import NOT_BUILT
 from perdure.api.openapi import document
 from perdure.api.operations import Operations
@@ -32,13 +34,17 @@ def create_application(server: Server) -> ASGIApp:
         openapi_url=None,
         redirect_slashes=False,
         middleware=middleware,
+        # The entrance traces every request alike, those that never reach the framework too.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.server = server
     app.router.default = _nothing_here
     app.router.routes.append(operations)
     add_docs(app, lambda: document(operations, ROUTES, server.version))
+    if server.metrics != "off":
+        add_metrics(app, is_open=server.metrics == "open")
     add_failures(app)
-    return Direct(app, ROUTES, server.max_body)
+    return Entrance(Direct(app, ROUTES, server.max_body), most=server.max_requests, access_log=server.access_log)
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:

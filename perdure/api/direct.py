@@ -16,7 +16,7 @@ from perdure.api.attempt import note_attempt
 from perdure.api.auth import authenticate
 from perdure.api.failures import answer_error
 from perdure.api.operations import Operation, strict_json
-from perdure.api.reply import SENDS_MESSAGES
+from perdure.api.reply import OPERATION, SENDS_MESSAGES
 from perdure.domain.ids import is_id
 
 
@@ -36,6 +36,7 @@ class Direct:
         # What is meant for the application's own state is found through here.
         scope["app"] = self._app
         scope[SENDS_MESSAGES] = operation.sends_messages
+        scope[OPERATION] = operation.path
         request = Request(scope)
         try:
             response = await self._call(operation, request, receive)

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from perdure.runs.follower import Follower
+from perdure.telemetry import metrics
 from perdure.wire.sse import DONE, HEADERS, Frames
 
 
@@ -20,12 +21,15 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._follower = follower
         self._frames = frames
+        self._sent = 0
+        self._writes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         writing = asyncio.current_task()
         assert writing is not None
         leaving = asyncio.ensure_future(_left(receive, writing))
+        metrics.opened["readers"] += 1
         try:
             await self._write(send)
         except asyncio.CancelledError:
@@ -34,17 +38,25 @@ class EventStream(Response):
             writing.uncancel()
         finally:
             leaving.cancel()
+            metrics.opened["readers"] -= 1
+            metrics.stream_ended(self._sent, stalled=self._writes)
 
     async def _write(self, send: Send) -> None:
         follower, frames = self._follower, self._frames
         while not follower.finished and (batch := await follower.next()) is not None:
             body = frames.encode(batch) if batch else frames.ping()
             if follower.finished:
-                await send({"type": "http.response.body", "body": body + DONE})
+                await self._send(send, body + DONE, more=False)
                 return
             if body:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": DONE})
+                await self._send(send, body, more=True)
+        await self._send(send, frames.handed_over() + DONE if follower.left else DONE, more=False)
+
+    async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
+        self._writes = True
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+        self._writes = False
+        self._sent += len(body)
 
 
 async def _left(receive: Receive, writing: "asyncio.Task[object]") -> None:

@@ -1,10 +1,33 @@
-"""Whether the server is up."""
+"""Whether the server is up, and whether it takes work."""
+
+import asyncio
+from typing import Final
 
 from fastapi import Request, Response
 
 from perdure.api.auth import server_of
 from perdure.api.reply import reply
+from perdure.domain.errors import Unavailable
+from perdure.runs.policy import State
+
+READY_SECONDS: Final = 2.0
+"""How long the database may take to answer."""
 
 
 async def check_health(request: Request) -> Response:
+    """Whether the process answers at all; as every SDK expects it."""
     return reply({"version": server_of(request).version, "status": "ok"})
+
+
+async def check_ready(request: Request) -> Response:
+    """Whether new runs are taken: 503 while the server stops, and while its database cannot be written."""
+    server = server_of(request)
+    state: State = server.runner.state
+    if state == "ready":
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await server.db.write(lambda conn: None)
+        except (Unavailable, TimeoutError):
+            state = "storage_unavailable"
+    body = {"version": server.version, "status": state}
+    return reply(body) if state == "ready" else reply(body, 503, {"retry-after": "5"})

@@ -15,10 +15,10 @@ from perdure.api.paths import AgentId, MessageId
 from perdure.api.reply import refuse, reply
 from perdure.api.results import result
 from perdure.api.runs import shown_run
-from perdure.domain.errors import Conflict, Invalid, Unprocessable, not_found
+from perdure.domain.errors import Conflict, Invalid, Unavailable, Unprocessable, not_found
 from perdure.domain.messages import VOICE, AnyPart, Message, ReasoningPart, Role, TextPart, Voice
 from perdure.domain.requests import TurnRequest
-from perdure.domain.runs import RunError
+from perdure.domain.runs import HANDED_OVER, RunError
 from perdure.runs.callback import check_callback
 from perdure.runs.follower import Follower
 from perdure.store import agents as agent_store
@@ -108,6 +108,8 @@ async def whole(caller: Caller, request: TurnRequest, *, queue: bool = True) -> 
     follower = await start(caller, request, queue=queue)
     while await follower.next() is not None:
         pass
+    if follower.left:
+        raise Unavailable(f"{HANDED_OVER.message} Its id is {follower.run_id}.")
     ended = await caller.server.db.read(lambda conn: result(conn, caller.tenant, follower.run_id, caller.generation))
     error = ended.run.metadata.get("error")
     if error is not None:

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from perdure.api.attempt import note_attempt
 from perdure.api.auth import authenticate
-from perdure.api.reply import SENDS_MESSAGES
+from perdure.api.reply import OPERATION, SENDS_MESSAGES
 from perdure.domain.errors import NotBuilt, Unprocessable
 
 ROOT: Final = "v1"
@@ -83,6 +83,7 @@ class Operations(BaseRoute):
         _refuse_nul(segments, scope["query_string"])
         route = self.route(operation)
         scope["route"] = route
+        scope[OPERATION] = operation.path
         scope["path_params"] = {
             name[1:-1]: value
             for name, value in zip(operation.path.strip("/").split("/"), segments, strict=True)

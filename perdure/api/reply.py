@@ -15,7 +15,8 @@ ENCODER = msgspec.json.Encoder()
 
 SENDS_MESSAGES: Final = "perdure.sends_messages"
 COMMITTED: Final = "perdure.committed"
-"""Keys of a request's scope: it carries messages for an agent; they are durable by now."""
+OPERATION: Final = "perdure.operation"
+"""Keys of a request's scope: it carries messages for an agent; they are durable by now; the operation's path."""
 
 
 def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -9,6 +9,7 @@ from perdure.wire.requests import SendMessageBody
 # fmt: off
 ROUTES: Final = (
     Operation("GET", "/v1/health/", health.check_health, "Whether the server is up", "Health", is_open=True),
+    Operation("GET", "/v1/health/ready", health.check_ready, "Whether the server takes work", "Health", is_open=True),
 
     # agents
     Operation("GET", "/v1/agents/", agents.list_agents, "List agents", "[Agent]"),

@@ -1,6 +1,7 @@
 """What every request is answered with: the open parts of one running server."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from perdure.providers.catalog import Catalog
 from perdure.runs.runner import Runner
@@ -17,7 +18,8 @@ class Server:
     `password` of None means that nobody is asked for one. Then `loopback_only` says that the server listens on this
     machine alone and must be addressed by a name of this machine, so that no web page can reach it through a name of
     its own. `allowed_origins` are web origins (`https://host[:port]`, or `*`) whose pages may call it. `max_body` is in
-    bytes. `private_callbacks` lets callbacks go to addresses that are not of the open internet.
+    bytes, `max_requests` how many are answered at a time. `private_callbacks` lets callbacks go to addresses that are
+    not of the open internet. `metrics` says who may read them.
     """
 
     db: Database
@@ -32,3 +34,6 @@ class Server:
     loopback_only: bool
     allowed_origins: tuple[str, ...] = ()
     private_callbacks: bool = False
+    max_requests: int = 10_000
+    access_log: bool = False
+    metrics: Literal["private", "open", "off"] = "private"

@@ -54,7 +54,12 @@ class Busy(Conflict): ...
 class NotBuilt(PerdureError): ...
 
 
-class Unavailable(PerdureError): ...
+class Unavailable(PerdureError):
+    """`retry_after` is in seconds: where nothing was changed and it will pass, when to ask again."""
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 MODEL_ERROR_TEXT: Final = {

@@ -72,6 +72,13 @@ class RunError(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None = None
 
 
+HANDED_OVER: Final = RunError(
+    error_type="run_handed_over",
+    message="The server is stopping. This run is kept and goes on when the server is back; follow it by its id.",
+)
+"""How a reader is sent away from a run that has not ended."""
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One request's record. Times are microseconds UTC; `ttft_ns` and `total_duration_ns` are nanoseconds."""
 

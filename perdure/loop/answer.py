@@ -94,6 +94,8 @@ class Answer:
         self._held_parts: list[_OpenPart] = []
         self.usage = Usage(step_count=1)
         self.finish: Finished | None = None
+        self.chars = 0
+        """Characters that have come so far."""
         self._agent_id = agent_id
         self._run_id = run_id
         self._step_id = step_id
@@ -116,10 +118,13 @@ class Answer:
             event: AnyEvent | None = None
             match delta:
                 case TextDelta(text, extra):
+                    self.chars += len(text)
                     event = self._text(at, text, extra)
                 case ReasoningDelta(text, signature, extra):
+                    self.chars += len(text)
                     event = self._reasoning(at, text, signature, extra)
                 case ToolCallDelta():
+                    self.chars += len(delta.arguments)
                     event = self._call(at, delta)
                 case HiddenReasoningDelta(state, data):
                     part = self._begin(HiddenReasoningPart, hidden=delta)

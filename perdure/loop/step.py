@@ -23,12 +23,15 @@ from perdure.loop.turn import INTERRUPTED, Models, Turn
 from perdure.providers.base import ModelRequest
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
+from perdure.telemetry.watch import StepWatch
 
 NOT_RUN: Final[dict[str, str]] = {
     "cancelled": "This call was not run: the request was cancelled.",
     "max_tokens_exceeded": "This call was not run: the answer hit its token limit before the call was complete.",
 }
-NOT_RUN_AFTER_ERROR: Final = "This call was not run: the model's answer broke off."
+MAX_ANSWER_CHARS: Final = 4_000_000
+"""Characters of one answer, several times what any model gives: one that goes on for ever must end somewhere."""
+NOT_RUN_AFTER_ERROR = "This call was not run: the model's answer broke off."
 
 
 class Step:
@@ -65,6 +68,7 @@ class Step:
             tool_choice="required" if legacy and tools and choice.tool_choice == "auto" else choice.tool_choice,
             settings=settings,
         )
+        self._watch = StepWatch(turn.run_id, self.id, turn.conversation_id, turn.model, settings)
         self._created_at = now()
         self._started = time.monotonic_ns()
         self._ttft_ns: int | None = None
@@ -72,6 +76,7 @@ class Step:
 
     async def ask(self, models: Models) -> AsyncIterator[list[AnyEvent]]:
         """Call the model and yield the events to show. A failure or an interruption is left in `broken`."""
+        self._watch.ask(self._request.messages)
         try:
             async with aclosing(models.stream(self._request)) as stream:  # pyright: ignore[reportArgumentType]
                 async for batch in stream:
@@ -80,6 +85,9 @@ class Step:
                     events = self.answer.take(batch)
                     if events:
                         yield events
+                    if self.answer.chars > MAX_ANSWER_CHARS:
+                        self.broken = "max_tokens_exceeded"
+                        break
         except ModelError as error:
             self.broken = "invalid_llm_response" if error.error_type == "llm_empty_response" else "llm_api_error"
             self.error = RunError(error_type=error.error_type, message=error.message, detail=error.detail)
@@ -87,8 +95,16 @@ class Step:
             self.broken = interruption(self.turn)
             self.error = None if self.broken == "cancelled" else INTERRUPTED
         self._model_ns = time.monotonic_ns() - self._started
+        answer, finish = self.answer, None if self.answer.finish is None else self.answer.finish.reason
+        self._watch.answer(self._outcome, self._model_ns, self._ttft_ns, answer.usage, finish, answer.message)
         if self.broken is None and self.cut and self.answer.has_calls:
             self.broken = "max_tokens_exceeded"
+
+    @property
+    def _outcome(self) -> str:
+        if self.error is not None:
+            return self.error.error_type
+        return self.broken or "success"
 
     @property
     def cut(self) -> bool:
@@ -127,6 +143,7 @@ class Step:
         self, conn: Connection, status: StepStatus, stop_reason: StopReason | None = None, tool_ns: int | None = None
     ) -> None:
         """Store the step's own row."""
+        self._watch.end(status)
         turn = self.turn
         record = StepRecord(
             id=self.id, run_id=turn.run_id, agent_id=turn.agent.id, status=status, created_at=self._created_at,

@@ -25,6 +25,7 @@ from perdure.loop.tool_rules import Choice, ToolRules, check_prefilled
 from perdure.loop.turn import Rooms, Turn
 from perdure.loop.verdict import Called, Verdict, judge
 from perdure.store import messages as message_store
+from perdure.telemetry import metrics
 from perdure.tools import arguments
 from perdure.tools.implementation import ToolContext
 
@@ -116,6 +117,7 @@ class ToolRound:
         return call
 
     def _refuse(self, call: ToolCallPart, why: str) -> None:
+        metrics.tool_ended("refused")
         self._refused[call.call_id] = _error(call, why)
 
     async def run(self) -> None:

@@ -121,7 +121,8 @@ def accept(
         agent_id=agent.id,
         conversation_id=conversation_id,
         status="created" if ahead else "running",
-        created_at=now(),
+        # Runs get their turn in order of this time, whatever is done to the clock meanwhile.
+        created_at=max(now(), run_store.newest(conn, conversation_id) + 1) if ahead else now(),
         background=request.background,
         callback_url=request.callback_url,
         metadata={"run_type": request.run_type},

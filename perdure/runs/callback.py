@@ -15,9 +15,13 @@ from perdure.logs import Log
 from perdure.providers import outbound
 from perdure.store import runs as run_store
 from perdure.store.database import Database
+from perdure.telemetry import metrics
 
 TIME_LIMIT: Final = 5.0
 """Seconds a receiver may take to answer."""
+
+MOST_AT_ONCE: Final = 32
+"""Receivers told at a time. Those that wait are in the database, so nothing of theirs is held."""
 
 _HEADERS: Final = {"Content-Type": "application/json"}
 
@@ -52,6 +56,8 @@ class Callbacks:
         self._compose = compose
         self._allow_private = allow_private
         self._under_way: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(MOST_AT_ONCE)
+        self._closing = False
 
     def tell(self, run_id: str) -> None:
         """Begin to tell the receiver of a run that has ended."""
@@ -60,14 +66,23 @@ class Callbacks:
         task.add_done_callback(self._under_way.discard)
 
     async def close(self) -> None:
-        """Wait for those under way, which takes no longer than their time limit."""
+        """Wait for those under way, which takes no longer than their time limit; the next start tells the others."""
+        self._closing = True
         await asyncio.gather(*self._under_way)
 
     async def _tell(self, run_id: str) -> None:
+        waited = self._room.locked()
+        async with self._room:
+            if not (waited and self._closing):
+                await self._tell_now(run_id)
+
+    async def _tell_now(self, run_id: str) -> None:
         try:
             letter = await self._db.read(lambda conn: self._compose(conn, run_id))
             if letter is not None:
                 status, error = await self._post(letter)
+                delivered = status is not None and 200 <= status < 300
+                metrics.callback_ended("delivered" if delivered else "refused" if status is not None else "failed")
                 sent_at = now()
                 await self._db.write(
                     lambda conn: run_store.record_callback(

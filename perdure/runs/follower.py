@@ -29,17 +29,22 @@ class Follower:
         """Whether the run has ended and all of it was handed out."""
         return self._live.ended and self.seq == self._live.last
 
+    @property
+    def left(self) -> bool:
+        """Whether the run goes on, but not in this process: the server stops."""
+        return self._live.left and not self._live.ended
+
     async def next(self) -> list[Numbered] | None:
-        """The next events; an empty list after a silence long enough for a ping; None at the run's end."""
+        """The next events; an empty list after a silence long enough for a ping; None at the end, or once `left`."""
         waited = False
         while True:
             live = self._live
             found = live.after(self.seq)
             if found is None:
                 found = await self._stored()
-            if found or (waited and not (live.ended or live.lost)):
+            if found or (waited and not (live.ended or live.lost or live.left)):
                 return self._hand_out(found)
-            if live.ended:
+            if live.ended or live.left:
                 return None
             if live.lost:
                 self._live, waited = await self._find(self.run_id), False

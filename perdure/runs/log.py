@@ -7,6 +7,7 @@ connection broke is not written twice, and one of a process that was taken for d
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -15,23 +16,28 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from perdure.domain.errors import NotFound
+from perdure.domain.errors import NotFound, Unavailable
 from perdure.domain.events import AnyEvent
 from perdure.logs import Log
 from perdure.runs.lease import Lease, Lost
 from perdure.store import runs as run_store
 from perdure.store import signals
 from perdure.store.database import Savepoint, is_passing
+from perdure.telemetry import metrics
 
 GAP_PER_RUN: Final = 0.0001
 MAX_GAP: Final = 0.01
 """Seconds between the starts of two commits: a little for each live run, so that one stream alone never waits."""
 TAIL: Final = 4096
 """Newest events of a live run kept in memory; a reader further behind reads from the database."""
+MOST_AT_ONCE: Final = 1024
+"""Events handed to a reader at a time: what is on its way to one who reads slowly stays small."""
 MAX_PENDING: Final = 2048
 """Events of one run that may wait for a commit before its producer must wait too."""
 RETRY_AFTER: Final = (0.05, 0.2, 1.0, 2.0)
 """Seconds before a failed commit is tried again; the last one repeats."""
+TELL_AGAIN: Final = 60.0
+"""Seconds after which the log says once more that nothing can be written."""
 COLLISIONS: Final = 3
 """Tries in which a violated constraint is put down to another process at the same rows, and the batch repeated."""
 WATCHED: Final = 30.0
@@ -58,6 +64,8 @@ class RunLog:
         """Why a write that nobody waited for failed; what comes after it must not stand as if it had not."""
         self.lost = False
         """Whether the run is another process's now; then this log ends without the run's end."""
+        self.left = False
+        """Whether this process goes and leaves the run to the next: whoever reads it here is told so."""
         self.pending = 0
         self.woken_at = time.monotonic()
         self._shown = shown
@@ -77,6 +85,11 @@ class RunLog:
         self.ended = self.ended or ended
         self.wake()
 
+    def leave(self) -> None:
+        """Send away all who read, now or later: nothing more of this run comes from this process."""
+        self.left = True
+        self.wake()
+
     def wake(self) -> None:
         """Let all who wait look again."""
         self.woken_at = time.monotonic()
@@ -86,11 +99,12 @@ class RunLog:
                 waiter.set_result(None)
 
     def after(self, seq: int) -> list[tuple[int, AnyEvent]] | None:
-        """Committed events numbered above `seq`, or None where they are no longer in memory."""
+        """The next committed events after number `seq`, or None where they are no longer in memory."""
         first = self.last - len(self._tail) + 1
         if seq + 1 < first:
             return None
-        return list(enumerate(self._tail[seq + 1 - first :], seq + 1))
+        start = seq + 1 - first
+        return list(enumerate(self._tail[start : start + MOST_AT_ONCE], seq + 1))
 
     def wait(self) -> asyncio.Future[None]:
         """Done when something was released since, or somebody was woken."""
@@ -130,10 +144,15 @@ class EventLog:
     def __init__(self, lease: Lease) -> None:
         self.live = 0
         """Runs under way; whoever starts and ends them keeps the count."""
+        self.stuck: str | None = None
+        """Why nothing can be committed now; what is pending waits, and nothing is lost."""
+        self.given_up = False
+        """Whether it was closed with something pending: the next process finds its runs as they were stored."""
         self._lease = lease
         self._number = 0
         self._watched: dict[str, float] = {}
         self._pending: list[_Entry] = []
+        self._batch: list[_Entry] = []
         self._closing = False
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._commit_all(), name="event-log")
@@ -148,7 +167,10 @@ class EventLog:
     def write(self, run: RunLog, write: Write, *, ends: bool = False) -> asyncio.Future[None]:
         """Add a change with the events it gives. Done once both are durable and the events are released."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._add(_Entry(run, [], write, done, ends=ends))
+        if self.given_up:
+            done.set_exception(_given_up())
+        else:
+            self._add(_Entry(run, [], write, done, ends=ends))
         return done
 
     def post(self, run: RunLog, write: Write) -> None:
@@ -161,14 +183,22 @@ class EventLog:
 
     async def room(self, run: RunLog) -> None:
         """Wait until the run's producer may go on: a model faster than the disk must not fill the memory."""
-        while run.pending > MAX_PENDING:
+        while run.pending > MAX_PENDING and not run.left:
             await run.wait()
 
-    async def close(self) -> None:
-        """Commit what is pending, then stop."""
+    async def close(self, limit: float | None = None) -> None:
+        """Commit what is pending, then stop; after `limit` seconds give up what cannot be committed."""
         self._closing = True
         self._wake.set()
-        await self._task
+        await asyncio.wait((self._task,), timeout=limit)
+        if self._task.done():
+            return
+        self.given_up = True
+        self._task.cancel()
+        for entry in (*self._batch, *self._pending):
+            entry.run.broken = _given_up()
+            if entry.done is not None and not entry.done.done():
+                entry.done.set_exception(_given_up())
 
     def _add(self, entry: _Entry) -> None:
         self._pending.append(entry)
@@ -183,34 +213,47 @@ class EventLog:
                 await asyncio.sleep(gap)
             started = time.monotonic()
             batch, self._pending = self._pending, []
+            self._batch = batch
             self._wake.clear()
             if batch:
                 await self._commit(batch)
+                metrics.committed(sum([len(entry.events) for entry in batch]), time.monotonic() - started)
                 _release(batch)
 
     async def _commit(self, batch: list[_Entry]) -> None:
         self._number += 1
         watched = self._watched_now()
+        began, told = time.monotonic(), -math.inf
         for attempt in count():
             write = _Batch(batch, self._lease, self._number, watched, patient=attempt < COLLISIONS)
             try:
                 await self._lease.db.write(write.apply)
-                return
+                break
             except Lost as error:
                 for entry in batch:
                     entry.error, entry.run.lost = error, True
                 await self._lease.start_over(write.server)
                 return
             except Exception as error:  # noqa: BLE001 - all runs depend on this task, so it must never end by an error
-                pause = RETRY_AFTER[min(attempt, len(RETRY_AFTER) - 1)]
-                log.error("event log cannot be written; streams wait", error=str(error), retry_in=pause)
-                await asyncio.sleep(pause)
+                self.stuck = str(error)
+                metrics.commit_failed()
+                if time.monotonic() - told > TELL_AGAIN:
+                    told = time.monotonic()
+                    log.error("event log cannot be written; streams wait", error=self.stuck)
+                await asyncio.sleep(RETRY_AFTER[min(attempt, len(RETRY_AFTER) - 1)])
+        if self.stuck is not None:
+            self.stuck = None
+            log.warning("event log is written again; streams go on", after=round(time.monotonic() - began, 1))
 
     def _watched_now(self) -> frozenset[str]:
         if self._watched:
             moment = time.monotonic()
             self._watched = {run_id: until for run_id, until in self._watched.items() if until > moment}
         return frozenset(self._watched)
+
+
+def _given_up() -> Unavailable:
+    return Unavailable("The server stopped before this could be stored.")
 
 
 class _Batch:

@@ -3,6 +3,7 @@
 What a client had been shown is kept: text that was committed to the event log but not yet to history becomes a message.
 """
 
+import sys
 from collections.abc import Callable, Collection
 from typing import Final, Literal
 
@@ -100,7 +101,7 @@ def keep_shown(conn: Connection, tenant: str, run: Run, repeatable: Collection[s
     """
     conversation_id = run.conversation_id or ""
     history = message_store.context(conn, conversation_id)
-    logged = run_store.events_after(conn, run.id, 0, limit=1_000_000)
+    logged = run_store.events_after(conn, run.id, 0, limit=1_000_000, most_chars=sys.maxsize)
     broken = _broken(run, [event for _, event in logged], {message.id for message in history})
     message_store.append(conn, tenant, conversation_id, broken)
     last = broken or [message for message in history[-1:] if message.role == "assistant"]

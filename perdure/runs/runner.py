@@ -1,19 +1,17 @@
 """Starts runs, one at a time per conversation, and lets any number of readers follow, whichever process works them."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, TypedDict, Unpack
 
-import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain.errors import Unavailable
 from perdure.domain.ids import now
 from perdure.domain.requests import TurnRequest
 from perdure.logs import Log
-from perdure.loop.approval import CANCELLED, EXPIRED
+from perdure.loop.approval import CANCELLED
 from perdure.loop.turn import Rooms
 from perdure.runs import recovery
 from perdure.runs.accept import Accepted, Repeated, Snapshots, Terms, accept
@@ -22,34 +20,24 @@ from perdure.runs.follower import Follower
 from perdure.runs.lease import Found, Lease, Lost
 from perdure.runs.log import EventLog, RunLog
 from perdure.runs.pending import refuse_pending
+from perdure.runs.policy import Policy, State
 from perdure.runs.tails import Tails
+from perdure.runs.tidy import keep_tidy
 from perdure.runs.work import Work, Worker
 from perdure.store import runs as run_store
 from perdure.store import signals
 
-TIDY_SECONDS: Final = 3600.0
-"""How often event logs past their keeping are dropped."""
 CANCEL_LIMIT: Final = 3
 """How many leases a cancel waits for other processes, which is longer than it takes to find one dead."""
 CANCEL_LOOK: Final = 0.05
+LAST_SECONDS: Final = 5.0
+"""How long runs that are interrupted at the end may take to be stored, and then what is pending."""
+OVERLOADED: Final = (
+    "This server has {most} runs under way, which is as many as it takes. Try again in a moment, or raise "
+    "PERDURE_MAX_RUNS."
+)
 
 log = Log(__name__)
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decided. Seconds, and hours for how long event logs are kept after a run ends.
-
-    A request for approval that nobody answers within `approval_seconds` is denied; 0 lets it wait for ever. A process
-    that gives no sign of life for `lease_seconds` loses its runs to the others.
-    """
-
-    queue: bool = True
-    max_queued: int = 100
-    ping_seconds: float = 20.0
-    drain_seconds: float = 10.0
-    retention_hours: float = 24.0
-    approval_seconds: float = 0.0
-    lease_seconds: float = 5.0
 
 
 class Which(TypedDict, total=False):
@@ -80,8 +68,12 @@ class Runner:
         self._granted: set[str] = set()
         self._unknown: set[str] = set()
         self._attempts = Attempts()
-        self._closing = False
-        self._chores = [asyncio.create_task(chore, name="chore") for chore in (self._ping(), self._tidy())]
+        self._stopping = False
+        self._hurry = asyncio.Event()
+        self._closed = False
+        self._chores = [
+            asyncio.create_task(chore, name="chore") for chore in (self._ping(), keep_tidy(rooms.db, policy))
+        ]
 
     async def recover(self) -> None:
         """Sign on among the processes of this database, and take up the runs that nobody holds."""
@@ -117,9 +109,11 @@ class Runner:
         return follower
 
     async def _start(self, tenant: str, request: TurnRequest, *, queue: bool, attempt: str | None = None) -> Follower:
-        if self._closing:
-            raise Unavailable("The server is stopping. Send the message again once it is back.")
         policy = self.policy
+        if self._stopping:
+            raise Unavailable("The server is stopping. Send the message again once it is back.", retry_after=5)
+        if len(self._works) >= policy.max_runs:
+            raise Unavailable(OVERLOADED.format(most=policy.max_runs), retry_after=5)
         model = await self._rooms.models.resolve(request.override_model) if request.override_model else None
 
         def unit(conn: Connection) -> Accepted | Repeated:
@@ -199,25 +193,50 @@ class Runner:
                 )
             await asyncio.sleep(CANCEL_LOOK)
 
+    @property
+    def state(self) -> State:
+        """Whether runs can be taken, and if not, why."""
+        return "draining" if self._stopping else "storage_unavailable" if self._log.stuck else "ready"
+
+    def counts(self) -> dict[str, int]:
+        """How many runs are worked, and how many wait."""
+        working = sum(work.task is not None for work in self._works.values())
+        return {"working": working, "waiting": len(self._works) - working}
+
+    def stop(self) -> None:
+        """Take no new runs. Those under way may finish, until this is called again."""
+        if self._stopping:
+            self._hurry.set()
+        self._stopping = True
+
     async def close(self) -> None:
         """Let runs finish for a while, then interrupt the rest; what they said is kept. Queued runs are kept too.
 
-        Closing again does nothing.
+        Whoever reads one of those is sent away. Where the database cannot be written, the next process ends what is
+        left. Closing again does nothing.
         """
-        if self._closing:
+        if self._closed:
             return
-        self._closing = True
+        self._closed = self._stopping = True
         tasks = [work.task for work in self._works.values() if work.task is not None]
         if tasks:
-            await asyncio.wait(tasks, timeout=self.policy.drain_seconds)
+            finished, hurry = asyncio.create_task(asyncio.wait(tasks)), asyncio.create_task(self._hurry.wait())
+            await asyncio.wait(
+                (finished, hurry), timeout=self.policy.drain_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            finished.cancel()
+            hurry.cancel()
+            for work in self._works.values():
+                work.interrupt("error")
+            await asyncio.wait(tasks, timeout=LAST_SECONDS)
         for work in self._works.values():
-            work.interrupt("error")
-        await asyncio.gather(*(task for task in tasks if not task.done()), return_exceptions=True)
+            work.live.leave()
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self._tails.close()
-        await self._log.close()
+        await self._log.close(LAST_SECONDS)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._lease.leave()
 
     def _take_in(self, work: Work) -> None:
@@ -250,7 +269,7 @@ class Runner:
     def _grant(self, run_id: str) -> None:
         """It is a run's turn. One that is still being accepted here finds that out; another process was told."""
         waiting = self._works.get(run_id)
-        if self._closing:
+        if self._stopping:
             return
         if waiting is None:
             if not self._db.shared:
@@ -293,7 +312,7 @@ class Runner:
             except Unavailable as error:
                 log.warning("cannot renew the lease; trying again", error=error.message)
                 continue
-            if not self._closing:
+            if not self._stopping:
                 await self._see_to(found)
 
     async def _see_to(self, found: Found) -> bool:
@@ -359,23 +378,6 @@ class Runner:
                 if moment - work.live.woken_at >= self.policy.ping_seconds:
                     work.live.wake()
             self._tails.wake_silent(self.policy.ping_seconds)
-
-    async def _tidy(self) -> None:
-        """Deny approvals that nobody gave in time, and drop event logs past their keeping."""
-        limit = self.policy.approval_seconds
-        last_forgotten = -math.inf
-        while True:
-            await asyncio.sleep(min(limit / 10, 1.0) if limit else 1.0)
-            asked_before = now() - int(limit * 1_000_000)
-            ended_before = now() - int(self.policy.retention_hours * 3_600_000_000)
-            try:
-                if limit:
-                    await self._db.write(lambda conn, t=asked_before: refuse_pending(conn, EXPIRED, before=t))
-                if time.monotonic() - last_forgotten > TIDY_SECONDS:
-                    await self._db.write(lambda conn, t=ended_before: run_store.forget_events(conn, t))
-                    last_forgotten = time.monotonic()
-            except Unavailable as error:
-                log.warning("could not tidy up; trying again", error=error.message)
 
 
 def _is_one(

@@ -63,7 +63,9 @@ class Tails:
                 live.wake()
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading, and send away whoever reads here."""
+        for live in list(self._logs.values()):
+            live.leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

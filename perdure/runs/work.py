@@ -23,6 +23,7 @@ from perdure.runs.accept import Accepted, hand_over
 from perdure.runs.log import MAX_PENDING, EventLog, RunLog
 from perdure.store import agents as agent_store
 from perdure.store import runs as run_store
+from perdure.telemetry.watch import RunWatch
 
 ALWAYS_SHOWN: Final = frozenset({"ping", "stop_reason", "usage_statistics", "error_message"})
 """Kinds of event that `include_return_message_types` never hides."""
@@ -48,6 +49,7 @@ class Work:
         """Whether the task has come to its first line: cancelled before, it would never end the run."""
         self.first_shown_ns: int | None = None
         self.started_ns = time.monotonic_ns()
+        self.watch = RunWatch(accepted.tenant, accepted.run, accepted.agent)
         own = client_tools(accepted.request)
         names = frozenset(tool.name for tool in own)
         self.turn = Turn(
@@ -110,6 +112,7 @@ class Worker:
     async def _work(self, work: Work) -> None:
         """Work one run to its end. The one place where whatever goes wrong in a run is caught."""
         work.begun = True
+        work.watch.begin()
         try:
             end = await self._loop(work)
         except asyncio.CancelledError:
@@ -162,23 +165,25 @@ class Worker:
             following[0] = self._finish(conn, work, end)
             return last_events(end.stop_reason, end.usage, end.error)
 
-        kept = True
+        kept: End | None = end
         try:
             await _undisturbed(self._log.write(work.live, write, ends=True))
         except Exception as error:
-            if work.live.lost:
+            if work.live.lost or self._log.given_up:
+                log.error("run is left to another process", run_id=work.accepted.run.id)
                 return
             log.exception("run could not be kept", run_id=work.accepted.run.id)
             kept = await self._end_otherwise(work, write, error)
-        if kept:
-            self._ended(work, following[0])
-        else:
+        if kept is None:
             self._gone(work)
+        else:
+            work.watch.end(kept.stop_reason, kept.usage, kept.error, work.first_shown_ns)
+            self._ended(work, following[0])
 
     async def _end_otherwise(
         self, work: Work, write: Callable[[Connection, End], list[AnyEvent]], error: Exception
-    ) -> bool:
-        """End a run that could not be kept as it was, with the reason. False where there is no such run any more."""
+    ) -> End | None:
+        """End a run that could not be kept as it was, with the reason. None where there is no such run any more."""
         work.live.fault = None
         text = "What the agent said could not be stored."
         failed = End("error", Usage(), RunError(error_type="internal_error", message=text, detail=repr(error)))
@@ -186,8 +191,8 @@ class Worker:
             await _undisturbed(self._log.write(work.live, lambda conn: write(conn, failed), ends=True))
         except Exception:
             log.exception("run is gone", run_id=work.accepted.run.id)
-            return False
-        return True
+            return None
+        return failed
 
     def _finish(self, conn: Connection, work: Work, end: End) -> str | None:
         run, at = work.accepted.run, now()
@@ -196,9 +201,9 @@ class Worker:
             metadata["error"] = msgspec.structs.asdict(end.error)
         run_store.finish(
             conn, run.id, status=status_of(end.stop_reason), stop_reason=end.stop_reason, usage=end.usage,
-            metadata=metadata, at=at, ttft_ns=work.first_shown_ns, total_ns=(at - run.created_at) * 1000,
+            metadata=metadata, at=at, ttft_ns=work.first_shown_ns, total_ns=max(at - run.created_at, 0) * 1000,
         )  # fmt: skip
-        agent_store.record_run(conn, run.agent_id, at, (at - run.created_at) // 1000, end.stop_reason)
+        agent_store.record_run(conn, run.agent_id, at, max(at - run.created_at, 0) // 1000, end.stop_reason)
         return hand_over(conn, work.accepted.conversation_id)
 
 

@@ -20,6 +20,12 @@ NOT_OURS: Final = (
     "--database-url, or another --data directory."
 )
 
+MAX_WAITING: Final = 20_000
+"""Units that may wait to be run, before more are refused."""
+BEHIND: Final = "The database cannot keep up with what it is asked for. Try again later."
+RETRY_S: Final = 5
+"""Seconds after which a caller is asked to try again what the database could not do."""
+
 T = TypeVar("T")
 Unit = Callable[[Connection], T]
 

@@ -17,12 +17,13 @@ from sqlalchemy.exc import DBAPIError
 
 from perdure.domain.errors import Unavailable
 from perdure.logs import Log
-from perdure.store.database import Unit
+from perdure.store.database import BEHIND, MAX_WAITING, RETRY_S, Unit
 from perdure.store.options import PostgresOptions
 from perdure.store.postgres_faults import FAULTS, Kind, kind_of, unavailable
 from perdure.store.postgres_link import Link, Linker, Target, Unsettled
 from perdure.store.postgres_signals import Listener
 from perdure.store.tables import metadata
+from perdure.telemetry import metrics
 
 T = TypeVar("T")
 
@@ -66,10 +67,10 @@ class PostgresDatabase:
         self._listener.add(handler)
 
     async def read(self, unit: Unit[T]) -> T:
-        return await self._submitted(unit, writes=False)
+        return await metrics.database_unit("read", self._submitted(unit, writes=False))
 
     async def write(self, unit: Unit[T]) -> T:
-        return await self._submitted(unit, writes=True)
+        return await metrics.database_unit("write", self._submitted(unit, writes=True))
 
     async def migrate(self, unit: Unit[T]) -> T:
         try:
@@ -91,6 +92,8 @@ class PostgresDatabase:
         await self._listener.close()
 
     async def _submitted(self, unit: Unit[T], *, writes: bool) -> T:
+        if self._jobs.qsize() >= MAX_WAITING:
+            raise Unavailable(BEHIND, retry_after=RETRY_S)
         loop = asyncio.get_running_loop()
         job = _Job(unit, loop.create_future(), writes=writes)
         if self._jobs.qsize() >= self._idle:
@@ -105,7 +108,8 @@ class PostgresDatabase:
         job.fail(
             Unavailable(
                 f"No connection to the database {self.location} came free within {self._wait_seconds:g} seconds. Try "
-                "again later; PERDURE_DATABASE_CONNECTIONS says how many there are."
+                "again later; PERDURE_DATABASE_CONNECTIONS says how many there are.",
+                retry_after=RETRY_S,
             )
         )
 

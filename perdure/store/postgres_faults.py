@@ -9,6 +9,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from perdure.domain.errors import Unavailable
+from perdure.store.database import RETRY_S
 
 Kind = Literal["again", "taken", "lost", "outside", "own"]
 """`again`: another transaction came in between. `taken`: perhaps one did, by adding or deleting the same row first.
@@ -42,9 +43,10 @@ def unavailable(location: str, error: BaseException) -> Unavailable:
     text = f"The database {location} cannot be used now ({_told(error)})."
     for states, advice in _ADVICE.items():
         if state.startswith(states):
-            return Unavailable(f"{text} {advice}")
+            return Unavailable(f"{text} {advice}", retry_after=RETRY_S)
     return Unavailable(
-        f"{text} Check that it runs and that PERDURE_DATABASE_URL leads to it. Requests are served again once it does."
+        f"{text} Check that it runs and that PERDURE_DATABASE_URL leads to it. Requests are served again once it does.",
+        retry_after=RETRY_S,
     )
 
 

@@ -16,6 +16,9 @@ from perdure.store.pages import Page, select_page
 from perdure.store.rows import to_struct
 from perdure.store.tables import conversations, run_events, runs, servers, steps
 
+BATCH_CHARS: Final = 1_000_000
+"""Characters of stored events, about, that a reader is given at a time."""
+
 _ENCODER: Final = msgspec.json.Encoder()
 
 _RUN_FIELDS: Final = tuple(Run.__struct_fields__)
@@ -103,6 +106,12 @@ def active(conn: Connection, conversation_id: str) -> list[tuple[str, RunStatus]
     return [(row[0], row[1]) for row in _ACTIVE.rows(conn, conversation=conversation_id)]
 
 
+def newest(conn: Connection, conversation_id: str) -> int:
+    """When the newest unfinished run of a conversation was created; 0 where there is none."""
+    found = select(func.max(runs.c.created_at)).where(runs.c.conversation_id == conversation_id)
+    return conn.execute(found.where(runs.c.status.in_(ACTIVE))).scalar() or 0
+
+
 def find_by_otids(conn: Connection, conversation_id: str, otids: str) -> str | None:
     """The id of the run that was created with these otids, or None."""
     row = _BY_OTIDS.row(conn, conversation=conversation_id, given=otids)
@@ -167,20 +176,27 @@ def log(conn: Connection, rows: Sequence[tuple[str, int, Sequence[AnyEvent]]]) -
     )  # fmt: skip
 
 
-def events_after(conn: Connection, run_id: str, seq: int, *, limit: int = 64) -> list[tuple[int, AnyEvent]]:
-    """Events numbered above `seq`, from at most `limit` stored batches; empty at the end of what is stored."""
+def events_after(
+    conn: Connection, run_id: str, seq: int, *, limit: int = 64, most_chars: int = BATCH_CHARS
+) -> list[tuple[int, AnyEvent]]:
+    """Events numbered above `seq`, from at most `limit` stored batches; empty at the end of what is stored.
+
+    After `most_chars` of stored text no further batch is read.
+    """
     rows = conn.execute(
         select(run_events.c.first, run_events.c.events)
         .where(run_events.c.run_id == run_id, run_events.c.last > seq)
         .order_by(run_events.c.first)
         .limit(limit)
     )
-    return [
-        (number, event)
-        for first, body in rows
-        for number, event in enumerate(EVENTS_DECODER.decode(body), first)
-        if number > seq
-    ]
+    found: list[tuple[int, AnyEvent]] = []
+    chars = 0
+    for first, body in rows:
+        found += [(at, event) for at, event in enumerate(EVENTS_DECODER.decode(body), first) if at > seq]
+        chars += len(body)
+        if chars > most_chars:
+            break
+    return found
 
 
 def last_seq(conn: Connection, run_id: str) -> int:
@@ -309,17 +325,6 @@ def under_way(conn: Connection, run_ids: Collection[str]) -> set[str]:
     """Those of these runs that are unfinished."""
     found = select(runs.c.id).where(runs.c.id.in_(list(run_ids)), runs.c.status.in_(ACTIVE))
     return set(conn.execute(found).scalars())
-
-
-def forget_events(conn: Connection, ended_before: int) -> int:
-    """Drop the event logs of runs that ended before a time, and the names that would replay them; the runs stay.
-
-    Returns how many batches of events went.
-    """
-    named = or_(runs.c.otids.is_not(None), runs.c.attempt.is_not(None))
-    conn.execute(update(runs).where(runs.c.completed_at < ended_before, named).values(otids=None, attempt=None))
-    old = select(runs.c.id).where(runs.c.completed_at < ended_before)
-    return conn.execute(delete_rows(run_events).where(run_events.c.run_id.in_(old))).rowcount
 
 
 def record_step(conn: Connection, tenant: str, step: Step) -> None:

@@ -18,7 +18,8 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from perdure.domain.errors import PerdureError, Unavailable
-from perdure.store.database import NOT_OURS, VERSION_TABLE, Unit
+from perdure.store.database import BEHIND, MAX_WAITING, NOT_OURS, RETRY_S, VERSION_TABLE, Unit
+from perdure.telemetry import metrics
 
 T = TypeVar("T")
 Sync = Literal["normal", "full"]
@@ -28,6 +29,10 @@ PATIENCE: Final = 5.0
 MAX_BATCH: Final = 256
 """Units that may share one commit."""
 READERS: Final = 2
+GONE: Final = (
+    "The data file {path} was moved, removed or replaced. Put it back where it was, or stop the server and start it "
+    "with the data that is to be used."
+)
 
 
 class SqliteDatabase:
@@ -39,6 +44,7 @@ class SqliteDatabase:
         self._engine = _engine(path, sync, patience)
         # The first connection turns the file to WAL, which several at once would be refused.
         self._engine.connect().close()
+        self._identity = _identity(path)
         self._open: list[Connection] = []
         self._writes: _Queue = queue.SimpleQueue()
         self._reads: _Queue = queue.SimpleQueue()
@@ -58,10 +64,10 @@ class SqliteDatabase:
         return False
 
     async def read(self, unit: Unit[T]) -> T:
-        return await _submitted(self._reads, unit)
+        return await metrics.database_unit("read", _submitted(self._reads, unit))
 
     async def write(self, unit: Unit[T]) -> T:
-        return await _submitted(self._writes, unit)
+        return await metrics.database_unit("write", _submitted(self._writes, unit))
 
     async def migrate(self, unit: Unit[T]) -> T:
         return await self.write(unit)
@@ -109,7 +115,11 @@ class SqliteDatabase:
                     self._writes.put(None)
                     break
                 batch.append(following)
-            _commit(driver, conn, batch)
+            if _identity(self._path) == self._identity:
+                _commit(driver, conn, batch)
+            else:
+                # SQLite would go on in a file that nobody finds again.
+                _fail(batch, Unavailable(GONE.format(path=self._path), retry_after=RETRY_S))
             _deliver(batch)
 
     def _connect(self) -> tuple[Connection, sqlite3.Connection]:
@@ -149,6 +159,8 @@ _Queue = queue.SimpleQueue["_Job | None"]
 
 
 async def _submitted(jobs: _Queue, unit: Unit[T]) -> T:
+    if jobs.qsize() >= MAX_WAITING:
+        raise Unavailable(BEHIND, retry_after=RETRY_S)
     loop = asyncio.get_running_loop()
     job = _Job(unit, loop, loop.create_future())
     jobs.put(job)
@@ -183,9 +195,21 @@ def _commit(driver: sqlite3.Connection, conn: Connection, batch: list[_Job]) -> 
     except (sqlite3.Error, Unavailable) as error:
         if driver.in_transaction:
             driver.execute("ROLLBACK")
-        failed = error if isinstance(error, Unavailable) else _unavailable(error)
-        for job in batch:
-            job.error = job.error if isinstance(job.error, PerdureError) else failed
+        _fail(batch, error if isinstance(error, Unavailable) else _unavailable(error))
+
+
+def _fail(batch: list[_Job], failed: Unavailable) -> None:
+    for job in batch:
+        job.error = job.error if isinstance(job.error, PerdureError) else failed
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands there, or None for none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _deliver(batch: list[_Job]) -> None:
@@ -204,7 +228,8 @@ def _resolve(jobs: list[_Job]) -> None:
 
 
 def _unavailable(error: BaseException | None) -> Unavailable:
-    return Unavailable(f"The data file could not be written ({error}). Free some disk space or mend its permissions.")
+    text = f"The data file could not be written ({error}). Free some disk space or mend its permissions."
+    return Unavailable(text, retry_after=RETRY_S)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -229,7 +254,9 @@ def _engine(path: Path, sync: Sync, patience: float) -> Engine:
         return driver
 
     # Transactions are begun and committed here by hand; AUTOCOMMIT keeps SQLAlchemy from adding its own.
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    engine = create_engine(
+        "sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def remember(driver: Any, record: Any) -> None:

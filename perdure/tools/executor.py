@@ -5,17 +5,19 @@ import contextlib
 import contextvars
 import inspect
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from perdure.domain.errors import Invalid, PerdureError
+from perdure.domain.errors import Invalid, PerdureError, Unavailable
 from perdure.domain.messages import ReturnStatus, ToolCallPart, ToolReturnPart
 from perdure.domain.tools import Tool
 from perdure.logs import Log
 from perdure.providers.text import storable
 from perdure.store.database import Database, Savepoint
+from perdure.telemetry.watch import ToolWatch
 from perdure.tools import arguments
 from perdure.tools.implementation import Arguments, Implementation, Outcome, Reads, ToolContext, Trusted, Writes
 from perdure.tools.registry import ENTRY_POINTS, Registry
@@ -26,6 +28,13 @@ ERROR_CHARS: Final = 1_000
 
 IDEMPOTENT: Final = "idempotent"
 """The tag of a tool whose calls do no harm when they are run twice."""
+
+FRAMES_LOGGED: Final = 8
+MOST_AT_ONCE: Final = 256
+"""Trusted tools that may run at a time, those that were given up and run on included."""
+CROWDED: Final = (
+    "{most} tool calls are running, which is as many as may at a time, those that were given up included. Try later."
+)
 
 log: Final = Log("perdure.tools")
 
@@ -55,6 +64,7 @@ class Executor:
         self._registry = registry
         self._time_limit = time_limit
         self._abandoned: set[asyncio.Task[None]] = set()
+        self._running = 0
 
     def is_transactional(self, tool: Tool) -> bool:
         """Whether the tool's whole effect lies in our database, so that its call belongs to `run_in`."""
@@ -72,13 +82,16 @@ class Executor:
         implementation = self._registry.find(tool)
         if not isinstance(implementation, Writes):
             raise TypeError(f"Tool {tool.name} is not transactional: call run")
-        try:
-            values = arguments.check(arguments.parse(call.arguments), implementation.parameters)
-            with Savepoint(conn):
-                text, changed_blocks = implementation.run(conn, context, values)
-        except PerdureError as error:
-            return _refused(tool, call, error)
-        return Outcome(_part(tool, call, "success", text), changed_blocks)
+        with _watch(tool, call, context) as watch:
+            try:
+                values = arguments.check(arguments.parse(call.arguments), implementation.parameters)
+                with Savepoint(conn):
+                    text, changed_blocks = implementation.run(conn, context, values)
+                outcome = Outcome(_part(tool, call, "success", text), changed_blocks)
+            except PerdureError as error:
+                outcome = _refused(tool, call, error)
+            watch.ended(outcome.part.status, outcome.part.text)
+        return outcome
 
     async def run(self, tool: Tool, call: ToolCallPart, context: ToolContext) -> Outcome:
         """Run any other tool. Never raises; a cancellation of the caller leaves at once, and the tool is cancelled.
@@ -94,17 +107,21 @@ class Executor:
             values = arguments.check(arguments.parse(call.arguments), implementation.parameters)
         except Invalid as error:
             return _refused(tool, call, error)
-        edge = _Edge()
-        task = asyncio.create_task(self._work(edge, implementation, values, context))
-        try:
-            await asyncio.wait((task,), timeout=self._time_limit)
-        finally:
-            if not task.done():
-                self._abandon(task)
-        if not task.done():
+        with _watch(tool, call, context) as watch:
             edge = _Edge()
-            edge.failure = TimeoutError(f"no result within {self._time_limit:g} seconds; it may have taken effect")
-        return self._outcome(edge, tool, call, implementation)
+            task = asyncio.create_task(self._work(edge, implementation, values, context))
+            try:
+                await asyncio.wait((task,), timeout=self._time_limit)
+            finally:
+                if not task.done():
+                    self._abandon(task)
+            hangs = not task.done()
+            if hangs:
+                edge = _Edge()
+                edge.failure = TimeoutError(f"no result within {self._time_limit:g} seconds; it may have taken effect")
+            outcome = self._outcome(edge, tool, call, implementation)
+            watch.ended("timeout" if hangs else outcome.part.status, outcome.part.text)
+        return outcome
 
     def _abandon(self, task: asyncio.Task[None]) -> None:
         # A coroutine may refuse to be cancelled, so nobody waits for it; the loop itself only holds tasks weakly.
@@ -117,12 +134,22 @@ class Executor:
         with edge:
             if isinstance(tool, Reads):
                 edge.value = await self._db.read(lambda conn: tool.run(conn, context, values))
+            elif self._running >= MOST_AT_ONCE:
+                raise Unavailable(CROWDED.format(most=MOST_AT_ONCE))
             elif tool.is_async:
-                edge.value = as_text(await tool.call(values, context))
+                self._running += 1
+                try:
+                    edge.value = as_text(await tool.call(values, context))
+                finally:
+                    self._running -= 1
             else:
-                await _in_thread(edge, lambda: tool.call(values, context))
+                self._running += 1
+                await _in_thread(edge, lambda: tool.call(values, context), self._thread_ended)
                 if inspect.isawaitable(edge.value):
                     edge.value = as_text(await edge.value)
+
+    def _thread_ended(self) -> None:
+        self._running -= 1
 
     def _outcome(self, edge: _Edge, tool: Tool, call: ToolCallPart, implementation: Implementation) -> Outcome:
         error = edge.failure
@@ -131,14 +158,24 @@ class Executor:
             return Outcome(_part(tool, call, "success", edge.value, whole=whole))
         if isinstance(error, PerdureError) and not isinstance(implementation, Trusted):
             return _refused(tool, call, error)
-        log.warning("tool_failed", tool=tool.name, call_id=call.call_id, exc_info=error)
+        # Without its own words, which may be those of whoever talks with the agent.
+        log.warning(
+            "tool_failed", tool=tool.name, call_id=call.call_id, error=type(error).__name__, where=_where(error)
+        )
         said = _said(error)
         text = f"Error executing function {tool.name}: {said}"[:ERROR_CHARS]
         return Outcome(_part(tool, call, "error", text, stderr=cut(said, tool.return_char_limit)))
 
 
-async def _in_thread(edge: _Edge, work: Callable[[], Any]) -> None:
-    """Run `work` in a thread that does not keep the server from stopping, and leave its text in `edge`."""
+def _watch(tool: Tool, call: ToolCallPart, context: ToolContext) -> ToolWatch:
+    return ToolWatch(tool.name, call.call_id, call.arguments, run_id=context.run_id, step_id=context.step_id)
+
+
+async def _in_thread(edge: _Edge, work: Callable[[], Any], done: Callable[[], None]) -> None:
+    """Run `work` in a thread that does not keep the server from stopping, and leave its text in `edge`.
+
+    `done` is called once the thread has ended, whoever waits by then.
+    """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
@@ -147,9 +184,15 @@ async def _in_thread(edge: _Edge, work: Callable[[], Any]) -> None:
             value = work()
             edge.value = value if inspect.isawaitable(value) else as_text(value)
         with contextlib.suppress(RuntimeError):  # the server stopped while the tool went on
+            loop.call_soon_threadsafe(done)
             loop.call_soon_threadsafe(ended.set)
 
-    threading.Thread(target=contextvars.copy_context().run, args=(body,), name="tool", daemon=True).start()
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(body,), name="tool", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system gives no more threads
+        done()
+        raise
     await ended.wait()
 
 
@@ -159,6 +202,12 @@ def _said(error: BaseException) -> str:
     with edge:
         edge.value = str(error)
     return f"{type(error).__name__}: {edge.value or 'no message'}"
+
+
+def _where(error: BaseException) -> list[str]:
+    """The places a failure went through, innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
 
 
 def _refused(tool: Tool, call: ToolCallPart, error: PerdureError) -> Outcome:

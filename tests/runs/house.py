@@ -26,7 +26,8 @@ from perdure.loop.turn import Rooms
 from perdure.providers.base import AnyDelta, Finished, ModelRequest, TextDelta, ToolCallDelta
 from perdure.providers.openai_body import Quirks, chat_body
 from perdure.runs.follower import Follower
-from perdure.runs.runner import Policy, Runner
+from perdure.runs.policy import Policy
+from perdure.runs.runner import Runner
 from perdure.store import agents, conversations, messages, runs, tools
 from perdure.store.database import Database
 from perdure.store.migrate import bring_up_to_date

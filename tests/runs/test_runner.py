@@ -11,7 +11,7 @@ from perdure.domain.ids import example_id
 from perdure.providers.base import ReasoningDelta, TextDelta
 from perdure.runs import log as log_module
 from perdure.runs import work as work_module
-from perdure.store import runs
+from perdure.store.retention import forget_events
 from tests.rig.stores import Place
 from tests.runs import house as house_module
 from tests.runs.house import (
@@ -297,9 +297,9 @@ def test_event_logs_are_dropped_after_their_time_and_history_stays(place: Place)
             live = await at.ask(agent, "again")
             early = await until(live, "wait")
             completed = (await at.run_of(ended.run_id)).completed_at or 0
-            await at.db.write(lambda conn: runs.forget_events(conn, completed))
+            await forget_events(at.db, completed)
             assert await read(await at.follow(ended.run_id)) == found
-            await at.db.write(lambda conn: runs.forget_events(conn, completed + 1))
+            await forget_events(at.db, completed + 1)
             assert await read(await at.follow(ended.run_id)) == []
             hold.set()
             late = await read(live)

@@ -1,5 +1,6 @@
 """Runs as stored: found by their otids, told, deleted, forgotten."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from perdure.domain.ids import DEFAULT_TENANT, new_id
 from perdure.domain.runs import Run, Step, Usage
 from perdure.store import runs, servers, steps
 from perdure.store.pages import Page
+from perdure.store.retention import forget_events
 from perdure.store.runs import RunFilter
 from perdure.store.steps import StepFilter
 from tests.memory.home import Home
@@ -72,7 +74,7 @@ def test_otids_are_forgotten_with_the_events_of_their_run(home: Home) -> None:
         home.write(lambda conn, run=run: runs.log(conn, [(run.id, 1, (Started(1, "ping"),))]))
     end(home, old, at=100)
     end(home, young, at=200)
-    assert home.write(lambda conn: runs.forget_events(conn, 150)) == 1
+    assert asyncio.run(forget_events(home.db, 150)) == 1
     known = [
         home.read(lambda conn, name=name: runs.find_by_otids(conn, agent.conversation_id, name))
         for name in ("old", "young", "unfinished")

@@ -1,0 +1,43 @@
+"""What a server does about things whose time is up."""
+
+import asyncio
+import math
+import time
+from typing import Final
+
+from perdure.domain.errors import Unavailable
+from perdure.domain.ids import surely_now
+from perdure.logs import Log
+from perdure.loop.approval import EXPIRED
+from perdure.runs.pending import refuse_pending
+from perdure.runs.policy import Policy
+from perdure.store.database import Database
+from perdure.store.retention import forget_events
+
+TIDY_SECONDS: Final = 3600.0
+"""How often event logs past their keeping are dropped."""
+
+log = Log(__name__)
+
+
+async def keep_tidy(db: Database, policy: Policy) -> None:
+    """Deny approvals that nobody gave in time, and drop event logs past their keeping, until cancelled."""
+    limit = policy.approval_seconds
+    last_forgotten = -math.inf
+    told = False
+    while True:
+        await asyncio.sleep(min(limit / 10, 1.0) if limit else 1.0)
+        # A clock that was set forward by mistake must not make things look older than they are.
+        asked_before = surely_now() - int(limit * 1_000_000)
+        ended_before = surely_now() - int(policy.retention_hours * 3_600_000_000)
+        try:
+            if limit:
+                await db.write(lambda conn, t=asked_before: refuse_pending(conn, EXPIRED, before=t))
+            if time.monotonic() - last_forgotten > TIDY_SECONDS:
+                await forget_events(db, ended_before)
+                last_forgotten = time.monotonic()
+            told = False
+        except Unavailable as error:
+            if not told:
+                log.warning("could not tidy up; trying again", error=error.message)
+            told = True

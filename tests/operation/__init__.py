@@ -1,0 +1,1 @@
+"""Tests of the server as its operator sees it: real processes, real causes."""
