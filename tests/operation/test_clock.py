@@ -11,6 +11,7 @@ import pytest
 from perdure.domain import ids
 from perdure.runs import tidy
 from perdure.store import approvals
+from tests.rig.stores import Place
 from tests.runs.house import call, ending, house, read, run, said, soon, until
 
 HOUR = 3600
@@ -36,10 +37,10 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
 def test_runs_that_wait_keep_their_order_and_last_no_negative_time(
-    tmp_path: Path, set_clock: Callable[[int], None], seconds: int
+    place: Place, set_clock: Callable[[int], None], seconds: int
 ) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("one", hold).says("two").says("three").says("four")
             readers = [await at.ask(agent, "1"), await at.ask(agent, "2")]
@@ -57,9 +58,9 @@ def test_runs_that_wait_keep_their_order_and_last_no_negative_time(
     run(go())
 
 
-def test_a_turn_goes_on_while_the_clock_is_set(tmp_path: Path, set_clock: Callable[[int], None]) -> None:
+def test_a_turn_goes_on_while_the_clock_is_set(place: Place, set_clock: Callable[[int], None]) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent, holds = await at.agent(), [asyncio.Event(), asyncio.Event()]
             at.voice.says("a", holds[0], "b", holds[1], "c").says("d")
             reader = await at.ask(agent, "hi")
@@ -87,13 +88,13 @@ def test_nothing_looks_older_than_it_is(tmp_path: Path, set_clock: Callable[[int
 
 
 def test_event_logs_and_approvals_outlive_a_clock_that_was_set_forward(
-    tmp_path: Path, set_clock: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    place: Place, set_clock: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tidy, "TIDY_SECONDS", 0.0)
     rounds = _count_rounds(monkeypatch)
 
     async def go() -> None:
-        async with house(tmp_path, retention_hours=0.5, approval_seconds=60.0) as at:
+        async with house(place, retention_hours=0.5, approval_seconds=60.0) as at:
             agent, asking = (
                 await at.agent(),
                 await at.agent("slow", tool_rules=({"type": "requires_approval", "tool_name": "slow"},)),

@@ -19,6 +19,7 @@ from tests.rig.answers import Hold, text
 from tests.rig.http import EventStream
 from tests.rig.model import ModelServer, Script
 from tests.rig.server import Server
+from tests.rig.stores import SqlitePlace
 from tests.runs.house import house, read, run
 from tests.runs.house import said as said_in
 from tests.runs.house import soon as soon_in
@@ -117,7 +118,7 @@ def test_a_server_told_to_stop_on_a_full_disk_stops_and_the_next_one_makes_it_wh
 
 def test_a_file_that_turns_read_only(tmp_path: Path) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(SqlitePlace(tmp_path)) as at:
             agent = await at.agent()
             writer = await at.db.write(_writer)
             writer.execute("PRAGMA query_only = 1")
@@ -133,7 +134,7 @@ def test_a_file_that_turns_read_only(tmp_path: Path) -> None:
 
 def test_streams_wait_for_a_file_that_turned_read_only(tmp_path: Path) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(SqlitePlace(tmp_path)) as at:
             agent, hold = await at.agent(), asyncio.Event()
             at.voice.says("One", hold, " two")
             reader = await at.ask(agent, "hi")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event, func, select
@@ -13,6 +12,7 @@ from perdure.store import retention, runs
 from perdure.store.retention import forget_events
 from perdure.store.tables import run_events
 from tests.memory.home import Home
+from tests.rig.stores import Place
 from tests.store.test_runs import end, new_run
 
 ROWS = 25
@@ -20,8 +20,8 @@ ROWS = 25
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    with Home(tmp_path) as home:
+def home(place: Place) -> Iterator[Home]:
+    with Home(place) as home:
         yield home
 
 
