@@ -96,11 +96,13 @@ def _provider(
     if not _VERSION.search(endpoint.url):
         bare = urlsplit(endpoint.url).path == ""
         endpoint = msgspec.structs.replace(endpoint, url=endpoint.url + (kind.under or ("/v1" if bare else "")))
-    if choice := environment.get(f"{own}_TOOL_CHOICE", "").strip():
-        if choice not in get_args(_ToolChoice):
-            raise Invalid(f"{own}_TOOL_CHOICE must be one of {', '.join(get_args(_ToolChoice))}")
+    if choice := _choice(environment, f"{own}_TOOL_CHOICE", get_args(_ToolChoice)):
         quirks = msgspec.structs.replace(kind.quirks, tool_choice=cast("_ToolChoice", choice))
         kind = msgspec.structs.replace(kind, quirks=quirks)
+    if dialect := _choice(environment, f"{own}_DIALECT", get_args(DialectName)):
+        kind = msgspec.structs.replace(kind, dialect=cast("DialectName", dialect), reasoning_dialect=None)
+    elif kind.url is not None and not _is_at(endpoint.url, kind.url):
+        kind = msgspec.structs.replace(kind, reasoning_dialect=None)
     return RemoteProvider(http, endpoint, kind, _window(environment, f"{own}_CONTEXT_WINDOW"))
 
 
@@ -134,6 +136,19 @@ def _address(url_name: str, url: str) -> SplitResult:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid(f"{url_name} must be the address of an API, such as http://127.0.0.1:8000/v1")
     return parts
+
+
+def _is_at(url: str, own: str) -> bool:
+    """Whether `url` is at the provider's own host, or at one of its regions'."""
+    host, home = urlsplit(url).hostname or "", urlsplit(own).hostname or ""
+    return host == home or host.endswith(f".{home}")
+
+
+def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    choice = environment.get(name, "").strip()
+    if choice and choice not in choices:
+        raise Invalid(f"{name} must be one of {', '.join(choices)}")
+    return choice
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str]:

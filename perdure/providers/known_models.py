@@ -23,6 +23,20 @@ OPENAI_CHAT: Final = frozenset(
         "gpt-5.1-chat-latest",
         "gpt-5.2",
         "gpt-5.2-chat-latest",
+        "gpt-5.4",
+        "gpt-5.4-mini",
+        "gpt-5.4-nano",
+        "gpt-5.5",
+        "gpt-5.6-luna",
+        "gpt-5.6-sol",
+        "gpt-5.6-terra",
+        "gpt-6-astra",
+        "gpt-6-luna",
+        "gpt-6-sol",
+        "gpt-6.1-sol",
+        "gpt-6.1-terra",
+        "gpt-6.2-astra",
+        "gpt-6.2-sol",
         "o1",
         "o3",
         "o3-mini",
@@ -59,6 +73,12 @@ _WINDOWS: Final = (
     ("gpt-5-chat", 128_000),
     ("gpt-5.1-chat", 128_000),
     ("gpt-5.2-chat", 128_000),
+    ("gpt-5.4", 1_050_000),
+    ("gpt-5.4-mini", 400_000),
+    ("gpt-5.4-nano", 400_000),
+    ("gpt-5.5", 1_050_000),
+    ("gpt-5.6", 1_050_000),
+    ("gpt-6", 1_050_000),
     ("gpt-oss", 131_072),
     ("grok-2", 131_072),
     ("grok-3", 131_072),
@@ -130,7 +150,8 @@ _DATED: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 def context_window(name: str, endpoint_type: str) -> int:
     """Tokens, judged by the longest known beginning of the name; for a stranger, what is usual at such an endpoint."""
-    return _longest(_base(name), _WINDOWS) or (OPENAI_DEFAULT_WINDOW if endpoint_type == "openai" else DEFAULT_WINDOW)
+    usual = OPENAI_DEFAULT_WINDOW if endpoint_type in ("openai", "azure") else DEFAULT_WINDOW
+    return _longest(_base(name), _WINDOWS) or usual
 
 
 def output_limit(name: str) -> int | None:
@@ -159,10 +180,13 @@ def is_embedding(name: str) -> bool:
 
 
 def why_not_chat(name: str) -> str | None:
-    """Why a model of this name cannot be talked to through chat completions; None if it can, as far as is known."""
-    if _NOT_CHAT.search(name.lower()):
-        return "not a chat model"
-    return "served through OpenAI's Responses API only" if _RESPONSES_ONLY.search(name.lower()) else None
+    """Why a model of this name cannot be talked to; None if it can, as far as is known."""
+    return "not a chat model" if _NOT_CHAT.search(name.lower()) else None
+
+
+def is_responses_only(name: str) -> bool:
+    """Whether OpenAI serves a model of this name through its Responses API only."""
+    return _RESPONSES_ONLY.search(name.lower()) is not None
 
 
 def _base(name: str) -> str:

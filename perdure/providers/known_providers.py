@@ -5,10 +5,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from perdure.providers.openai_body import Quirks
+from perdure.providers.openai_body import Quirks, reasons_like_openai
 
-Listing = Literal["openai", "ollama", "lmstudio", "llamacpp", "anthropic", "bedrock", "gemini", "vertex"]
-DialectName = Literal["openai_chat", "anthropic", "anthropic_bedrock", "anthropic_vertex", "gemini"]
+Listing = Literal["openai", "azure", "ollama", "lmstudio", "llamacpp", "anthropic", "bedrock", "gemini", "vertex"]
+DialectName = Literal["openai_chat", "openai_responses", "anthropic", "anthropic_bedrock", "anthropic_vertex", "gemini"]
 EmbeddingApi = Literal["openai", "ollama", "gemini", "vertex"]
 
 
@@ -23,11 +23,13 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     types: tuple[str, str, str]
     quirks: Quirks = Quirks()
-    """Of its chat completions."""
+    """Of its chat completions and Responses."""
     url: str | None = None
     url_names: tuple[str, ...] = ()
     key_names: tuple[str, ...] = ()
     dialect: DialectName = "openai_chat"
+    reasoning_dialect: DialectName | None = None
+    """What OpenAI's reasoning models are asked in, where that differs. Holds for its own `url` only, if it has one."""
     listing: Listing = "openai"
     embeddings: EmbeddingApi = "openai"
     key_header: str = "Authorization"
@@ -43,8 +45,17 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
     header_names: Mapping[str, str] = {}
     """Headers sent where the variable of that name is set."""
 
+    def dialect_of(self, model_name: str) -> DialectName:
+        """What the model of that name is asked in."""
+        if self.reasoning_dialect is not None and reasons_like_openai(model_name, self.quirks):
+            return self.reasoning_dialect
+        return self.dialect
+
 
 _OPENAI_TYPES: Final = ("openai", "openai", "openai")
+_OPENAI_QUIRKS: Final = Quirks(
+    parallel_tool_calls=True, openai_models=True, effort="reasoning_models", call_id_chars=40
+)
 
 CUSTOM: Final = KnownProvider(name="", types=_OPENAI_TYPES, quirks=Quirks(openai_models=True))
 """Any other server of the kind, by its base URL alone."""
@@ -56,7 +67,19 @@ KNOWN_PROVIDERS: Final = (
         url="https://api.openai.com/v1",
         url_names=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         key_names=("OPENAI_API_KEY",),
-        quirks=Quirks(parallel_tool_calls=True, openai_models=True, effort="reasoning_models", call_id_chars=40),
+        reasoning_dialect="openai_responses",
+        quirks=_OPENAI_QUIRKS,
+    ),
+    KnownProvider(
+        name="azure",
+        types=("azure", "azure", "azure"),
+        url_names=("AZURE_BASE_URL",),
+        under="/openai/v1",
+        key_names=("AZURE_API_KEY",),
+        key_header="api-key",
+        reasoning_dialect="openai_responses",
+        listing="azure",
+        quirks=_OPENAI_QUIRKS,
     ),
     KnownProvider(
         name="ollama",

@@ -10,13 +10,15 @@ import msgspec
 
 from perdure.domain.errors import ModelError
 from perdure.providers.http import Endpoint, HttpClient
-from perdure.providers.known_models import is_embedding, why_not_chat
+from perdure.providers.known_models import context_window, dimensions, is_embedding, why_not_chat
 
 AT_ONCE: Final = 8
 """Questions about single models that are asked of one server at the same time."""
 PAGES: Final = 20
 PAGE_SIZE: Final = 1000
 """Models asked for at once where a list comes in pages."""
+
+AZURE_LISTING_VERSION: Final = "2023-03-15-preview"
 
 _WINDOW_NAMES: Final = (
     "max_model_len",
@@ -140,6 +142,16 @@ async def list_vertex(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
     ]
 
 
+async def list_azure(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
+    """The deployments of a resource, which are what can be asked there: its `/models` are all that could be deployed.
+
+    Only one old version of the API lists them to a key.
+    """
+    url = f"{root(endpoint)}/deployments?api-version={AZURE_LISTING_VERSION}"
+    entries = _entries(await http.get_json(endpoint, url), "data")
+    return [_deployed(name, str(entry.get("model"))) for entry in entries if isinstance(name := entry.get("id"), str)]
+
+
 def root(endpoint: Endpoint) -> str:
     """The server's address without the version of its OpenAI API."""
     return endpoint.url.removesuffix("/v1")
@@ -198,6 +210,12 @@ def _listed(entry: Mapping[str, Any]) -> Listed | None:
     windows = (_number(entry.get(field)) for field in _WINDOW_NAMES)
     trained = _number(_fields(entry.get("meta")).get("n_ctx_train"))
     return Listed(name=name, window=next((window for window in windows if window), trained), refused=refused)
+
+
+def _deployed(name: str, model: str) -> Listed:
+    if is_embedding(model):
+        return Listed(name=name, kind="embedding", dimensions=dimensions(model))
+    return Listed(name=name, window=context_window(model, "azure"), refused=why_not_chat(model))
 
 
 def _shown(name: str, shown: Mapping[str, Any]) -> Listed:

@@ -11,9 +11,9 @@ from perdure.domain.messages import ImagePart, Message, ReasoningPart, TextPart,
 from perdure.domain.models import ModelSettings
 from perdure.providers.base import ModelRequest
 
-REASONING_MODELS: Final = ("o1", "o3", "o4", "gpt-5")
-"""Names of OpenAI models that reason begin so; other rules hold for them."""
-
+_REASONING: Final = re.compile(r"(?:o[1-9]|gpt-[5-9])(?!\d)")
+"""How names of OpenAI models that reason begin; other rules hold for them."""
+_FIRST_GPT_5: Final = re.compile(r"gpt-5(?!\.)")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -43,7 +43,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
 def reasons_like_openai(model_name: str, quirks: Quirks) -> bool:
     """Whether this is one of OpenAI's reasoning models, which hide their reasoning on chat completions."""
     name = model_name.rpartition("/")[2]
-    return quirks.openai_models and name.startswith(REASONING_MODELS) and "-chat" not in name
+    return quirks.openai_models and _REASONING.match(name) is not None and "-chat" not in name
 
 
 def chat_body(request: ModelRequest, quirks: Quirks) -> bytes:
@@ -75,7 +75,7 @@ def chat_messages(messages: Sequence[Message], quirks: Quirks, system_role: str)
             chat.append({"role": "user", "content": _user_content(message)})
         elif message.role == "tool":
             chat += [
-                {"role": "tool", "tool_call_id": _call_id(part.call_id, quirks), "content": part.text}
+                {"role": "tool", "tool_call_id": call_id(part.call_id, quirks), "content": part.text}
                 for part in message.tool_returns
             ]
         else:
@@ -129,7 +129,7 @@ def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def _call(call: ToolCallPart, quirks: Quirks) -> dict[str, Any]:
     function = {"name": tool_name(call.name), "arguments": object_text(call.arguments)}
-    return {"id": _call_id(call.call_id, quirks), "type": "function", "function": function}
+    return {"id": call_id(call.call_id, quirks), "type": "function", "function": function}
 
 
 def object_text(text: str) -> str:
@@ -148,11 +148,11 @@ def tool_name(name: str) -> str:
     return _NOT_IN_NAMES.sub("_", name)[:64] or "unnamed"
 
 
-def _call_id(call_id: str, quirks: Quirks) -> str:
+def call_id(given: str, quirks: Quirks) -> str:
     """The id, or a stand-in that is always the same where another provider made it longer than this one takes."""
-    if quirks.call_id_chars is None or len(call_id) <= quirks.call_id_chars:
-        return call_id
-    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
+    if quirks.call_id_chars is None or len(given) <= quirks.call_id_chars:
+        return given
+    return f"call_{hashlib.sha256(given.encode()).hexdigest()[:24]}"
 
 
 def _sampling(model_name: str, settings: ModelSettings, quirks: Quirks, reasoning: bool) -> dict[str, Any]:
@@ -171,46 +171,60 @@ def _sampling(model_name: str, settings: ModelSettings, quirks: Quirks, reasonin
 
 
 def _effort(model_name: str, settings: ModelSettings, quirks: Quirks, reasoning: bool) -> dict[str, Any]:
-    effort = settings.reasoning_effort
-    unwanted = not settings.reasoning or effort == "none"
     if quirks.effort == "nested":
-        if unwanted:
+        effort = settings.reasoning_effort
+        if not settings.reasoning or effort == "none":
             return {"reasoning": {"enabled": False}}
         if effort:
             return {"reasoning": {"effort": effort}}
         return {"reasoning": {"max_tokens": settings.max_reasoning_tokens}} if settings.max_reasoning_tokens else {}
-    if reasoning and unwanted:
-        effort = _least_effort(model_name.rpartition("/")[2])
-    takes = reasoning or quirks.effort == "always"
-    return {"reasoning_effort": effort} if effort and takes and quirks.effort != "never" else {}
+    effort = effort_of(model_name, settings, quirks, reasoning)
+    return {"reasoning_effort": effort} if effort else {}
 
 
-def _least_effort(name: str) -> str:
-    """The least of OpenAI's efforts that the model accepts; only gpt-5.1 and later can go without."""
-    if name.startswith("gpt-5."):
-        return "none"
-    return "minimal" if name.startswith("gpt-5") else "low"
+def effort_of(model_name: str, settings: ModelSettings, quirks: Quirks, reasoning: bool) -> str | None:
+    """How hard the model is to reason, in OpenAI's words; None leaves that to the server."""
+    if quirks.effort == "never" or not (reasoning or quirks.effort in ("always", "nested")):
+        return None
+    if reasoning and not (settings.reasoning and settings.reasoning_effort != "none"):
+        return _least_effort(model_name.rpartition("/")[2])
+    return settings.reasoning_effort
+
+
+def _least_effort(name: str) -> str | None:
+    """The least of OpenAI's efforts that the model accepts: from gpt-5.1 on most can go without."""
+    if "-pro" in name:
+        return None
+    if name.startswith("o") or "-codex" in name or "-astra" in name:
+        return "low"
+    return "minimal" if _FIRST_GPT_5.match(name) else "none"
+
+
+def offered(request: ModelRequest, quirks: Quirks) -> tuple[Sequence[dict[str, Any]], str]:
+    """The tools to show, and how freely to use them: `auto`, `required`, `none`, or the name of one.
+
+    Where a server cannot be told to use one tool, it is shown no other.
+    """
+    tools, choice = request.tools, request.tool_choice
+    if choice == "none" and quirks.tool_choice == "auto":
+        return (), choice
+    asked = "required" if choice == "any" else choice
+    if asked not in ("auto", "required", "none") and quirks.tool_choice != "named":
+        tools = [tool for tool in tools if tool["name"] == choice] or tools
+        asked = "required"
+    if asked == "required" and quirks.tool_choice == "auto":
+        asked = "auto"
+    return tools, asked
 
 
 def _tools(request: ModelRequest, quirks: Quirks, reasoning: bool) -> dict[str, Any]:
-    """Tools and how freely to use them. Where a server cannot be told to use one tool, it is shown no other."""
-    tools, choice = list(request.tools), request.tool_choice
-    if choice == "none" and quirks.tool_choice == "auto":
-        tools = []
+    tools, choice = offered(request, quirks)
     if not tools:
         return {}
-    asked: Any = "required" if choice == "any" else choice
-    if asked not in ("auto", "required", "none"):
-        if quirks.tool_choice == "named":
-            asked = {"type": "function", "function": {"name": choice}}
-        else:
-            tools = [tool for tool in tools if tool["name"] == choice] or tools
-            asked = "required"
-    if asked == "required" and quirks.tool_choice == "auto":
-        asked = "auto"
+    named = choice not in ("auto", "required", "none")
     fields: dict[str, Any] = {
         "tools": [{"type": "function", "function": tool} for tool in tools],
-        "tool_choice": asked,
+        "tool_choice": {"type": "function", "function": {"name": choice}} if named else choice,
     }
     if quirks.parallel_tool_calls and not reasoning:
         fields["parallel_tool_calls"] = request.settings.parallel_tool_calls

@@ -297,24 +297,25 @@ def _parts(content: list[Any]) -> Iterator[tuple[Literal["text", "reasoning"], s
 
 
 def _usage(given: dict[str, Any]) -> Usage:
-    prompt, completion = _count(given, "prompt_tokens") or 0, _count(given, "completion_tokens") or 0
-    total = _count(given, "total_tokens") or prompt + completion
+    prompt, completion = count(given, "prompt_tokens") or 0, count(given, "completion_tokens") or 0
+    total = count(given, "total_tokens") or prompt + completion
     details: dict[str, Any] = given.get("prompt_tokens_details") or {}
-    cached = _count(details, "cached_tokens")
+    cached = count(details, "cached_tokens")
     if cached is None:
-        cached = _count(given, "prompt_cache_hit_tokens")
+        cached = count(given, "prompt_cache_hit_tokens")
     return Usage(
         completion_tokens=completion,
         prompt_tokens=prompt,
         total_tokens=total,
         step_count=1,
         cached_input_tokens=cached,
-        cache_write_tokens=_count(details, "cache_write_tokens"),
-        reasoning_tokens=_count(given.get("completion_tokens_details") or {}, "reasoning_tokens"),
+        cache_write_tokens=count(details, "cache_write_tokens"),
+        reasoning_tokens=count(given.get("completion_tokens_details") or {}, "reasoning_tokens"),
         context_tokens=total,
     )
 
 
-def _count(fields: Any, name: str) -> int | None:
+def count(fields: Any, name: str) -> int | None:
+    """The number under `name`; None where there is none that makes sense."""
     value = cast("dict[str, Any]", fields).get(name) if isinstance(fields, dict) else None
     return int(value) if isinstance(value, int | float) and 0 <= value < 1 << 53 else None

@@ -50,6 +50,15 @@ _NAMED: Final = {
 }
 _NO_CREDIT: Final = "credit balance is too low"
 """What Anthropic says, with status 400, to an account without credits."""
+_WORDS: Final = {
+    "context_length_exceeded": 400,
+    "insufficient_quota": 402,
+    "invalid_api_key": 401,
+    "invalid_encrypted_content": 400,
+    "invalid_prompt": 400,
+    "rate_limit_exceeded": 429,
+}
+"""What OpenAI says under `code` inside a stream, and the status it answers with before one."""
 
 _OTHER_REASONS: Final = frozenset({401, 402, 403, 404, 408, 429, 504})
 """Statuses that never mean a request too long, whatever words come with them."""
@@ -92,7 +101,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> M
 def reported(answer: Any, key: str) -> ModelError | None:
     """The error that decoded JSON holds where tokens were expected; None where it holds none.
 
-    A number under `code` or `status` is read as an HTTP status, and so is the name of one under `type`.
+    A number under `code` or `status` is read as an HTTP status, and so are the vendors' words for one.
     """
     message = message_in(answer)
     if message is None:
@@ -149,6 +158,8 @@ def _status_in(answer: Any) -> int:
                 text = str(fields.get(name))
                 if text.isascii() and text.isdecimal():
                     return int(text[:4])
+                if text in _WORDS:
+                    return _WORDS[text]
             if status := _NAMED.get(str(fields.get("type")).lower()):
                 return status
     return 0

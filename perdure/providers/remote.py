@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
-from perdure.providers import anthropic, embeddings, gemini, listing, openai_chat
+from perdure.providers import anthropic, embeddings, gemini, listing, openai_chat, openai_responses
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
-from perdure.providers.known_models import context_window, dimensions
+from perdure.providers.known_models import context_window, dimensions, is_responses_only
 from perdure.providers.known_providers import DialectName, KnownProvider, Listing
 
 
@@ -29,6 +29,7 @@ _DIALECTS: Final[Mapping[DialectName, Dialect]] = {
     "anthropic_bedrock": anthropic.stream_bedrock,
     "anthropic_vertex": anthropic.stream_vertex,
     "gemini": gemini.stream,
+    "openai_responses": openai_responses.stream,
 }
 _LISTINGS: Final[Mapping[Listing, _List]] = {
     "openai": listing.list_openai,
@@ -39,6 +40,7 @@ _LISTINGS: Final[Mapping[Listing, _List]] = {
     "bedrock": listing.list_bedrock,
     "gemini": listing.list_gemini,
     "vertex": listing.list_vertex,
+    "azure": listing.list_azure,
 }
 
 
@@ -50,7 +52,7 @@ class RemoteProvider:
 
     def __init__(self, http: HttpClient, endpoint: Endpoint, kind: KnownProvider, window: int | None = None) -> None:
         self._http = http
-        self._kind = kind
+        self.kind = kind
         self._window = window
         self.endpoint = endpoint
         self.refused: Mapping[str, str] = {}
@@ -63,8 +65,8 @@ class RemoteProvider:
     async def models(self) -> Sequence[Model]:
         """What it serves now and an agent can use. Raises ModelError where it cannot be asked."""
         listed = [model for model in await self._listed() if model.kind == "chat"]
-        self.refused = {model.name: model.refused for model in listed if model.refused}
-        return [self.model(model.name, model.window) for model in listed if not model.refused]
+        self.refused = {model.name: why for model in listed if (why := model.refused or self._why_not(model.name))}
+        return [self.model(model.name, model.window) for model in listed if model.name not in self.refused]
 
     async def embedding_models(self) -> Sequence[EmbeddingModel]:
         """What it serves to turn text into vectors. Raises ModelError where it cannot be asked."""
@@ -77,9 +79,9 @@ class RemoteProvider:
             handle=f"{self.name}/{name}",
             name=name,
             provider_name=self.name,
-            provider_type=self._kind.types[0],
-            endpoint_type=self._kind.types[1],
-            context_window=self._window or window or context_window(name, self._kind.types[1]),
+            provider_type=self.kind.types[0],
+            endpoint_type=self.kind.types[1],
+            context_window=self._window or window or context_window(name, self.kind.types[1]),
             endpoint=self.endpoint.url,
             display_name=name,
         )
@@ -90,21 +92,27 @@ class RemoteProvider:
             handle=f"{self.name}/{name}",
             name=name,
             provider_name=self.name,
-            provider_type=self._kind.types[0],
-            endpoint_type=self._kind.types[2],
+            provider_type=self.kind.types[0],
+            endpoint_type=self.kind.types[2],
             dimensions=size or dimensions(name),
             endpoint=self.endpoint.url,
             display_name=name,
         )
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
-        return _DIALECTS[self._kind.dialect](self._http, self.endpoint, self._kind, request)
+        dialect = _DIALECTS[self.kind.dialect_of(request.model.name)]
+        return dialect(self._http, self.endpoint, self.kind, request)
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        return await embeddings.embed(self._http, self.endpoint, self._kind.embeddings, model, texts)
+        return await embeddings.embed(self._http, self.endpoint, self.kind.embeddings, model, texts)
 
     async def close(self) -> None:
         """Nothing of its own to close: connections belong to the client it was given."""
 
+    def _why_not(self, name: str) -> str | None:
+        if is_responses_only(name) and self.kind.dialect_of(name) != "openai_responses":
+            return "served through OpenAI's Responses API only"
+        return None
+
     async def _listed(self) -> Sequence[listing.Listed]:
-        return await _LISTINGS[self._kind.listing](self._http, self.endpoint)
+        return await _LISTINGS[self.kind.listing](self._http, self.endpoint)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from perdure.domain.errors import ModelError
@@ -67,6 +68,7 @@ def asked(
     **fields: Any,
 ) -> tuple[list[AnyDelta], dict[str, Any]]:
     """The deltas a provider's answer gives, and the body it was asked with."""
+    kind = msgspec.structs.replace(kind, reasoning_dialect=None)
 
     async def go() -> tuple[list[AnyDelta], dict[str, Any]]:
         async with serving(answer) as server:

@@ -33,6 +33,9 @@ def test_models_that_cannot_chat_are_left_out_with_a_reason() -> None:
     assert report.models == ("gpt-5.1",)
     assert set(report.refused) == set(names[:-1])
     assert "Responses API" in report.refused["o1-pro"]
+    asked_so = {"PERDURE_PROVIDER_OPENAI_DIALECT": "openai_responses"}
+    report = report_of({"/v1/models": {"data": [{"id": name} for name in names]}}, "OPENAI_BASE_URL", "/v1", **asked_so)
+    assert report.models == ("o1-pro", "gpt-5-codex", "gpt-5.1")
 
 
 @pytest.mark.parametrize(
