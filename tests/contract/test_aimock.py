@@ -37,9 +37,12 @@ def aimock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AiMock]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def aimock_server(aimock: AiMock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("aimock") / "data", aimock.environment) as server:
+@pytest.fixture(scope="module", params=["openai_chat", "openai_responses"])
+def aimock_server(
+    request: pytest.FixtureRequest, aimock: AiMock, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    environment = {**aimock.environment, "PERDURE_PROVIDER_OPENAI_DIALECT": request.param}
+    with Server(tmp_path_factory.mktemp("aimock") / "data", environment) as server:
         yield server
 
 

@@ -11,10 +11,10 @@ from tests.rig.sdks import NAMES, PY1, Client, Sdk
 from tests.rig.server import Server
 
 
-@pytest.fixture(scope="module")
-def engine_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("engine")
-    with Engine(folder) as engine, Server(folder / "data", engine.environment) as server:
+@pytest.fixture(scope="module", params=["openai_chat", "openai_responses"])
+def engine_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder, dialect = tmp_path_factory.mktemp("engine"), {"PERDURE_PROVIDER_LLAMACPP_DIALECT": request.param}
+    with Engine(folder) as engine, Server(folder / "data", {**engine.environment, **dialect}) as server:
         yield server
 
 

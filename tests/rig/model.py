@@ -1,4 +1,4 @@
-"""A scripted model server that speaks OpenAI's chat and Anthropic's messages, for tests that must know every answer.
+"""A scripted model server that speaks OpenAI's chat and Responses and Anthropic's messages, for tests that know it all.
 
 A `Script` is one model name with a queue of answers. A test writes the answers, an agent asks, and afterwards the test
 reads what was asked. Every history received is judged as a strict provider would; what it would refuse stands in
@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.rig import claude, history
+from tests.rig import claude, history, responses
 from tests.rig.answers import LIMIT, Answer, Cut, Hold, Pause, Piece, Raw, Refusal, chunks, completion, text
 
 POOL = 400
@@ -113,7 +113,8 @@ class Script:
         """The answer to `asked`, which is noted and judged."""
         with self._changed:
             self.asked.append(asked)
-            self.violations += [f"request {len(self.asked)}: {fault}" for fault in self._faults_of(asked.body)]
+            judge = responses.faults_of if "input" in asked.body else self._faults_of
+            self.violations += [f"request {len(self.asked)}: {fault}" for fault in judge(asked.body)]
             self._changed.notify_all()
             if self._answers:
                 return self._answers.popleft()
@@ -175,8 +176,8 @@ class ModelServer:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/claude/v1/models", self._claudes)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_post(MESSAGES, self._chat)
+        for path in ("/v1/chat/completions", "/v1/responses", MESSAGES):
+            app.router.add_post(path, self._answered)
         app.router.add_post("/v1/embeddings", self._embeddings)
         return app
 
@@ -195,7 +196,7 @@ class ModelServer:
         data = [{"type": "model", "id": f"{CLAUDE}-{n}"} for n in range(1, POOL + 1)]
         return web.json_response({"data": data, "has_more": False})
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def _answered(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         script = self._scripts.get(body.get("model"))
         if script is None:
@@ -219,7 +220,8 @@ class ModelServer:
                     await piece.passed()
             return web.json_response(completion(answer, body["model"]))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        stream: Stream = (claude.events if request.path == MESSAGES else chunks)(answer, body["model"])
+        told = claude.events if request.path == MESSAGES else responses.events if "input" in body else chunks
+        stream: Stream = told(answer, body["model"])
         for chunk in stream:
             if isinstance(chunk, Hold):
                 await chunk.passed()
