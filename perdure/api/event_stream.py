@@ -1,17 +1,34 @@
 """A run as a streamed HTTP answer."""
 
 import asyncio
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from perdure.runs.follower import Follower
+from perdure.runs.follower import Follower, Numbered
 from perdure.telemetry import metrics
-from perdure.wire.sse import DONE, HEADERS, Frames
+from perdure.wire.sse import HEADERS
+
+
+class Frames(Protocol):
+    """One run's events as one reader is shown them. `end` follows the last of them."""
+
+    end: bytes
+
+    def encode(self, batch: list[Numbered]) -> bytes: ...
+
+    def ping(self) -> bytes:
+        """What breaks a silence; empty where nothing is to."""
+        ...
+
+    def handed_over(self) -> bytes:
+        """What ends the stream of a run that goes on elsewhere."""
+        ...
 
 
 class EventStream(Response):
-    """Writes what a follower reads, one write for what each commit released, and ends the body right after [DONE].
+    """Writes what a follower reads, one write for what each commit released, and ends the body right after its end.
 
     When the client goes away, only this reader ends; the run goes on.
     """
@@ -46,11 +63,11 @@ class EventStream(Response):
         while not follower.finished and (batch := await follower.next()) is not None:
             body = frames.encode(batch) if batch else frames.ping()
             if follower.finished:
-                await self._send(send, body + DONE, more=False)
+                await self._send(send, body + frames.end, more=False)
                 return
             if body:
                 await self._send(send, body, more=True)
-        await self._send(send, frames.handed_over() + DONE if follower.left else DONE, more=False)
+        await self._send(send, frames.handed_over() + frames.end if follower.left else frames.end, more=False)
 
     async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
         self._writes = True

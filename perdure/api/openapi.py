@@ -57,9 +57,15 @@ _SCHEMAS: Final[Mapping[str, str]] = {
     "Conversation": """id agent_id summary? description? model? model_settings:object? context_window_limit:integer?
         archived:boolean archived_at:date? last_message_at:date? hidden:boolean in_context_message_ids:[string]
         isolated_block_ids:[string] created_at:date updated_at:date created_by_id? last_updated_by_id?""",
+    "ChatCompletion": "id object created:integer model choices:[object] usage:object",
+    "ModelResponse": """id object created_at:integer status background:boolean error:object? incomplete_details:object?
+        instructions? max_output_tokens:integer? metadata:object model output:[object] parallel_tool_calls:boolean
+        previous_response_id? reasoning:object store:boolean temperature:number? text:object tool_choice tools:[object]
+        top_p:number? truncation usage:object?""",
     "Health": "version status",
     "Done": "message",
     "Error": "detail",
+    "OpenAIError": "error:object",
     "Problem": "loc:[any] msg type",
     "Problems": "detail:[Problem]",
 }
@@ -115,6 +121,9 @@ def _responses(row: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for kind in (row.returns or "any").split("|"):
         content["text/event-stream" if kind == "stream" else "application/json"] = {"schema": _type(kind)}
+    if row.like_openai:
+        failed = {"description": "What went wrong, and what to do.", "content": _json("OpenAIError")}
+        return {"200": {"description": "Done.", "content": content}, "default": failed}
     return {
         "200": {"description": "Done.", "content": content},
         "422": {"description": "Something sent is wrong.", "content": _json("Problems")},

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from perdure.api.attempt import note_attempt
 from perdure.api.auth import authenticate
-from perdure.api.reply import OPERATION, SENDS_MESSAGES
+from perdure.api.reply import LIKE_OPENAI, OPERATION, SENDS_MESSAGES
 from perdure.domain.errors import NotBuilt, Unprocessable
 
 ROOT: Final = "v1"
@@ -37,6 +37,7 @@ class Operation(NamedTuple):
 
     `returns` names a schema of `openapi.py`, or `[Name]` for a list of it. `is_open` lets anyone call it.
     `sends_messages` says that it starts a run, so that an SDK must not repeat it when it is told of a failure.
+    One that is `like_openai` has a path and errors as OpenAI's clients know them.
     An operation with a `body` takes nothing but the agent's id and that, and is called directly (`direct.py`).
     """
 
@@ -47,6 +48,7 @@ class Operation(NamedTuple):
     returns: str | None = None
     is_open: bool = False
     sends_messages: bool = False
+    like_openai: bool = False
     body: type[BaseModel] | None = None
 
 
@@ -71,6 +73,7 @@ class Operations(BaseRoute):
         segments = _segments(scope)
         operation, methods = self._find(segments, scope["method"])
         scope[SENDS_MESSAGES] = operation is not None and operation.sends_messages
+        scope[LIKE_OPENAI] = operation is not None and operation.like_openai
         if operation is None or not operation.is_open:
             authenticate(Request(scope))
         if operation is None:

@@ -10,13 +10,16 @@ from starlette.types import Scope
 
 from perdure.wire.errors import Failure, for_message_post
 from perdure.wire.generations import is_npm_v0
+from perdure.wire.openai_errors import openai_failure
 
 ENCODER = msgspec.json.Encoder()
 
 SENDS_MESSAGES: Final = "perdure.sends_messages"
 COMMITTED: Final = "perdure.committed"
 OPERATION: Final = "perdure.operation"
-"""Keys of a request's scope: it carries messages for an agent; they are durable by now; the operation's path."""
+LIKE_OPENAI: Final = "perdure.like_openai"
+"""Keys of a request's scope: it carries messages for an agent; they are durable by now; the operation's path; its
+sender is OpenAI's."""
 
 
 def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -28,4 +31,6 @@ def refuse(scope: Scope, failed: Failure) -> Response:
     """`failed` as the response to this request, safe against being sent again where it carried messages."""
     if scope.get(SENDS_MESSAGES):
         failed = for_message_post(failed, ran=COMMITTED in scope, npm_v0=is_npm_v0(Headers(scope=scope)))
+    if scope.get(LIKE_OPENAI):
+        failed = openai_failure(failed)
     return reply(failed.body, failed.status, failed.headers)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from perdure.api import agents, blocks, conversations, health, messages, models, runs, steps, tools
+from perdure.api import agents, blocks, conversations, health, messages, models, openai, runs, steps, tools
 from perdure.api.operations import Operation
 from perdure.wire.requests import SendMessageBody
 
@@ -110,6 +110,12 @@ ROUTES: Final = (
               "Attach a tool to an agent", "Agent"),
     Operation("PATCH", "/v1/agents/{agent_id}/tools/detach/{tool_id}", tools.detach_tool,
               "Detach a tool from an agent", "Agent"),
+
+    # agents as models of OpenAI's clients
+    Operation("POST", "/v1/chat/completions", openai.create_chat_completion, "Chat with an agent like OpenAI's clients",
+              "ChatCompletion|stream", sends_messages=True, like_openai=True),
+    Operation("POST", "/v1/responses", openai.create_response, "Get an agent's response like OpenAI's clients",
+              "ModelResponse|stream", sends_messages=True, like_openai=True),
 
     # models
     Operation("GET", "/v1/models/", models.list_models, "List models", "[Model]"),

@@ -12,7 +12,9 @@ from perdure.loop.approval import NOTHING_PENDING, PENDING, pending_in, refuse_a
 from perdure.store import approvals as approval_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
+from perdure.store import tools as tool_store
 
+ABANDONED: Final = "The caller went on without carrying out this call."
 RECENT: Final = 20
 """Messages of a context among which an answer that came before is looked for."""
 
@@ -22,6 +24,17 @@ def pending_of(conn: Connection, conversation_id: str) -> Pending | None:
     if message_store.last_role(conn, conversation_id) != "approval":
         return None
     return pending_in(message_store.tail(conn, conversation_id, 2))
+
+
+def abandoned(conn: Connection, pending: Pending) -> Decision | None:
+    """What answers pending calls for a caller that goes on without them; None where a person was asked.
+
+    A tool that the agent does not have is the caller's own, to be carried out or not as it likes.
+    """
+    own = {tool.name for tool in tool_store.of_agent(conn, pending.request.agent_id)}
+    if any(call.name in own for call in pending.calls):
+        return None
+    return Decision(target=pending.request.id, approve=False, reason=ABANDONED)
 
 
 def check_turn(conn: Connection, conversation_id: str, request: TurnRequest, context_window: int) -> None:

@@ -44,6 +44,7 @@ class Base64Image(Body):
 class UrlImage(Body):
     type: Literal["url"] = "url"
     url: str
+    detail: str | None = None
 
 
 class ImageContent(Body):
@@ -191,9 +192,9 @@ def _otids(body: SendMessageBody) -> tuple[str, ...]:
 
 def _messages(body: SendMessageBody, agent_id: str) -> tuple[Message, ...]:
     if body.input is not None:
-        return (_message(MessageBody(role="user", content=body.input), agent_id),)
+        return (read_message(MessageBody(role="user", content=body.input), agent_id),)
     items = [item for item in body.messages or () if isinstance(item, MessageBody)]
-    return tuple(_message(item, agent_id) for item in items)
+    return tuple(read_message(item, agent_id) for item in items)
 
 
 def _decisions(body: SendMessageBody) -> tuple[Decision, ...]:
@@ -210,7 +211,8 @@ def _decisions(body: SendMessageBody) -> tuple[Decision, ...]:
     return tuple(given)
 
 
-def _message(body: MessageBody, agent_id: str) -> Message:
+def read_message(body: MessageBody, agent_id: str) -> Message:
+    """A message of a request. Raises NotBuilt or Unprocessable for an image that cannot be read."""
     content = body.content
     parts = (TextPart(text=content),) if isinstance(content, str) else tuple(_part(part) for part in content)
     return Message(
@@ -239,7 +241,7 @@ def _part(content: TextContent | ImageContent) -> AnyPart:
             "Images by web address are not built yet in this version. "
             "Send the image itself: a data: URL, or a source of type base64."
         )
-    return _image(data["type"], data["data"], None)
+    return _image(data["type"], data["data"], source.detail)
 
 
 def _image(media_type: str, data: str, detail: str | None) -> ImagePart:

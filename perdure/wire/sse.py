@@ -29,6 +29,8 @@ HEADERS: Final = {
 class Frames:
     """Encodes one run's events for one reader."""
 
+    end = DONE
+
     def __init__(self, run_id: str, generation: Generation, *, pings: bool) -> None:
         self._run_id = run_id
         self._generation = generation

@@ -20,6 +20,9 @@ from perdure.wire.conversations import conversation
 from perdure.wire.generations import Generation
 from perdure.wire.messages import public, usage_statistics
 from perdure.wire.models import embedding_model, model
+from perdure.wire.openai_chat import ChatAnswer
+from perdure.wire.openai_requests import ResponsesBody
+from perdure.wire.openai_responses import ResponseFrames
 from perdure.wire.runs import letta_response, run, run_metrics
 from perdure.wire.steps import step, step_metrics, token_counts
 from perdure.wire.tools import tool
@@ -86,6 +89,8 @@ def test_streams_are_told_from_json(openapi: dict[str, Any]) -> None:
         ("Block", block(BLOCK)),
         ("Tool", tool(TOOL)),
         ("Run", run(RUN)),
+        ("ChatCompletion", ChatAnswer("run-1", "agent-1", frozenset()).body()),
+        ("ModelResponse", ResponseFrames("run-1", ResponsesBody(model="agent-1", input="hi"), frozenset()).body()),
         ("RunMetrics", run_metrics(RUN, [STEP], ["tool-1"])),
         ("Step", step(STEP)),
         ("StepMetrics", step_metrics(STEP)),

@@ -12,7 +12,7 @@ from tests.docs.written import python as python_of
 from tests.rig import http
 from tests.rig.install import CACHE
 from tests.rig.process import Process
-from tests.rig.sdks import PY1
+from tests.rig.sdks import OPENAI, PY1
 from tests.rig.server import ROOT, Server
 
 INSTALL_LIMIT = 900.0
@@ -22,6 +22,7 @@ SHOWS = {
     'client.agents.blocks.retrieve("human"': "Ada",
     "for await (const chunk of stream)": "stop_reason",
     "messages/stream": "data: [DONE]",
+    "What is my name?": "Ada",
 }
 """What has to be in the output of blocks that hold these words."""
 
@@ -32,7 +33,7 @@ def test_a_block_does_what_it_says(block: Block, newcomers_server: Server, tmp_p
     match block.tag:
         case "python":
             (tmp_path / "block.py").write_text(source)
-            output = run([python_of(PY1), "block.py"], tmp_path)
+            output = run([python_of(OPENAI if "import OpenAI" in source else PY1), "block.py"], tmp_path)
         case "typescript":
             output = run_module(source)
         case "sh" if block.text == "make ci\n":

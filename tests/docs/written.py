@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.rig.install import npm_with, program, python_with
-from tests.rig.sdks import JS1
+from tests.rig.sdks import JS1, requirement
 from tests.rig.server import ROOT, foreign
 
 ADDRESS = "http://localhost:8283"
@@ -79,8 +79,8 @@ def run(command: Sequence[str | Path], folder: Path, limit: float = LIMIT, **mor
 
 
 def python(sdk: str) -> Path:
-    """The interpreter that has this version of letta-client, and nothing of ours."""
-    return python_with(sdk, f"letta-client=={sdk.partition('-')[2]}")
+    """The interpreter that has this SDK, and nothing of ours."""
+    return python_with(sdk, requirement(sdk))
 
 
 def run_module(source: str) -> str:

@@ -2,6 +2,7 @@
 
 `Sdk.at(url)` gives a `Client` that speaks one vocabulary for all four (`create_agent`, `stream`, `list_messages`, …),
 which the workers map to each SDK's methods, and reports what the SDK made of every answer: class, keys, values.
+OpenAI's own SDK is driven in the same way, with a vocabulary of its own.
 """
 
 import json
@@ -23,6 +24,7 @@ LIMIT = 60.0
 """Seconds without any answer from an SDK after which a command fails."""
 
 PY0, PY1, JS0, JS1 = "py-0.1.324", "py-1.12.1", "js-0.1.211", "js-1.12.1"
+OPENAI = "openai-3.54.0"
 NAMES = (PY0, PY1, JS0, JS1)
 """Language and version of the SDKs under test."""
 
@@ -156,8 +158,8 @@ class Sdk:
 
     def _command(self) -> list[str]:
         worker = WORKERS / f"{self.language}_v{self.generation}"
-        if self.language == "py":
-            return [str(python_with(self.name, f"letta-client=={self.version}")), f"{worker}.py"]
+        if self.language != "js":
+            return [str(python_with(self.name, requirement(self.name))), f"{worker}.py"]
         return [program("node"), f"{worker}.mjs", str(self._folder())]
 
     def _folder(self) -> Path:
@@ -190,6 +192,12 @@ SHOW_RESPONSE = """
 for await (const item of response)
   console.log(JSON.stringify({ class: item.constructor.name, keys: Object.keys(item), fields: item, nested: {} }));
 """
+
+
+def requirement(name: str) -> str:
+    """What pip is asked for to have a Python SDK of this name."""
+    language, _, version = name.partition("-")
+    return f"{'letta-client' if language == 'py' else language}=={version}"
 
 
 def snake(value: Any) -> Any:

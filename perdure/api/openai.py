@@ -1,0 +1,92 @@
+"""Agents as models of OpenAI's clients: chat completions and Responses, with an agent's id for the model's name."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from perdure.api.auth import Caller, CallerDep
+from perdure.api.event_stream import EventStream
+from perdure.api.messages import start
+from perdure.api.reply import refuse, reply
+from perdure.domain.approvals import Decision
+from perdure.domain.conversations import Conversation
+from perdure.domain.errors import NotFound
+from perdure.domain.ids import example_id, is_id
+from perdure.domain.runs import RunError
+from perdure.runs.follower import Follower, Numbered
+from perdure.runs.pending import abandoned, pending_of
+from perdure.store import conversations as conversation_store
+from perdure.wire.errors import run_failure
+from perdure.wire.openai_chat import ChatAnswer, ChatFrames
+from perdure.wire.openai_requests import ChatBody, OpenAITurn, ResponsesBody
+from perdure.wire.openai_responses import ResponseFrames
+
+
+class Answer(Protocol):
+    """A run put together into one object. `error` says why there is none."""
+
+    error: RunError | None
+
+    def take(self, batch: list[Numbered]) -> None: ...
+
+    def body(self) -> dict[str, Any]: ...
+
+
+async def create_chat_completion(caller: CallerDep, body: ChatBody) -> Response:
+    """Send what is new in a chat to an agent; its answer is a completion, or a stream of chunks."""
+    turn = body.turn()
+    follower, own = await _started(caller, turn)
+    if turn.stream:
+        return EventStream(follower, ChatFrames(follower.run_id, body.model, own, include_usage=body.include_usage))
+    return await _whole(caller, follower, ChatAnswer(follower.run_id, body.model, own))
+
+
+async def create_response(caller: CallerDep, body: ResponsesBody) -> Response:
+    """Send what is new in an input to an agent; its answer is a response, or a stream of events."""
+    turn = body.turn()
+    follower, own = await _started(caller, turn)
+    frames = ResponseFrames(follower.run_id, body, own)
+    return EventStream(follower, frames) if turn.stream else await _whole(caller, follower, frames)
+
+
+async def _started(caller: Caller, turn: OpenAITurn) -> tuple[Follower, frozenset[str]]:
+    """A reader of the run that this request starts, and the names of the caller's own tools."""
+    if not (is_id("agent", turn.address) or is_id("conv", turn.address)):
+        raise NotFound(
+            f"The model {turn.address!r} does not exist. Models here are agents: give an agent's id, such as "
+            f"{example_id('agent')}, or the id of one of its conversations."
+        )
+
+    def find(conn: Connection) -> tuple[Conversation, Sequence[Decision]]:
+        found = conversation_store.addressed(conn, caller.tenant, turn.address, None)
+        return found, _decisions(conn, found.id, turn)
+
+    found, decisions = await caller.server.db.read(find)
+    request = turn.request(found.agent_id, None if found.is_default else found.id, decisions, caller.project)
+    return await start(caller, request), frozenset(tool.name for tool in turn.tools)
+
+
+def _decisions(conn: Connection, conversation_id: str, turn: OpenAITurn) -> Sequence[Decision]:
+    """What the request answers of the calls that are waited for.
+
+    Its history may hold results from long ago, and it may lack those of calls that its sender has forgotten.
+    """
+    pending = pending_of(conn, conversation_id)
+    if pending is None:
+        return () if turn.said else turn.fresh
+    waiting = {call.call_id for call in pending.calls}
+    given = {answer.target: answer for answer in turn.answers if answer.target in waiting}
+    if given or not turn.said:
+        return tuple(given.values()) or turn.fresh
+    forgotten = abandoned(conn, pending)
+    return () if forgotten is None else (forgotten,)
+
+
+async def _whole(caller: Caller, follower: Follower, answer: Answer) -> Response:
+    while (batch := await follower.next()) is not None:
+        answer.take(batch)
+    if answer.error is not None:
+        return refuse(caller.scope, run_failure(answer.error))
+    return reply(answer.body())

@@ -1,0 +1,221 @@
+"""A run as a response of OpenAI's Responses, whole or as it grows.
+
+Reasoning is shown as summaries. What the agent does with its own tools is not shown.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any, Final, Literal
+
+from perdure.domain import events
+from perdure.domain.events import AnyEvent
+from perdure.domain.runs import HANDED_OVER, RunError, StopReason, Usage
+from perdure.wire.json import ascii_json
+from perdure.wire.openai_calls import CallPiece, OwnCalls
+from perdure.wire.openai_errors import openai_error
+from perdure.wire.openai_requests import ResponsesBody
+
+_INCOMPLETE: Final[Mapping[StopReason, str]] = {
+    "cancelled": "cancelled",
+    "max_steps": "max_steps",
+    "max_tokens_exceeded": "max_output_tokens",
+}
+"""Why a run ended early; with any other reason it is complete, or has failed."""
+
+_Kind = Literal["message", "reasoning", "function_call"]
+_DELTAS: Final[Mapping[_Kind, str]] = {
+    "message": "response.output_text.delta",
+    "reasoning": "response.reasoning_summary_text.delta",
+    "function_call": "response.function_call_arguments.delta",
+}
+
+
+class _Item:
+    """An output item that is growing: at its place among the output, with the beginning of each of its deltas."""
+
+    def __init__(self, kind: _Kind, key: str, place: int, fields: dict[str, Any]) -> None:
+        self.kind: _Kind = kind
+        self.key = key
+        self.fields = fields
+        self.pieces: list[str] = []
+        self.about: dict[str, Any] = {"output_index": place, "item_id": fields["id"]}
+        part = {"message": {"content_index": 0}, "reasoning": {"summary_index": 0}, "function_call": {}}[kind]
+        self.part = {**self.about, **part}
+        delta = {"type": _DELTAS[kind], **self.part, **({"logprobs": []} if kind == "message" else {})}
+        self.head = f'event: {_DELTAS[kind]}\ndata: {ascii_json(delta)[:-1]},"delta":'
+
+
+class ResponseFrames:
+    """Encodes one run's events, and collects them into the response. `error` says why the run failed, where it did."""
+
+    end = b""
+
+    def __init__(self, run_id: str, asked: ResponsesBody, own_tools: frozenset[str]) -> None:
+        self._id = response_id(run_id)
+        self._asked = asked
+        self._own = OwnCalls(own_tools)
+        self._created = 0
+        self._number = 0
+        self._output: list[dict[str, Any]] = []
+        self._open: _Item | None = None
+        self._calls: dict[int, _Item] = {}
+        self._stopped: events.Stopped | None = None
+        self._usage: Usage | None = None
+        self.error: RunError | None = None
+
+    def encode(self, batch: Iterable[tuple[int, AnyEvent]]) -> bytes:
+        """The frames of a batch of events, as one piece of bytes."""
+        return "".join([frame for _, event in batch for frame in self._frames(event)]).encode("ascii")
+
+    def take(self, batch: Iterable[tuple[int, AnyEvent]]) -> None:
+        """Add a batch of events without showing them."""
+        self.encode(batch)
+
+    def ping(self) -> bytes:
+        """A sign of life in a silence, which every reader passes over."""
+        return b": ping\n\n"
+
+    def handed_over(self) -> bytes:
+        """How a stream ends whose run goes on elsewhere."""
+        return self.encode([(0, event) for event in events.last_events("error", Usage(), HANDED_OVER)])
+
+    def body(self) -> dict[str, Any]:
+        """The response as it stands."""
+        asked, stop = self._asked, self._stopped
+        reason = None if stop is None or self.error else _INCOMPLETE.get(stop.stop_reason)
+        status = "failed" if self.error else "incomplete" if reason else "completed" if stop else "in_progress"
+        tools = [
+            {"type": "function", **tool.model_dump(exclude={"type"}), "strict": False} for tool in asked.tools or ()
+        ]
+        return {
+            "id": self._id, "object": "response", "created_at": self._created, "status": status, "background": False,
+            "error": self.error and _error(self.error), "incomplete_details": reason and {"reason": reason},
+            "instructions": None, "max_output_tokens": None, "metadata": asked.metadata or {}, "model": asked.model,
+            "output": self._output, "parallel_tool_calls": True, "previous_response_id": asked.previous_response_id,
+            "reasoning": {"effort": None, "summary": None}, "store": True, "temperature": None,
+            "text": {"format": {"type": "text"}}, "tool_choice": asked.tool_choice or "auto", "tools": tools,
+            "top_p": None, "truncation": "disabled", "usage": self._usage and _usage(self._usage),
+        }  # fmt: skip
+
+    def _frames(self, event: AnyEvent) -> Iterator[str]:
+        match event:
+            case events.AssistantText():
+                yield from self._grow("message", event.otid, event.text)
+            case events.Reasoning():
+                yield from self._grow("reasoning", event.otid, event.text)
+            case events.ApprovalDelta() | events.ApprovalRequest():
+                for piece in self._own.pieces(event):
+                    yield from self._grow_call(piece)
+            case events.Started():
+                self._created = event.at // 1_000_000
+                yield self._frame("response.created", response=self.body())
+                yield self._frame("response.in_progress", response=self.body())
+            case events.Stopped():
+                yield from self._close()
+                for item in self._calls.values():
+                    yield from self._end(item)
+                self._stopped = event
+                self.error = event.error
+                if event.stop_reason == "requires_approval":
+                    self.error = self._own.hindrance()
+            case events.UsageReported():
+                # The last event but for failures, of which `stop_reason` has told already.
+                self._usage = event.usage
+                body = self.body()
+                yield self._frame(f"response.{body['status']}", response=body)
+            case _:
+                pass
+
+    def _grow(self, kind: _Kind, key: str, text: str) -> Iterator[str]:
+        item = self._open
+        if item is None or (item.kind, item.key) != (kind, key):
+            yield from self._close()
+            if kind == "message":
+                fields = {"id": f"msg_{key}", "type": kind, "status": "in_progress", "role": "assistant", "content": []}
+            else:
+                fields = {"id": f"rs_{key}", "type": kind, "summary": []}
+            item = self._open = self._begun(kind, key, fields)
+            yield self._frame("response.output_item.added", output_index=item.about["output_index"], item=fields)
+            opening = "content_part" if kind == "message" else "reasoning_summary_part"
+            yield self._frame(f"response.{opening}.added", **item.part, part=_part(kind, ""))
+        yield self._delta(item, text)
+
+    def _grow_call(self, piece: CallPiece) -> Iterator[str]:
+        item = self._calls.get(piece.number)
+        if item is None:
+            yield from self._close()
+            fields = {
+                "id": f"fc_{piece.call_id}", "type": "function_call", "status": "in_progress",
+                "call_id": piece.call_id, "name": piece.name, "arguments": "",
+            }  # fmt: skip
+            item = self._calls[piece.number] = self._begun("function_call", piece.call_id, fields)
+            yield self._frame("response.output_item.added", output_index=item.about["output_index"], item=fields)
+        if piece.arguments:
+            yield self._delta(item, piece.arguments)
+
+    def _begun(self, kind: _Kind, key: str, fields: dict[str, Any]) -> _Item:
+        item = _Item(kind, key, len(self._output), fields)
+        self._output.append(fields)
+        return item
+
+    def _delta(self, item: _Item, text: str) -> str:
+        item.pieces.append(text)
+        self._number += 1
+        return f'{item.head}{quoted(text)},"sequence_number":{self._number - 1}}}\n\n'
+
+    def _close(self) -> Iterator[str]:
+        item, self._open = self._open, None
+        if item is not None:
+            yield from self._end(item)
+
+    def _end(self, item: _Item) -> Iterator[str]:
+        """Completes an item, in the output too."""
+        text, fields = "".join(item.pieces), item.fields
+        if item.kind == "function_call":
+            fields |= {"arguments": text, "status": "completed"}
+            yield self._frame("response.function_call_arguments.done", **item.part, name=fields["name"], arguments=text)
+        elif item.kind == "message":
+            fields |= {"content": [_part(item.kind, text)], "status": "completed"}
+            yield self._frame("response.output_text.done", **item.part, text=text, logprobs=[])
+            yield self._frame("response.content_part.done", **item.part, part=_part(item.kind, text))
+        else:
+            fields["summary"] = [_part(item.kind, text)]
+            yield self._frame("response.reasoning_summary_text.done", **item.part, text=text)
+            yield self._frame("response.reasoning_summary_part.done", **item.part, part=_part(item.kind, text))
+        yield self._frame("response.output_item.done", output_index=item.about["output_index"], item=fields)
+
+    def _frame(self, kind: str, **fields: Any) -> str:
+        self._number += 1
+        body = {"type": kind, "sequence_number": self._number - 1, **fields}
+        return f"event: {kind}\ndata: {ascii_json(body)}\n\n"
+
+
+def response_id(run_id: str) -> str:
+    """The id of a run's response; the run's own can be read from it."""
+    return f"resp_{run_id.removeprefix('run-')}"
+
+
+def _part(kind: _Kind, text: str) -> dict[str, Any]:
+    if kind == "reasoning":
+        return {"type": "summary_text", "text": text}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _error(error: RunError) -> dict[str, Any]:
+    told = openai_error(error)
+    code = "rate_limit_exceeded" if error.error_type == "llm_rate_limit" else "server_error"
+    return {"code": code, "message": told["message"]}
+
+
+def _usage(counted: Usage) -> dict[str, Any]:
+    """A run's tokens, summed over its model calls."""
+    return {
+        "input_tokens": counted.prompt_tokens,
+        "input_tokens_details": {
+            "cached_tokens": counted.cached_input_tokens or 0,
+            "cache_write_tokens": counted.cache_write_tokens or 0,
+        },
+        "output_tokens": counted.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": counted.reasoning_tokens or 0},
+        "total_tokens": counted.total_tokens,
+    }

@@ -1,0 +1,148 @@
+"""The front doors for OpenAI's clients as a plain HTTP client finds them: bytes, statuses, and what goes on behind."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.contract.told import ADA, user
+from tests.rig.answers import Hold, text
+from tests.rig.http import Reply
+from tests.rig.model import Script
+from tests.rig.server import Server
+
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+DOORS = [(CHAT, "messages", user("hi")), (RESPONSES, "input", "hi")]
+
+
+def fresh(server: Server, script: Script) -> str:
+    return server.new_agent(model=script.handle, memory_blocks=ADA)["id"]
+
+
+@pytest.mark.parametrize(("path", "name", "said"), DOORS)
+def test_a_stream_begins_at_once_and_ends_right_after_its_end(
+    server: Server, script: Script, path: str, name: str, said: Any
+) -> None:
+    hold = Hold()
+    script.answer(hold, text("Hel", "lo"))
+    with server.stream(path, {"model": fresh(server, script), name: said, "stream": True}) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        first = next(iter(stream)).json
+        assert first.get("object", first.get("type")) in ("chat.completion.chunk", "response.created")
+        assert script.wait_asked(1)
+        hold.release()
+        frames = stream.read()
+    assert [frame.data == "[DONE]" for frame in frames[-2:]] == ([False, True] if path == CHAT else [False, False])
+    assert all(frame.raw.isascii() for frame in frames)
+    if path == RESPONSES:
+        assert frames[-1].event == "response.completed"
+
+
+@pytest.mark.parametrize(("path", "name", "said"), DOORS)
+def test_silence_is_broken_by_comments(
+    new_server: Callable[..., Server], models: Any, script: Script, path: str, name: str, said: Any
+) -> None:
+    hold = Hold()
+    script.answer(hold, text("x"))
+    server = new_server({**models.environment, "PERDURE_PING_SECONDS": "0.2"}).start()
+    with server.stream(path, {"model": fresh(server, script), name: said, "stream": True}) as stream:
+        assert next(frame for frame in stream if frame.comment is not None)
+        hold.release()
+        stream.read()
+
+
+@pytest.mark.parametrize(("path", "name", "said"), DOORS)
+def test_a_reader_that_leaves_does_not_stop_the_run(
+    server: Server, script: Script, path: str, name: str, said: Any
+) -> None:
+    hold = Hold()
+    script.answer(text("So"), hold, text(" far.")).say("Yes.")
+    agent = fresh(server, script)
+    with server.stream(path, {"model": agent, name: said, "stream": True}) as stream:
+        next(frame for frame in stream if b"So" in frame.raw)
+    hold.release()
+    # The next request waits for its turn behind the run that goes on.
+    assert server.post(path, {"model": agent, name: said}).status == 200
+    shown = server.get(f"/v1/agents/{agent}/messages").json
+    assert "So far." in [each.get("content") for each in shown]
+
+
+@pytest.mark.parametrize(("path", "name", "said"), DOORS)
+def test_a_request_that_an_sdk_repeats_runs_once(
+    server: Server, script: Script, path: str, name: str, said: Any
+) -> None:
+    script.say("Once.")
+    body = {"model": fresh(server, script), name: said}
+    first, again = (server.post(path, body, headers={"X-Stainless-Retry-Count": count}) for count in ("0", "1"))
+    assert first.json["id"] == again.json["id"]
+    assert len(script.asked) == 1
+
+
+def error(reply: Reply) -> dict[str, Any]:
+    assert set(reply.json) == {"error"}
+    assert set(reply.json["error"]) == {"message", "type", "code", "param"}
+    return reply.json["error"]
+
+
+@pytest.mark.parametrize(("path", "name", "said"), DOORS)
+def test_a_password_is_an_api_key(
+    new_server: Callable[..., Server], models: Any, script: Script, path: str, name: str, said: Any
+) -> None:
+    server = new_server({**models.environment, "PERDURE_PASSWORD": "sesame"}).start()
+    key = {"Authorization": "Bearer sesame"}
+    agent = server.post("/v1/agents/", {"model": script.handle}, headers=key).json["id"]
+    script.say("Come in.")
+    body = {"model": agent, name: said}
+    refused = server.post(path, body, headers={"Authorization": "Bearer wrong"})
+    assert (refused.status, error(refused)["code"]) == (401, "invalid_api_key")
+    assert server.post(path, body, headers=key).status == 200
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+@pytest.mark.parametrize(
+    ("sent", "status", "words"),
+    [
+        (b"{broken", 400, "JSON"),
+        (b"[]", 400, ""),
+        (b'{"model": "x\\u0000"}', 400, "NUL"),
+        (b"{}", 400, "model"),
+        (b'{"model": 7}', 400, "model"),
+    ],
+)
+def test_nonsense_is_refused_in_openais_words(server: Server, path: str, sent: bytes, status: int, words: str) -> None:
+    reply = server.request("POST", path, body=sent, headers={"Content-Type": "application/json"})
+    assert reply.status == status
+    assert words in error(reply)["message"]
+    assert reply.headers["x-should-retry"] == "false"
+
+
+def test_a_busy_agent_may_be_asked_again(new_server: Callable[..., Server], models: Any, script: Script) -> None:
+    hold = Hold()
+    script.answer(hold, text("First."))
+    server = new_server({**models.environment, "PERDURE_BUSY": "reject"}).start()
+    agent = fresh(server, script)
+    with server.stream(CHAT, {"model": agent, "messages": user("hi"), "stream": True}) as stream:
+        next(iter(stream))
+        refused = server.post(CHAT, {"model": agent, "messages": user("me too")})
+        assert (refused.status, error(refused)["type"]) == (409, "invalid_request_error")
+        assert refused.headers["retry-after"] == "2"
+        assert "x-should-retry" not in refused.headers
+        hold.release()
+        stream.read()
+
+
+def test_what_responses_cannot_be_asked_names_the_field(server: Server, script: Script) -> None:
+    body = {"model": fresh(server, script), "input": "hi"}
+    for more, param in (
+        ({"background": True}, "background"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input.0.content"),
+    ):
+        reply = server.post(RESPONSES, {**body, **more})
+        assert reply.status == 400
+        assert error(reply)["param"].startswith(param)
+    far = [{"type": "input_image", "image_url": "https://example.com/cat.png"}]
+    assert server.post(RESPONSES, {**body, "input": [{"role": "user", "content": far}]}).status == 501
+    assert json.loads(server.post(RESPONSES, body | {"model": "x"}).body)["error"]["code"] == "model_not_found"
