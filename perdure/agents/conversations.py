@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from perdure.agents.model_choice import Catalog, check_tokens, settings_named
+from perdure.agents.model_choice import Catalog, check_tokens
 from perdure.agents.update import refuse_running
 from perdure.domain.conversations import Conversation, ConversationDetails, agent_in
 from perdure.domain.errors import Invalid
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart
+from perdure.domain.model_settings import settings_named
 from perdure.loop.context import compiled
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store

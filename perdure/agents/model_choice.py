@@ -1,12 +1,12 @@
 """Which model an agent gets and how it is asked: handles resolved, settings laid over each other."""
 
-from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from perdure.domain.agents import Agent, ModelChoice, window_with
 from perdure.domain.errors import Invalid
+from perdure.domain.model_settings import renamed, settings_named
 from perdure.domain.models import EmbeddingModel, Model, ModelSettings
 
 
@@ -108,18 +108,10 @@ _FROM_CONFIG: Final = {
 }  # fmt: skip
 """Fields of the older config that say how to ask, and what we call them."""
 
-_FROM_SETTINGS: Final = {
-    "provider_type": "provider_type", "temperature": "temperature", "max_output_tokens": "max_output_tokens",
-    "parallel_tool_calls": "parallel_tool_calls", "effort": "reasoning_effort", "verbosity": "verbosity",
-    "frequency_penalty": "frequency_penalty", "strict": "strict", "response_format": "response_format",
-    "response_schema": "response_format",
-}  # fmt: skip
-_NESTED: Final = frozenset({"reasoning", "thinking", "thinking_config"})
-
 
 def _settings(base: ModelSettings, choice: ModelChoice) -> ModelSettings:
     """`base` under the older config, under the single older fields, under the settings object."""
-    fields = _renamed(choice.llm_config or {}, _FROM_CONFIG)
+    fields = renamed(choice.llm_config or {}, _FROM_CONFIG)
     if fields.get("max_reasoning_tokens") == 0:
         fields["max_reasoning_tokens"] = None
     single = {
@@ -135,34 +127,3 @@ def _settings(base: ModelSettings, choice: ModelChoice) -> ModelSettings:
         sent = settings_named(choice.model_settings)
         fields |= {**sent, "extra": {**base.extra, **sent["extra"]}}
     return msgspec.structs.replace(base, **fields)
-
-
-def settings_named(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `ModelSettings` that a settings object names; what it has beyond them is in `extra`."""
-    extra = {name: value for name, value in sent.items() if name not in _FROM_SETTINGS and name not in _NESTED}
-    return {**_renamed(sent, _FROM_SETTINGS), **_reasoning(sent), "extra": extra}
-
-
-def _renamed(sent: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {ours: sent[theirs] for theirs, ours in names.items() if sent.get(theirs) is not None}
-
-
-def _reasoning(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The three ways in which the variants say whether, how hard and how long to reason."""
-    fields: dict[str, Any] = {}
-    effort = (sent.get("reasoning") or {}).get("reasoning_effort")
-    if effort is not None:
-        fields |= {"reasoning": effort != "none", "reasoning_effort": effort}
-    thinking = sent.get("thinking") or {}
-    if thinking.get("type") is not None:
-        fields["reasoning"] = thinking["type"] == "enabled"
-    if thinking.get("budget_tokens") is not None:
-        fields["max_reasoning_tokens"] = thinking["budget_tokens"]
-    config = sent.get("thinking_config") or {}
-    if config.get("include_thoughts") is not None:
-        fields["reasoning"] = config["include_thoughts"]
-    if (config.get("thinking_budget") or 0) > 0:
-        fields["max_reasoning_tokens"] = config["thinking_budget"]
-    elif config.get("thinking_budget") == 0:
-        fields["reasoning"] = False
-    return fields

@@ -1,6 +1,6 @@
 """Changes an agent, forgets its history, deletes it."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
 from perdure.agents.opening import opening
 from perdure.agents.tools import replace_tools
 from perdure.domain.agents import Agent, AgentChanges, AgentDetails
+from perdure.domain.compaction import merged
 from perdure.domain.errors import Busy, NotBuilt
 from perdure.domain.ids import now
 from perdure.domain.runs import ACTIVE
@@ -101,19 +102,11 @@ def _update(
 def _changed(before: Agent, changes: AgentChanges, chosen: Chosen) -> Agent:
     fields = dict(changes.attributes)
     if changes.compaction_settings is not None:
-        fields["compaction_settings"] = _merged(before.compaction_settings or {}, changes.compaction_settings)
+        fields["compaction_settings"] = merged(before.compaction_settings or {}, changes.compaction_settings)
     config = changes.choice.embedding_config
     if config is not None and config.get("embedding_chunk_size"):
         fields["embedding_chunk_size"] = config["embedding_chunk_size"]
     return overlay(msgspec.structs.replace(before, **fields), changes.choice, chosen)
-
-
-def _merged(kept: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
-    """Compaction settings field by field. Another mode drops the prompt, which was written for the one before."""
-    sent = {name: value for name, value in sent.items() if value is not None}
-    if sent.get("mode", kept.get("mode")) != kept.get("mode"):
-        kept = {name: value for name, value in kept.items() if name != "prompt"}
-    return {**kept, **sent}
 
 
 def _refuse_other_context(conn: Connection, agent: Agent, changes: AgentChanges) -> None:

@@ -209,6 +209,8 @@ async def modify_message(
 
 def _with_text(message: Message, message_type: MessageType, text: str) -> tuple[AnyPart, ...]:
     """The message's parts with the text of one kind replaced, where the first of that kind stood."""
+    if message_type == "user_message" and message.summary is not None:
+        return (msgspec.structs.replace(message.summary, text=text),)
     kind = ReasoningPart if message_type == "reasoning_message" else TextPart
     places = [index for index, part in enumerate(message.parts) if isinstance(part, kind)]
     if not places or message.role not in _KIND_ROLES[message_type]:

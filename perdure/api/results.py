@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from perdure.api.auth import Caller
 from perdure.api.queries import MessagePageQuery
 from perdure.api.reply import ENCODER
-from perdure.domain.messages import VOICE, Role, Voice
+from perdure.domain.messages import VOICE, Message, Role, Voice
 from perdure.domain.runs import Run
 from perdure.runs.accept import REQUEST_DECODER
 from perdure.runs.callback import Letter
@@ -20,7 +20,7 @@ from perdure.wire.messages import Public, public_all, voice_of
 MOST_MESSAGES: Final = 100_000
 """More than a run can hold."""
 
-_SAID: Final[tuple[Role, ...]] = ("assistant", "tool", "approval")
+_SAID: Final[tuple[Role, ...]] = ("assistant", "tool", "approval", "summary")
 
 
 class Result(NamedTuple):
@@ -33,9 +33,19 @@ class Result(NamedTuple):
 def result(conn: Connection, tenant: str, run_id: str, generation: Generation) -> Result:
     """Everything an ended run said, why it stopped and what it cost. Raises NotFound."""
     run = run_store.get(conn, tenant, run_id)
-    said = message_store.history(conn, tenant, run_id=run_id, roles=_SAID, newest_first=False, limit=MOST_MESSAGES)
-    shown = public_all(said, generation, shown_types(run), voice_of(run.request_config))
+    said = message_store.history(
+        conn, tenant, run_id=run_id, roles=_SAID, newest_first=False, limit=MOST_MESSAGES,
+        keep=lambda message: message.role != "summary" or _announced(message, generation),
+    )  # fmt: skip
+    kinds = shown_types(run)
+    # As in streams, who asks to be told of compactions is told whatever else is filtered.
+    shown = public_all(said, generation, kinds and kinds | {"summary_message"}, voice_of(run.request_config))
     return Result(run, wire.letta_response(shown, run.stop_reason, run.usage))
+
+
+def _announced(message: Message, generation: Generation) -> bool:
+    """Whether a summary belongs to what the run said, to a caller who asked for it and can read it."""
+    return message.summary is not None and message.summary.announced and generation is Generation.V1
 
 
 def letter(conn: Connection, run_id: str) -> Letter | None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from perdure.domain.compaction import CompactionStats, Trigger
 from perdure.domain.ids import now
 from perdure.domain.messages import ToolCallPart, ToolReturnPart
 from perdure.domain.runs import RunError, StopReason, Usage
@@ -75,6 +76,22 @@ class ToolReturns(Piece, frozen=True, array_like=True, tag="tool_return_message"
     returns: tuple[ToolReturnPart, ...]
 
 
+class CompactionBegan(Event, frozen=True, array_like=True, tag="event_message"):
+    """History is about to be shortened; only for callers who asked to be told. Token counts are estimates."""
+
+    event_id: str
+    trigger: Trigger
+    context_tokens: int
+    context_window: int
+
+
+class Summary(Piece, frozen=True, array_like=True, tag="summary_message"):
+    """What now stands for the messages that left the context; only for callers who asked."""
+
+    text: str
+    stats: CompactionStats | None = None
+
+
 class Stopped(Event, frozen=True, array_like=True, tag="stop_reason"):
     """Why the run ended. `error` is repeated here for callers that cannot read an error frame."""
 
@@ -100,6 +117,8 @@ AnyEvent = (
     | ApprovalDelta
     | ApprovalRequest
     | ToolReturns
+    | CompactionBegan
+    | Summary
     | Stopped
     | UsageReported
     | Failed

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from perdure.domain.arguments import field_text
+from perdure.domain.compaction import CompactionStats
 from perdure.domain.ids import otid
 
 Role = Literal["system", "user", "assistant", "tool", "approval", "summary"]
@@ -79,7 +80,38 @@ class ApprovalPart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="app
     reason: str | None = None
 
 
-AnyPart = TextPart | ReasoningPart | HiddenReasoningPart | ToolCallPart | ToolReturnPart | ImagePart | ApprovalPart
+class SummaryPart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="summary"):
+    """What stands in the context for messages that left it.
+
+    `announced` says that whoever started the run asked to be told of compactions, and so was shown this as a message
+    of its own kind.
+    """
+
+    text: str
+    stats: CompactionStats | None = None
+    announced: bool = False
+
+    @property
+    def note(self) -> str:
+        """The text as the model reads it."""
+        return f"{SUMMARY_NOTE}\n\n{self.text}"
+
+
+SUMMARY_NOTE: Final = (
+    "Note: earlier messages left this context to make room; they are kept in history. "
+    "The following is a summary of the previous messages:"
+)
+
+AnyPart = (
+    TextPart
+    | ReasoningPart
+    | HiddenReasoningPart
+    | ToolCallPart
+    | ToolReturnPart
+    | ImagePart
+    | ApprovalPart
+    | SummaryPart
+)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +153,30 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tool_returns(self) -> tuple[ToolReturnPart, ...]:
         return tuple([part for part in self.parts if isinstance(part, ToolReturnPart)])
+
+    @property
+    def summary(self) -> SummaryPart | None:
+        """What this message sums up, if it is a summary."""
+        first = self.parts[0] if self.parts else None
+        return first if isinstance(first, SummaryPart) else None
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A user message as older histories hold it. Of another type it is a note of the server, and nobody said it."""
+
+    type: Literal["user_message", "heartbeat", "login", "system_alert"]
+    time: str
+    message: str = ""
+
+
+def envelope_in(text: str) -> Envelope | None:
+    """The envelope that a user message's text is, or None where it is plain text."""
+    if not text.startswith("{"):
+        return None
+    try:
+        return _ENVELOPE.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
 
 
 class Voice(msgspec.Struct, frozen=True):
@@ -171,5 +227,6 @@ def begins(part: AnyPart, before: AnyPart, *, single_calls: bool, voice: Voice |
     return single_calls or (voice is not None and (voice.speaks(part) or voice.speaks(before)))
 
 
+_ENVELOPE: Final = msgspec.json.Decoder(Envelope)
 PARTS_DECODER = msgspec.json.Decoder(tuple[AnyPart, ...])
 PARTS_ENCODER = msgspec.json.Encoder()

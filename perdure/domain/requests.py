@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from perdure.domain.approvals import Decision
+from perdure.domain.compaction import CompactionRequest
 from perdure.domain.messages import Message
 
 DEFAULT_MAX_STEPS: Final = 50
@@ -15,7 +16,8 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `message_types` keeps only those kinds of message (None keeps all). `single_calls` is for callers that see
     only the singular `tool_call` field, so that parallel calls do not hide behind the first. `decisions` answer the
-    calls that the conversation waits for; `input` then follows their returns. `otids` are the caller's own names for
+    calls that the conversation waits for; `input` then follows their returns. With a `compaction` the run does that and
+    nothing else. `otids` are the caller's own names for
     what it sent, by which a request sent again is known; empty where it did not name all of it. `callback_url` is told
     of the run's end.
     """
@@ -36,6 +38,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     client_tools: tuple[dict[str, Any], ...] = ()
     client_skills: tuple[dict[str, Any], ...] = ()
     include_compaction_messages: bool = False
+    compaction: CompactionRequest | None = None
     otids: tuple[str, ...] = ()
     callback_url: str | None = None
     conversation_id: str | None = None

@@ -4,12 +4,12 @@ A dialect of SQL keeps its index its own way, in a file of its own; `_INDEXES` s
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select
 
-from perdure.domain.messages import Message, ToolCallPart
+from perdure.domain.messages import Message, ToolCallPart, envelope_in
 from perdure.store import postgres_search, sqlite_search
 
 SEARCH_TOOL: Final = "conversation_search"
@@ -97,29 +97,17 @@ def text_of(message: Message) -> str:
     return ""
 
 
-class _Envelope(msgspec.Struct):
-    """A user message as older histories hold it. Of another type it is the server's own, and nobody said it."""
-
-    type: Literal["user_message", "heartbeat", "login", "system_alert"]
-    time: str
-    message: str = ""
-
-
 class _Spoken(msgspec.Struct):
     message: str = ""
 
 
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
-_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 _SPOKEN: Final = msgspec.json.Decoder(_Spoken)
 
 
 def _unwrapped(text: str) -> str:
-    if not text.startswith("{"):
-        return text
-    try:
-        envelope = _ENVELOPE.decode(text)
-    except _UNREADABLE:
+    envelope = envelope_in(text)
+    if envelope is None:
         return text
     return envelope.message if envelope.type == "user_message" else ""
 

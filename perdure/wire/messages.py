@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.domain.compaction import CompactionStats
 from perdure.domain.ids import otid
 from perdure.domain.messages import (
     VOICE,
@@ -14,6 +15,7 @@ from perdure.domain.messages import (
     ImagePart,
     Message,
     ReasoningPart,
+    SummaryPart,
     TextPart,
     ToolCallPart,
     ToolReturnPart,
@@ -22,16 +24,24 @@ from perdure.domain.messages import (
 )
 from perdure.domain.runs import Usage
 from perdure.wire.generations import Generation
-from perdure.wire.times import whole_seconds
+from perdure.wire.times import spelled_out, whole_seconds
 
 Public = dict[str, Any]
 
 
-def public(message: Message, generation: Generation, voice: Voice | None = VOICE) -> list[Public]:
+def public(
+    message: Message,
+    generation: Generation,
+    voice: Voice | None = VOICE,
+    kinds: frozenset[str] | None = None,
+) -> list[Public]:
     """The public messages of one stored message, in order; the ids and otids are those the stream showed.
 
-    A call of the `voice` is shown as what it says, unless that is None.
+    A call of the `voice` is shown as what it says, unless that is None. `kinds` are the types asked for, which decide
+    how a summary is shown; None where all are.
     """
+    if message.summary is not None:
+        return [_summed_up(message, message.summary, generation, kinds)]
     match message.role:
         case "approval" if not message.tool_calls:
             return [_decided(message)]
@@ -50,7 +60,7 @@ def public_all(
     voice: Voice | None = VOICE,
 ) -> list[Public]:
     """The public messages of several, of the given message types only (None keeps all)."""
-    shown = [item for message in messages for item in public(message, generation, voice)]
+    shown = [item for message in messages for item in public(message, generation, voice, kinds)]
     return shown if kinds is None else [item for item in shown if item["message_type"] in kinds]
 
 
@@ -104,8 +114,19 @@ def _group(message: Message, part_otid: str, parts: Sequence[AnyPart], voice: Vo
             top = {key: value for key, value in returns[0].items() if key != "type"}
             shown = _message(message, "tool_return_message", part_otid, **top, tool_returns=returns)
             return {**shown, "name": first.name}
-        case ApprovalPart() | ImagePart():
+        case ApprovalPart() | ImagePart() | SummaryPart():
             return None
+
+
+def _summed_up(message: Message, part: SummaryPart, generation: Generation, kinds: frozenset[str] | None) -> Public:
+    """A summary as a message of its own kind, for callers who asked for that and know it; else as a note of a user."""
+    asked = part.announced if kinds is None else "summary_message" in kinds
+    part_otid, stats = otid(message.id, 0), compaction_stats(part.stats)
+    if asked and generation is Generation.V1:
+        return _message(message, "summary_message", part_otid, summary=part.text, compaction_stats=stats)
+    note = {"type": "system_alert", "message": part.note, "time": spelled_out(message.created_at)}
+    packed = msgspec.json.encode({**note, "compaction_stats": stats} if stats else note).decode()
+    return _message(message, "user_message", part_otid, content=packed)
 
 
 def _decided(message: Message) -> Public:
@@ -155,6 +176,11 @@ def tool_return(part: ToolReturnPart) -> Public:
         "stdout": part.stdout,
         "stderr": part.stderr,
     }
+
+
+def compaction_stats(stats: CompactionStats | None) -> Public | None:
+    """What a compaction did."""
+    return None if stats is None else msgspec.structs.asdict(stats)
 
 
 def usage_statistics(usage: Usage) -> Public:

@@ -14,7 +14,7 @@ from perdure.domain.messages import ToolCallPart, ToolReturnPart
 from perdure.domain.runs import HANDED_OVER, Usage
 from perdure.wire.generations import Generation
 from perdure.wire.json import ascii_json
-from perdure.wire.messages import tool_call, tool_return, usage_statistics
+from perdure.wire.messages import compaction_stats, tool_call, tool_return, usage_statistics
 from perdure.wire.times import whole_seconds
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -74,6 +74,8 @@ class Frames:
             case events.HiddenReasoning():
                 rest = f'"state":"{event.state}","hidden_reasoning":{_json(event.data)}'
                 return f"{self._piece(event, 'hidden_reasoning_message', seq)}{rest}}}\n\n"
+            case events.CompactionBegan() | events.Summary():
+                return self._compaction(seq, event)
             case events.Started():
                 return self._ping(event.ping_id, event.at, seq) if self._pings else ""
             case events.Stopped():
@@ -113,6 +115,24 @@ class Frames:
         first = {key: value for key, value in every[0].items() if key != "type"}
         rest = f'{_json(first)[1:-1]},"tool_returns":{_json(every)}'
         return f"{self._piece(event, 'tool_return_message', seq, returns[0].name)}{rest}}}\n\n"
+
+    def _compaction(self, seq: int, event: events.CompactionBegan | events.Summary) -> str:
+        """Two types that 0.1.x readers do not know: one of them would end an npm 0.1.x stream."""
+        if self._generation is Generation.V0:
+            return ""
+        if isinstance(event, events.Summary):
+            rest = f'"summary":{_text(event.text)},"compaction_stats":{_json(compaction_stats(event.stats))}'
+            return f"{self._piece(event, 'summary_message', seq)}{rest}}}\n\n"
+        body: dict[str, Any] = {
+            "id": event.event_id, "date": whole_seconds(event.at), "name": None, "message_type": "event_message",
+            "otid": None, "sender_id": None, "step_id": None, "is_err": None, "seq_id": seq, "run_id": self._run_id,
+            "event_type": "compaction",
+            "event_data": {
+                "trigger": event.trigger, "context_token_estimate": event.context_tokens,
+                "context_window": event.context_window,
+            },
+        }  # fmt: skip
+        return _data(body)
 
     def _ping(self, ping_id: str, at: int, seq: int) -> str:
         return (
