@@ -119,12 +119,12 @@ def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAg
         secret_store.replace(conn, agent.id, new.secrets, vault)
     if new.identity_ids:
         agent_store.set_identities(conn, tenant, agent.id, new.identity_ids)
-    names = [tool.name for tool in tools]
+    held = compile_system(agent, blocks, tool_names=[tool.name for tool in tools], now=agent.created_at)
     system = Message(
         id=new_id("message"),
         agent_id=agent.id,
         role="system",
-        parts=(TextPart(text=compile_system(agent, blocks, tool_names=names, now=agent.created_at)),),
+        parts=(TextPart(text=held.under(agent.system)),),
         created_at=agent.created_at,
     )
     message_store.append(conn, tenant, agent.conversation_id, (system, *opening(agent, tools, new.opening, now())))

@@ -72,7 +72,7 @@ async def update_conversation(
     caller: CallerDep, conversation_id: ConversationId, body: UpdateConversationBody, agent_id: AgentId | None = None
 ) -> Response:
     """Change a conversation. Null clears a field, so that without a model it uses its agent's again."""
-    server, found = caller.server, await _addressed(caller, conversation_id, agent_id)
+    server, found = caller.server, await addressed(caller, conversation_id, agent_id)
     conversations.refuse_default(found)
     changed = await conversations.update_conversation(server.db, server.catalog, caller.tenant, found.id, body.fields())
     return reply(conversation(changed))
@@ -82,7 +82,7 @@ async def delete_conversation(
     caller: CallerDep, conversation_id: ConversationId, agent_id: AgentId | None = None
 ) -> Response:
     """Delete a conversation with its history; messages that a fork shares stay. Its runs are cancelled first."""
-    found = await _addressed(caller, conversation_id, agent_id)
+    found = await addressed(caller, conversation_id, agent_id)
     conversations.refuse_default(found)
     await caller.server.runner.cancel(caller.tenant, conversation_id=found.id)
     await caller.server.db.write(lambda conn: conversations.delete_conversation(conn, caller.tenant, found.id))
@@ -126,7 +126,7 @@ async def send_conversation_message(
     caller: CallerDep, conversation_id: ConversationId, body: ConversationMessageBody, agent_id: AgentId | None = None
 ) -> Response:
     """Process user messages; the answer is a stream, or JSON if `streaming` is false. A busy conversation refuses."""
-    found = await _addressed(caller, conversation_id, agent_id or body.agent_id)
+    found = await addressed(caller, conversation_id, agent_id or body.agent_id)
     request = turn_request(body, found.agent_id, caller.generation, run_type="send_message", project=caller.project)
     if not found.is_default:
         request = msgspec.structs.replace(request, conversation_id=found.id)
@@ -168,14 +168,15 @@ async def cancel_conversation(
     caller: CallerDep, conversation_id: ConversationId, agent_id: AgentId | None = None
 ) -> Response:
     """Cancel the runs of a conversation that are under way. What they said is kept."""
-    found = await _addressed(caller, conversation_id, agent_id)
+    found = await addressed(caller, conversation_id, agent_id)
     ended = await caller.server.runner.cancel(caller.tenant, conversation_id=found.id)
     if not ended:
         raise Conflict(f"CONFLICT: No active runs to cancel for conversation {conversation_id}")
     return reply(dict.fromkeys(ended, "cancelled"))
 
 
-async def _addressed(caller: Caller, conversation_id: str, agent_id: str | None) -> Conversation:
+async def addressed(caller: Caller, conversation_id: str, agent_id: str | None) -> Conversation:
+    """The conversation that a request means (`store/conversations.py`)."""
     return await caller.server.db.read(
         lambda conn: conversation_store.addressed(conn, caller.tenant, conversation_id, agent_id)
     )

@@ -15,7 +15,6 @@ DELETE /v1/agents/{agent_id}/archival-memory/{memory_id} delete a passage of an 
 PATCH  /v1/agents/{agent_id}/archival-memory/{memory_id} change a passage of an agent
 PATCH  /v1/agents/{agent_id}/archives/attach/{archive_id} attach an archive to an agent
 PATCH  /v1/agents/{agent_id}/archives/detach/{archive_id} detach an archive from an agent
-GET    /v1/agents/{agent_id}/context show what fills an agent's context
 GET    /v1/agents/{agent_id}/core-memory/variables list the template variables of an agent
 GET    /v1/agents/{agent_id}/export write an agent as an agent file
 GET    /v1/agents/{agent_id}/files list an agent's files and which are open
@@ -39,7 +38,6 @@ GET    /v1/agents/{agent_id}/schedule/{scheduled_message_id} get a scheduled mes
 GET    /v1/agents/{agent_id}/sources list an agent's folders under their old name
 PATCH  /v1/agents/{agent_id}/sources/attach/{source_id} attach a folder to an agent under its old name
 PATCH  /v1/agents/{agent_id}/sources/detach/{source_id} detach a folder from an agent under its old name
-POST   /v1/agents/{agent_id}/summarize compact an agent's history
 POST   /v1/agents/{agent_id}/template make a template of an agent
 PATCH  /v1/agents/{agent_id}/tools/approval/{tool_name} say whether a tool of an agent needs approval
 POST   /v1/agents/{agent_id}/tools/{tool_name}/run run a tool of an agent
@@ -55,7 +53,6 @@ DELETE /v1/archives/{archive_id}/passages/{passage_id} delete a passage of an ar
 GET    /v1/client-side-access-tokens list tokens for browsers
 POST   /v1/client-side-access-tokens make a token for a browser
 DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
-POST   /v1/conversations/{conversation_id}/compact compact a conversation's history
 GET    /v1/environments list connected devices
 GET    /v1/environments/{device_id} get a connected device
 POST   /v1/environments/{connection_id}/messages send a message to a connected device

@@ -62,6 +62,14 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         instructions? max_output_tokens:integer? metadata:object model output:[object] parallel_tool_calls:boolean
         previous_response_id? reasoning:object store:boolean temperature:number? text:object tool_choice tools:[object]
         top_p:number? truncation usage:object?""",
+    "Compaction": "summary num_messages_before:integer num_messages_after:integer",
+    "ContextOverview": """context_window_size_max:integer context_window_size_current:integer num_messages:integer
+        num_archival_memory:integer num_recall_memory:integer num_tokens_external_memory_summary:integer
+        external_memory_summary num_tokens_system:integer system_prompt num_tokens_core_memory:integer core_memory
+        num_tokens_memory_filesystem:integer memory_filesystem? num_tokens_tool_usage_rules:integer tool_usage_rules?
+        num_tokens_directories:integer directories? num_tokens_summary_memory:integer summary_memory?
+        num_tokens_functions_definitions:integer functions_definitions:[object] num_tokens_messages:integer
+        messages:[object]""",
     "Health": "version status",
     "Done": "message",
     "Error": "detail",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from perdure.api import agents, blocks, conversations, health, messages, models, openai, runs, steps, tools
+from perdure.api import agents, blocks, compaction, conversations, health, messages, models, openai, runs, steps, tools
 from perdure.api.operations import Operation
 from perdure.wire.requests import SendMessageBody
 
@@ -20,6 +20,10 @@ ROUTES: Final = (
     Operation("DELETE", "/v1/agents/{agent_id}", agents.delete_agent, "Delete an agent", "Done"),
     Operation("PATCH", "/v1/agents/{agent_id}/reset-messages", agents.reset_messages,
               "Empty an agent's context", "Agent"),
+    Operation("GET", "/v1/agents/{agent_id}/context", compaction.retrieve_context,
+              "Show what fills an agent's context", "ContextOverview"),
+    Operation("POST", "/v1/agents/{agent_id}/summarize", compaction.compact_agent,
+              "Compact an agent's history", "Compaction", sends_messages=True),
     Operation("GET", "/v1/tags/", agents.list_tags, "List the tags of agents", "[string]"),
 
     # messages
@@ -69,6 +73,8 @@ ROUTES: Final = (
               "Branch off a conversation", "Conversation"),
     Operation("POST", "/v1/conversations/{conversation_id}/recompile", conversations.recompile_conversation,
               "Rebuild a conversation's system message", "string"),
+    Operation("POST", "/v1/conversations/{conversation_id}/compact", compaction.compact_conversation,
+              "Compact a conversation's history", "Compaction", sends_messages=True),
     Operation("GET", "/v1/conversations/{conversation_id}/messages", conversations.list_conversation_messages,
               "List a conversation's messages", "[Message]"),
     Operation("POST", "/v1/conversations/{conversation_id}/messages", conversations.send_conversation_message,

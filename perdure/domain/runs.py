@@ -24,6 +24,9 @@ StopReason = Literal[
 
 ACTIVE: Final[tuple[RunStatus, ...]] = ("created", "running")
 
+COMPACTION: Final = "compaction"
+"""The tag of steps in which a model was asked for a summary."""
+
 _COMPLETED: Final = frozenset[StopReason]({"end_turn", "max_steps", "tool_rule", "requires_approval"})
 
 

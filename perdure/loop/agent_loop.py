@@ -5,47 +5,71 @@ An async generator of what happened. Whoever consumes it owns the numbering, the
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
 
+from perdure.domain.compaction import Trigger
 from perdure.domain.errors import Conflict, Invalid
 from perdure.domain.events import AnyEvent
 from perdure.domain.ids import now
 from perdure.domain.messages import Message, ToolCallPart, ToolReturnPart
 from perdure.domain.runs import RunError, Usage
 from perdure.loop import approval, context
+from perdure.loop.compaction import Compaction, Reason
 from perdure.loop.manner import must_call
 from perdure.loop.resume import no_call, standing
+from perdure.loop.room import OVERFULL, OVERFULL_TEXT, room_of
 from perdure.loop.step import Step
 from perdure.loop.tool_round import Resumed, ToolRound
 from perdure.loop.tool_rules import ToolRules
-from perdure.loop.turn import Commit, End, Item, Rooms, Turn, interrupted_end
+from perdure.loop.turn import Commit, End, Item, Models, Rooms, Turn, interrupted_end
 from perdure.loop.verdict import Called, Verdict, called_since_input, heartbeat, judge
 from perdure.store import messages as message_store
 from perdure.store import steps as step_store
+
+REFUSALS: Final = 3
+"""How often a prompt that was refused as too long is made shorter."""
+
+_EXCEEDED: Final[Trigger] = "context_window_exceeded"
 
 
 class _SoFar:
     """Where a run stands: what the model sees, what was called, what follows from it, what it cost."""
 
-    def __init__(self, messages: list[Message], turn: Turn) -> None:
+    def __init__(self, messages: list[Message], turn: Turn, models: Models) -> None:
         self.messages = messages
         self.called = Called()
         self.verdict = Verdict(None)
         self.usage = Usage()
         self.steps = turn.request.max_steps
-        self.turn_start = min((message.seq for message in messages if message.run_id == turn.run_id), default=0)
+        self.room = room_of(turn, models)
+        self.step: Step | None = None
+        self.error: RunError | None = None
+        """Why the last compaction failed, if it did."""
 
     def take(self, tools: ToolRound) -> None:
         """Go on from what tools returned."""
         self.called, self.verdict = tools.called, tools.verdict
         self.messages += tools.messages
 
+    def forget_before(self, turn: Turn) -> list[int]:
+        """Keep of history only what this turn began with; returns the numbers of what is gone."""
+        start = min((message.seq for message in self.messages if message.run_id == turn.run_id), default=0)
+        gone = [message.seq for message in self.messages[1:] if message.seq < start]
+        self.messages = self.messages[:1] + [each for each in self.messages[1:] if each.seq >= start]
+        return gone
+
 
 async def agent_loop(turn: Turn, rooms: Rooms) -> AsyncIterator[Item]:
     """Work one run. What a provider or a tool does wrong ends it with an `End` that says so; nothing is raised."""
-    so_far = _SoFar(await rooms.db.read(lambda conn: message_store.context(conn, turn.conversation_id)), turn)
+    stored = await rooms.db.read(lambda conn: message_store.context(conn, turn.conversation_id))
+    so_far = _SoFar(stored, turn, rooms.models)
+    if turn.request.compaction is not None:
+        async for item in _compact_only(turn, rooms, so_far):
+            yield item
+        return
     rules = ToolRules(turn.agent.tool_rules, [tool.name for tool in turn.tools])
     try:
         for begin in (_took_up, _answered) if turn.taken_up else (_answered,):
@@ -60,7 +84,7 @@ async def agent_loop(turn: Turn, rooms: Rooms) -> AsyncIterator[Item]:
                 yield item
                 if isinstance(item, End):
                     return
-            if so_far.verdict.nudge is not None and left:
+            if so_far.verdict.nudge is not None and left and not turn.interrupted:
                 yield _nudged(turn, so_far, so_far.verdict.nudge)
     except (Invalid, Conflict) as error:
         kind = "pending_approval" if isinstance(error, Conflict) else "internal_error"
@@ -107,6 +131,8 @@ async def _answered(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) 
             yield End(so_far.verdict.stop, so_far.usage)
     elif approval.pending_in(so_far.messages[-2:]) is not None:
         raise Conflict(approval.PENDING)
+    elif turn.agent.message_buffer_autoclear and (gone := so_far.forget_before(turn)):
+        yield Commit(partial(_forget, turn, gone), wait=False)
 
 
 def _nudged(turn: Turn, so_far: _SoFar, why: str) -> Commit:
@@ -116,13 +142,68 @@ def _nudged(turn: Turn, so_far: _SoFar, why: str) -> Commit:
     return Commit(partial(_keep, turn, nudge))
 
 
+async def _compact_only(turn: Turn, rooms: Rooms, so_far: _SoFar) -> AsyncIterator[Item]:
+    """A run that compacts its conversation and asks the model nothing else."""
+    # After a crash it may have been done already.
+    if not any(message.summary is not None and message.run_id == turn.run_id for message in so_far.messages):
+        async for item in _compacted(turn, rooms, so_far, Reason(trigger="manual")):
+            yield item
+    if turn.interrupted:
+        yield interrupted_end(turn, so_far.usage)
+    else:
+        yield End("end_turn" if so_far.error is None else "llm_api_error", so_far.usage, so_far.error)
+
+
+async def _compacted(turn: Turn, rooms: Rooms, so_far: _SoFar, reason: Reason) -> AsyncIterator[Item]:
+    """Compact, and go on from the context as it is then."""
+    compaction = Compaction(turn, rooms, so_far.room, reason)
+    async for item in compaction.run():
+        yield item
+    so_far.usage = so_far.usage.plus(compaction.usage)
+    so_far.error = compaction.error
+    so_far.messages = compaction.messages or so_far.messages
+
+
+async def _asked(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> AsyncIterator[Item]:
+    """Ask the model once; what it said is in `so_far.step`, if the run got so far.
+
+    Room is made first where what it is to read does not fit, and again where it refuses that as too long.
+    """
+    so_far.step = None
+    choice = rules.choice(so_far.called.names, so_far.called.last_return, must_call=bool(so_far.verdict.missing))
+    sent = context.assemble(turn.agent, turn.request, so_far.messages)
+    if so_far.room.is_overfull(sent[:1]):
+        yield End(OVERFULL, so_far.usage, _overfull())
+        return
+    if so_far.room.tokens(so_far.room.capped(sent)) > so_far.room.limit:
+        async for item in _compacted(turn, rooms, so_far, Reason(trigger=_EXCEEDED, urgent=True)):
+            yield item
+    for refused in range(REFUSALS + 1):
+        if turn.interrupted:
+            return
+        sent = so_far.room.fitted(context.assemble(turn.agent, turn.request, so_far.messages))
+        so_far.step = step = Step(turn, sent, choice, rules)
+        async for events in step.ask(rooms.models):
+            yield events
+        if not step.too_long:
+            return
+        if refused == REFUSALS:
+            if so_far.room.tokens(sent[:1]) >= so_far.room.limit:
+                step.broken, step.error = OVERFULL, _overfull(step.error)
+            return
+        so_far.room = so_far.room.shrunk(so_far.room.tokens(sent))
+        reason = Reason(trigger=_EXCEEDED, urgent=True, utmost=refused > 0)
+        async for item in _compacted(turn, rooms, so_far, reason):
+            yield item
+
+
 async def _step(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> AsyncIterator[Item]:
     """Ask the model once and run what it calls; with an `End` where the run is over."""
-    choice = rules.choice(so_far.called.names, so_far.called.last_return, must_call=bool(so_far.verdict.missing))
-    sent = context.assemble(turn.agent, turn.request, so_far.messages, so_far.turn_start)
-    step = Step(turn, sent, choice, rules)
-    async for events in step.ask(rooms.models):
-        yield events
+    async for item in _asked(turn, rooms, rules, so_far):
+        yield item
+    step = so_far.step
+    if step is None:
+        return
     so_far.usage = usage = so_far.usage.plus(step.answer.usage)
     message = step.answer.message()
     if step.broken is not None:
@@ -147,8 +228,11 @@ async def _step(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> A
             yield End("no_tool_call", usage, no_call())
             return
         yield Commit(partial(step.keep_answer, stop_reason=so_far.verdict.stop), wait=False)
+    if not turn.interrupted and so_far.room.is_spent(step.answer.usage):
+        async for item in _compacted(turn, rooms, so_far, Reason(trigger="post_step_context_check")):
+            yield item
     if so_far.verdict.stop is not None and not turn.interrupted:
-        yield End(so_far.verdict.stop, usage)
+        yield End(so_far.verdict.stop, so_far.usage)
 
 
 def _resumed(turn: Turn, rooms: Rooms, rules: ToolRules, messages: Sequence[Message]) -> ToolRound:
@@ -193,6 +277,16 @@ def _sorted_out(
         for call in calls
         if call.name not in repeatable
     ]
+
+
+def _overfull(refusal: RunError | None = None) -> RunError:
+    return RunError(error_type=OVERFULL, message=OVERFULL_TEXT, detail=None if refusal is None else refusal.detail)
+
+
+def _forget(turn: Turn, gone: Sequence[int], conn: Connection) -> Sequence[AnyEvent]:
+    """Take messages out of the context."""
+    message_store.leave_context(conn, turn.conversation_id, gone)
+    return ()
 
 
 def _keep(turn: Turn, message: Message, conn: Connection) -> Sequence[AnyEvent]:

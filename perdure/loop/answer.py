@@ -138,6 +138,11 @@ class Answer:
         return shown if self._show else []
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said and nothing called yet."""
+        return not (self._parts or self._held_parts)
+
+    @property
     def has_calls(self) -> bool:
         return bool(self._calls)
 

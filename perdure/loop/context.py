@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
@@ -22,6 +23,9 @@ from perdure.store import tools as tool_store
 PLACEHOLDER: Final = "{CORE_MEMORY}"
 """Where a system prompt wants its memory; without it, memory follows the prompt."""
 
+MOST_COUNTED: Final = 1000
+"""Messages outside the context that are counted, so that a long history costs no more than a short one."""
+
 WITHOUT_BLOCKS: Final = frozenset({"react_agent", "workflow_agent"})
 """Agent types whose memory blocks are not shown to the model."""
 
@@ -33,6 +37,19 @@ OUTCOME_UNKNOWN: Final = (
 )
 
 
+class Sections(NamedTuple):
+    """What a system message holds beside the prompt. Empty text means that there is no such section."""
+
+    blocks: str
+    rules: str
+    facts: str
+
+    def under(self, prompt: str) -> str:
+        """The whole message: the sections where the prompt wants them, or after it."""
+        memory = "\n\n".join(section for section in self if section)
+        return prompt.replace(PLACEHOLDER, memory) if PLACEHOLDER in prompt else f"{prompt}\n\n{memory}"
+
+
 def compile_system(
     agent: Agent,
     blocks: Sequence[Block],
@@ -41,21 +58,18 @@ def compile_system(
     now: int,
     conversation_id: str | None = None,
     recall_count: int = 0,
-) -> str:
-    """The system message of an agent: its prompt, its blocks, the rules of its tools, and facts about its memory.
+) -> Sections:
+    """What the system message of an agent holds: its blocks, the rules of its tools, and facts about its memory.
 
-    `now` is microseconds UTC; `recall_count` is how many messages lie outside the context. The text stays the same
-    from turn to turn until a block or a rule changes, so that providers can keep it cached.
+    `now` is microseconds UTC; `recall_count` is how many messages lie outside the context, counted up to
+    `MOST_COUNTED`. The text stays the same from turn to turn until a block or a rule changes, so that providers can
+    keep it cached.
     """
-    sections = (
+    return Sections(
         _blocks_section(agent, blocks),
         ToolRules(agent.tool_rules, tool_names).section(),
         _facts_section(agent, now, conversation_id, recall_count),
     )
-    memory = "\n\n".join(section for section in sections if section)
-    if PLACEHOLDER in agent.system:
-        return agent.system.replace(PLACEHOLDER, memory)
-    return f"{agent.system}\n\n{memory}"
 
 
 def _blocks_section(agent: Agent, blocks: Sequence[Block]) -> str:
@@ -83,7 +97,8 @@ def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_c
         f"- System prompt last recompiled: {local_time(now, agent.timezone)}",
     ]
     if recall_count:
-        lines.append(f"- {recall_count} earlier messages are outside this context; conversation_search finds them.")
+        count = str(recall_count) if recall_count < MOST_COUNTED else f"At least {MOST_COUNTED}"
+        lines.append(f"- {count} earlier messages are outside this context; conversation_search finds them.")
     lines.append("</memory_metadata>")
     return "\n".join(lines)
 
@@ -100,24 +115,28 @@ def recompile(conn: Connection, tenant: str, agent: Agent) -> None:
     """
     blocks = block_store.of_agent(conn, agent.id)
     isolated = conversation_blocks.of_agent(conn, agent.id)
-    outside = message_store.counts_outside_context(conn, agent.id)
     tool_names = _tool_names(conn, agent)
     for conversation_id, message in message_store.system_messages(conn, agent.id):
         shown = conversation_blocks.shown(blocks, isolated.get(conversation_id, ()))
         text = compile_system(
             agent, shown, tool_names=tool_names, now=now(), conversation_id=conversation_id,
-            recall_count=outside.get(conversation_id, 0),
-        )  # fmt: skip
+            recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
+        ).under(agent.system)  # fmt: skip
         if _timeless(text) != _timeless(message.text):
             message_store.rewrite(conn, tenant, message, (TextPart(text=text),))
 
 
 def compiled(conn: Connection, agent: Agent, conversation_id: str) -> str:
     """What the system message of one of an agent's conversations says, compiled now."""
+    return sections(conn, agent, conversation_id).under(agent.system)
+
+
+def sections(conn: Connection, agent: Agent, conversation_id: str) -> Sections:
+    """The same without the prompt, in its parts."""
     return compile_system(
         agent, conversation_blocks.shown_in(conn, agent.id, conversation_id), tool_names=_tool_names(conn, agent),
         now=now(), conversation_id=conversation_id,
-        recall_count=message_store.count_outside_context(conn, conversation_id),
+        recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
     )  # fmt: skip
 
 
@@ -131,15 +150,9 @@ def _timeless(text: str) -> str:
     return _COMPILED_AT.sub("", text)
 
 
-def assemble(agent: Agent, request: TurnRequest, stored: Sequence[Message], turn_start: int) -> list[Message]:
-    """The messages of a model call: what is in context, with this request's overrides.
-
-    `turn_start` is the seq of the first message of this turn; an agent that keeps no history sees only from there.
-    """
-    messages = mended(stored)
-    if agent.message_buffer_autoclear:
-        # What this turn has added itself carries no seq.
-        messages = messages[:1] + [each for each in messages[1:] if each.seq >= turn_start or not each.seq]
+def assemble(agent: Agent, request: TurnRequest, stored: Sequence[Message]) -> list[Message]:
+    """The messages of a model call: what is in context, with this request's overrides."""
+    messages = [shown(message) for message in mended(stored)]
     if messages and messages[0].role == "system":
         text = request.override_system if request.override_system is not None else messages[0].text
         if request.client_skills:
@@ -148,6 +161,13 @@ def assemble(agent: Agent, request: TurnRequest, stored: Sequence[Message], turn
             id=messages[0].id, agent_id=agent.id, role="system", parts=(TextPart(text=text),), created_at=0
         )
     return messages
+
+
+def shown(message: Message) -> Message:
+    """A stored message as a model reads it: a summary is text like any other."""
+    if message.summary is None:
+        return message
+    return msgspec.structs.replace(message, parts=(TextPart(text=message.summary.note),))
 
 
 def _skills_section(request: TurnRequest) -> str:

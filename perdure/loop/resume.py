@@ -6,7 +6,7 @@ import msgspec
 
 from perdure.domain.errors import MODEL_ERROR_TEXT
 from perdure.domain.messages import Message
-from perdure.domain.runs import RunError, Step, Usage
+from perdure.domain.runs import COMPACTION, RunError, Step, Usage
 from perdure.loop.manner import NO_CALL
 from perdure.loop.tool_rules import ToolRules
 from perdure.loop.turn import End
@@ -24,10 +24,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def standing(steps: Sequence[Step], messages: Sequence[Message], rules: ToolRules) -> Standing:
-    """By the steps a run recorded and the messages in context. A call that was begun has no step yet."""
+    """By the steps a run recorded and the messages in context. A call that was begun has no step yet.
+
+    What a compaction asked of models costs, and is no step of the agent's.
+    """
     usage = Usage()
     for step in steps:
         usage = usage.plus(step.usage)
+    steps = [step for step in steps if COMPACTION not in step.tags]
     called = called_since_input(messages)
     last, end, verdict = messages[-1], None, Verdict(None)
     if steps and steps[-1].stop_reason is not None and last.step_id == steps[-1].id:

@@ -133,7 +133,7 @@ def accept(
         owner=terms.owner,
     )  # fmt: skip
     run_store.create(conn, tenant, run, origin)
-    if conversation_id != agent.conversation_id:
+    if conversation_id != agent.conversation_id and request.compaction is None:
         conversation_store.spoken_to(conn, conversation_id, run.created_at)
     if run.status == "running":
         enter(conn, tenant, run, request, agent)

@@ -38,13 +38,16 @@ def abandoned(conn: Connection, pending: Pending) -> Decision | None:
 
 
 def check_turn(conn: Connection, conversation_id: str, request: TurnRequest, context_window: int) -> None:
-    """Raises Invalid for decisions that fit nothing pending, Conflict for a message while something is."""
+    """Raises Invalid for decisions that fit nothing pending, Conflict for a message while something is.
+
+    A compaction leaves alone what is pending.
+    """
     pending = pending_of(conn, conversation_id)
     if request.decisions:
         if pending is None:
             raise Invalid(NOTHING_PENDING)
         settle(pending, request.decisions, run_id="", return_chars=return_chars(context_window))
-    elif pending is not None:
+    elif pending is not None and request.compaction is None:
         raise Conflict(PENDING, pending_request_id=pending.request.id)
 
 

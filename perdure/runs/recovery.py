@@ -24,6 +24,8 @@ from perdure.runs.accept import REQUEST_DECODER, Accepted, Snapshots, hand_over
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 
+MOST_MESSAGES: Final = 100_000
+"""More than a run can hold."""
 MOST_CLAIMS: Final = 5
 """How often a run may change hands by accident: one that takes its process down is not to go round for ever."""
 
@@ -102,7 +104,10 @@ def keep_shown(conn: Connection, tenant: str, run: Run, repeatable: Collection[s
     conversation_id = run.conversation_id or ""
     history = message_store.context(conn, conversation_id)
     logged = run_store.events_after(conn, run.id, 0, limit=1_000_000, most_chars=sys.maxsize)
-    broken = _broken(run, [event for _, event in logged], {message.id for message in history})
+    # What a compaction took out of the context is history all the same.
+    own = message_store.history(conn, tenant, run_id=run.id, limit=MOST_MESSAGES)
+    known = {message.id for message in (*history, *own)}
+    broken = _broken(run, [event for _, event in logged], known)
     message_store.append(conn, tenant, conversation_id, broken)
     last = broken or [message for message in history[-1:] if message.role == "assistant"]
     calls = [call for message in last for call in message.tool_calls]

@@ -25,7 +25,9 @@ from perdure.store import agents as agent_store
 from perdure.store import runs as run_store
 from perdure.telemetry.watch import RunWatch
 
-ALWAYS_SHOWN: Final = frozenset({"ping", "stop_reason", "usage_statistics", "error_message"})
+ALWAYS_SHOWN: Final = frozenset(
+    {"ping", "stop_reason", "usage_statistics", "error_message", "event_message", "summary_message"}
+)
 """Kinds of event that `include_return_message_types` never hides."""
 
 log = Log(__name__)

@@ -19,8 +19,11 @@ _FIELDS: Final = (
 COLUMNS: Final = tuple(messages.c[name] for name in _FIELDS)
 """What to select of a message for `from_row`."""
 
-POSITION_GAP: Final = 1024
-"""A message's position is its seq times this, so that a summary fits before what a compaction kept."""
+POSITION_GAP: Final = 1 << 20
+"""A message's position is its seq times this, so that summaries fit before it, one after the other."""
+
+IDS_AT_ONCE: Final = 500
+"""Parameters of one statement; databases allow only so many."""
 
 IN_CONTEXT: Final = text("in_context")
 """Put as the index of what is in context has it, which no other spelling would use."""
@@ -46,6 +49,16 @@ _NEWEST: Final = (
     .order_by(conversation_messages.c.position.desc())
     .limit(bindparam("count"))
 )
+_OUTSIDE: Final = (
+    select(literal(1).label("one"))
+    .where(
+        conversation_messages.c.conversation_id == bindparam("conversation"),
+        conversation_messages.c.in_context.is_(False),
+    )
+    .limit(bindparam("most"))
+    .subquery()
+)
+_COUNT_OUTSIDE: Final = Hot(select(func.count()).select_from(_OUTSIDE))
 _TAIL: Final = Hot(_NEWEST)
 _LAST_ROLE: Final = Hot(_NEWEST.with_only_columns(messages.c.role))
 
@@ -179,22 +192,39 @@ def system_messages(conn: Connection, agent_id: str) -> list[tuple[str, Message]
     return [(row[0], from_row(row[1:])) for row in rows]
 
 
-def count_outside_context(conn: Connection, conversation_id: str) -> int:
-    """How many messages of a conversation's history the model no longer sees."""
+def leave_context(conn: Connection, conversation_id: str, seqs: Sequence[int]) -> None:
+    """Take messages out of a conversation's context. Its history, and every other conversation, keeps them."""
     link = conversation_messages.c
-    outside = select(func.count()).where(link.conversation_id == conversation_id, link.in_context.is_(False))
-    return conn.execute(outside).scalar_one()
+    for start in range(0, len(seqs), IDS_AT_ONCE):
+        conn.execute(
+            update(conversation_messages)
+            .where(
+                link.conversation_id == conversation_id, link.message_seq.in_(seqs[start : start + IDS_AT_ONCE])
+            )
+            .values(in_context=False)
+        )  # fmt: skip
 
 
-def counts_outside_context(conn: Connection, agent_id: str) -> dict[str, int]:
-    """The same for each of an agent's conversations that has such messages."""
+def stand_before(conn: Connection, tenant: str, conversation_id: str, message: Message, seq: int) -> None:
+    """Store a message in a conversation's context, directly before the message numbered `seq`."""
     link = conversation_messages.c
-    outside = (
-        select(link.conversation_id, func.count())
-        .where(link.conversation_id.in_(_conversations_of(agent_id)), link.in_context.is_(False))
-        .group_by(link.conversation_id)
-    )
-    return {row[0]: row[1] for row in conn.execute(outside)}
+    own = link.conversation_id == conversation_id
+    place = select(link.position).where(own, link.message_seq == seq).scalar_subquery()
+    before = conn.execute(select(func.max(link.position)).where(own, link.position < place)).scalar_one()
+    added = _insert(conn, tenant, message)
+    _LINK.rows(conn, conversation_id=conversation_id, position=before + 1, message_seq=added, in_context=True)
+
+
+def count_outside_context(conn: Connection, conversation_id: str, most: int) -> int:
+    """How many messages of a conversation's history the model no longer sees, counted up to `most`."""
+    row = _COUNT_OUTSIDE.row(conn, conversation=conversation_id, most=most)
+    return 0 if row is None else row[0]
+
+
+def count(conn: Connection, conversation_id: str) -> int:
+    """How many messages a conversation's history holds."""
+    counted = select(func.count()).where(conversation_messages.c.conversation_id == conversation_id)
+    return conn.execute(counted).scalar_one()
 
 
 def get(conn: Connection, tenant: str, message_id: str) -> Message:

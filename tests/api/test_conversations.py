@@ -164,7 +164,7 @@ NOBODY, NOTHING = example_id("agent"), example_id("conv")
         ("GET", f"/v1/conversations/?after={NOTHING}", None, 404),
         ("GET", "/v1/conversations/?order_by=name", None, 422),
         ("GET", "/v1/conversations/?archive_status=lost", None, 422),
-        ("POST", f"/v1/conversations/{NOTHING}/compact", {}, 501),
+        ("POST", f"/v1/conversations/{NOTHING}/compact", {}, 404),
     ],
 )
 def test_what_is_wrong_or_missing(ask: Ask, method: str, path: str, body: Any, status: int) -> None:

@@ -12,18 +12,20 @@ from perdure.domain.agents import Agent
 from perdure.domain.blocks import Block
 from perdure.domain.ids import new_id
 from perdure.domain.messages import (
+    SUMMARY_NOTE,
     AnyPart,
     ApprovalPart,
     ImagePart,
     Message,
     ReasoningPart,
     Role,
+    SummaryPart,
     TextPart,
     ToolCallPart,
 )
 from perdure.domain.messages import ToolReturnPart as Return
 from perdure.domain.requests import TurnRequest
-from perdure.loop.context import OUTCOME_UNKNOWN, assemble, compile_system, local_time, mended, unanswered
+from perdure.loop.context import MOST_COUNTED, OUTCOME_UNKNOWN, assemble, compile_system, local_time, mended, unanswered
 from perdure.providers.base import ModelRequest
 from perdure.providers.openai_body import Quirks, chat_body
 from tests.memory.home import MODEL, new_block
@@ -66,7 +68,7 @@ def agent(**fields: Any) -> Agent:
 
 
 def compiled(*blocks: Block, **fields: Any) -> str:
-    return compile_system(agent(**fields), blocks, now=NOW)
+    return compile_system(of := agent(**fields), blocks, now=NOW).under(of.system)
 
 
 # ---- mended
@@ -206,9 +208,8 @@ def test_mending_adds_answers_and_takes_returns_and_touches_nothing_else(history
 # ---- assemble
 
 
-def assembled(*history: Message, of: Agent | None = None, turn_start: int = 0, **options: Any) -> list[Message]:
-    request = TurnRequest(agent_id="agent-1", input=(), **options)
-    return assemble(of or agent(), request, history, turn_start)
+def assembled(*history: Message, **options: Any) -> list[Message]:
+    return assemble(agent(), TurnRequest(agent_id="agent-1", input=(), **options), history)
 
 
 def test_a_request_may_replace_the_system_message_and_bring_skills() -> None:
@@ -220,11 +221,9 @@ def test_a_request_may_replace_the_system_message_and_bring_skills() -> None:
     assert assembled(SYSTEM, HI)[0].text == "You help."
 
 
-def test_an_agent_that_keeps_no_history_sees_its_turn_alone() -> None:
-    before = [message("user", "old", seq=2), message("assistant", call("a"), seq=3)]
-    mine = [message("user", "new", seq=5), message("assistant", call("b"), seq=6), returned("b", seq=7)]
-    found = assembled(SYSTEM, *before, *mine, of=agent(message_buffer_autoclear=True), turn_start=5)
-    assert found[1:] == mine
+def test_a_summary_reads_like_any_text() -> None:
+    found = assembled(SYSTEM, message("summary", SummaryPart(text="They met.")), HI)
+    assert found[1].text == f"{SUMMARY_NOTE}\n\nThey met."
     assert faults(found) == []
 
 
@@ -262,9 +261,11 @@ def test_some_types_are_not_shown_their_blocks(kind: str) -> None:
 
 
 def test_messages_out_of_view_are_counted() -> None:
-    text = compile_system(agent(), (), now=NOW, conversation_id="conv-9", recall_count=12)
+    text = compile_system(agent(), (), now=NOW, conversation_id="conv-9", recall_count=12).facts
     assert "- CONVERSATION_ID: conv-9" in text
-    assert "12 earlier messages are outside this context" in text
+    assert "- 12 earlier messages are outside this context" in text
+    text = compile_system(agent(), (), now=NOW, recall_count=MOST_COUNTED).facts
+    assert "- At least 1000 earlier messages are outside this context" in text
 
 
 def test_times_are_the_agents_own() -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequen
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain import events
@@ -47,6 +48,8 @@ MODEL = Model(
     handle="voice/one", name="one", provider_name="voice", provider_type="voice", endpoint_type="voice",
     context_window=8_000,
 )  # fmt: skip
+OTHER = msgspec.structs.replace(MODEL, handle="voice/other", name="other", context_window=16_000)
+"""Another one that the voice answers for."""
 
 
 class Voice:
@@ -67,9 +70,12 @@ class Voice:
         return self
 
     async def resolve(self, handle: str) -> Model:
-        if handle != MODEL.handle:
+        if handle not in (MODEL.handle, OTHER.handle):
             raise NotFound(f"Model {handle!r} not found")
-        return MODEL
+        return MODEL if handle == MODEL.handle else OTHER
+
+    def estimate(self, model: Model, size: int) -> int:
+        return -(-size // 3)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]:
         self.asked.append(request)
@@ -126,11 +132,11 @@ class House:
     async def agent(self, *names: str, **fields: Any) -> Agent:
         """A new agent with these tools."""
         thread = Conversation(id=new_id("conv"), agent_id=new_id("agent"), created_at=1, updated_at=1, is_default=True)
+        made: dict[str, Any] = {"system": "You help.", "context_window": 8_000, **fields}
         agent = Agent(
-            id=thread.agent_id, name="Ada", conversation_id=thread.id, system="You help.", model=MODEL,
-            context_window=8_000, created_at=1, updated_at=1, **fields,
-        )  # fmt: skip
-        system = message_of(agent.id, "You help.", role="system")
+            id=thread.agent_id, name="Ada", conversation_id=thread.id, model=MODEL, created_at=1, updated_at=1, **made
+        )
+        system = message_of(agent.id, agent.system, role="system")
 
         def store(conn: Connection) -> None:
             agents.create(conn, DEFAULT_TENANT, agent)
@@ -158,6 +164,11 @@ class House:
         """What was said in the agent's conversation, in order, after the system message."""
         found = await self.db.read(lambda conn: messages.context(conn, agent.conversation_id))
         return [spoken(message) for message in found[1:]]
+
+    async def context(self, agent: Agent, conversation_id: str | None = None) -> list[Message]:
+        """What stands in the context of the agent's conversation, or of another."""
+        thread = conversation_id or agent.conversation_id
+        return await self.db.read(lambda conn: messages.context(conn, thread))
 
     def stored(self, query: str) -> list[tuple[Any, ...]]:
         """What is durable now, seen through a connection of its own."""
