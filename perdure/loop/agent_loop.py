@@ -169,16 +169,17 @@ async def _asked(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> 
 
     Room is made first where what it is to read does not fit, and again where it refuses that as too long.
     """
-    so_far.step = None
     choice = rules.choice(so_far.called.names, so_far.called.last_return, must_call=bool(so_far.verdict.missing))
     sent = context.assemble(turn.agent, turn.request, so_far.messages)
     if so_far.room.is_overfull(sent[:1]):
+        so_far.step = None
         yield End(OVERFULL, so_far.usage, _overfull())
         return
     if so_far.room.tokens(so_far.room.capped(sent)) > so_far.room.limit:
         async for item in _compacted(turn, rooms, so_far, Reason(trigger=_EXCEEDED, urgent=True)):
             yield item
     for refused in range(REFUSALS + 1):
+        so_far.step = None
         if turn.interrupted:
             return
         sent = so_far.room.fitted(context.assemble(turn.agent, turn.request, so_far.messages))
@@ -188,7 +189,7 @@ async def _asked(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> 
         if not step.too_long:
             return
         if refused == REFUSALS:
-            if so_far.room.tokens(sent[:1]) >= so_far.room.limit:
+            if so_far.room.tokens(sent[:1]) > so_far.room.window / 2:
                 step.broken, step.error = OVERFULL, _overfull(step.error)
             return
         so_far.room = so_far.room.shrunk(so_far.room.tokens(sent))

@@ -152,7 +152,8 @@ def _capped(message: Message, most: int, returns: int) -> Message:
     if excess <= 0:
         return message
     sizes = [_weight(part) for part in message.parts]
-    return _clip_parts(message, (ToolReturnPart, ToolCallPart, TextPart), level(sizes, sum(sizes) - excess))
+    bound = max(LEAST_OF_A_TEXT, level(sizes, sum(sizes) - excess))
+    return _clip_parts(message, (ToolReturnPart, ToolCallPart, TextPart), bound)
 
 
 def _evened(messages: Sequence[Message], most: int, kinds: tuple[type[AnyPart], ...], least: int) -> list[Message]:
