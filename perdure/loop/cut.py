@@ -56,6 +56,8 @@ class _Unit(NamedTuple):
     messages: list[Message]
     size: int
     is_input: bool
+    begins: bool
+    """Whether a turn begins here: with the first of what was said at once."""
 
 
 class _Place(NamedTuple):
@@ -110,12 +112,15 @@ def _choose(places: Sequence[_Place], wanted: Wanted, turn: int, total: int) -> 
 def _units(messages: Sequence[Message], sizes: Sequence[int]) -> list[_Unit]:
     units: list[_Unit] = []
     for message, size in zip(messages, sizes, strict=True):
-        if units and _belongs(message, units[-1]):
-            last = units[-1]
+        last = units[-1] if units else None
+        if last is not None and _belongs(message, last):
             last.messages.append(message)
             units[-1] = last._replace(size=last.size + size)
-        else:
-            units.append(_Unit([message], size, message.role in ("user", "system") and not _is_note(message)))
+            continue
+        is_input = message.role in ("user", "system") and not _is_note(message)
+        follows = last is not None and last.is_input and message.run_id is not None
+        at_once = follows and last is not None and last.messages[0].run_id == message.run_id
+        units.append(_Unit([message], size, is_input, is_input and not at_once))
     return units
 
 
@@ -141,10 +146,7 @@ def _is_note(message: Message) -> bool:
 def _newest_turn(units: Sequence[_Unit]) -> tuple[int, int]:
     """The first and the last unit of what was said last; (0, -1) where nobody said anything."""
     end = max((at for at, unit in enumerate(units) if unit.is_input), default=-1)
-    start = end
-    while start > 0 and units[start - 1].is_input:
-        start -= 1
-    return max(start, 0), end
+    return max((at for at, unit in enumerate(units) if unit.begins), default=0), end
 
 
 def _places(units: Sequence[_Unit], turn: int, end: int) -> list[_Place]:
@@ -155,7 +157,7 @@ def _places(units: Sequence[_Unit], turn: int, end: int) -> list[_Place]:
     places = [
         _Place(at, at, sizes[-1] - sizes[at], counts[-1] - counts[at])
         for at in range(1, turn + 1)
-        if units[at].is_input and not units[at - 1].is_input and spent[at]
+        if units[at].begins and spent[at]
     ]
     said_size, said_count = sizes[end + 1] - sizes[turn], counts[end + 1] - counts[turn]
     places += [

@@ -198,10 +198,11 @@ def _clip_arguments(text: str, most: int) -> str:
     except (ValueError, RecursionError):
         return "{}"
     strings = [len(value.encode()) for value in values.values() if isinstance(value, str)]
+    others = len(msgspec.json.encode({name: "" if isinstance(each, str) else each for name, each in values.items()}))
     # Quotes and line ends take two bytes inside JSON, so the first cut may not be enough.
     for share in (1.0, 0.5):
-        bound = int(level(strings, sum(strings) + most - len(text.encode())) * share)
-        short = {name: shortened(value, bound) if isinstance(value, str) else value for name, value in values.items()}
+        bound = int(level(strings, most - others) * share)
+        short = {name: shortened(each, bound) if isinstance(each, str) else each for name, each in values.items()}
         encoded = msgspec.json.encode(short)
         if len(encoded) <= most:
             return encoded.decode()

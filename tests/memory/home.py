@@ -70,7 +70,7 @@ class Home:
         thread = Conversation(id=new_id("conv"), agent_id=new_id("agent"), created_at=1, updated_at=1, is_default=True)
         agent = Agent(
             id=thread.agent_id, name="Ada", conversation_id=thread.id, system="You help.", model=MODEL,
-            context_window=8_000, created_at=1, updated_at=1, **fields,
+            created_at=1, updated_at=1, **{"context_window": 8_000, **fields},
         )  # fmt: skip
 
         def store(conn: Connection) -> None:

@@ -69,6 +69,10 @@ class Voice:
         self._answers.append(said)
         return self
 
+    def says_next(self, *said: Said) -> None:
+        """Puts an answer before those that are queued."""
+        self._answers.appendleft(said)
+
     async def resolve(self, handle: str) -> Model:
         if handle not in (MODEL.handle, OTHER.handle):
             raise NotFound(f"Model {handle!r} not found")
