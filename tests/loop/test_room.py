@@ -18,9 +18,8 @@ SYSTEM = message("system", "You help.")
 
 def room(window: int = 1_000, **fields: Any) -> Room:
     """A room whose model takes three bytes for a token."""
-    return Room(
-        **{"window": window, "holds": window, "answer": 0, "tools": 0, "estimate": lambda s: -(-s // 3), **fields}
-    )
+    made = {"window": window, "holds": window, "answer": 0, "tools": 0, "estimate": lambda size: -(-size // 3)}
+    return Room(**{**made, **fields})
 
 
 def call(text: str) -> Message:
