@@ -142,7 +142,7 @@ def begin(home: Home, happened: list[tuple[str, int]], asks: int, summed_up: boo
     history = [msgspec.structs.replace(message, agent_id=agent.id) for message in history]
 
     def store(conn: Any) -> None:
-        run_store.create(conn, DEFAULT_TENANT, run, request=b"{}", otids=None, project=None)
+        run_store.create(conn, DEFAULT_TENANT, run, run_store.Origin(request=b"{}"))
         message_store.append(conn, DEFAULT_TENANT, thread, history)
 
     home.write(store)

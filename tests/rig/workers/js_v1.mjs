@@ -49,6 +49,10 @@ const OPERATIONS = {
     client.conversations.messages.create(conversation_id, fields),
   stream_conversation: (client, { conversation_id, ...fields }) =>
     client.conversations.messages.stream(conversation_id, fields),
+  compact: async (client, { agent_id, ...fields }) => [await client.agents.messages.compact(agent_id, fields)],
+  compact_conversation: async (client, { conversation_id, ...fields }) => [
+    await client.conversations.messages.compact(conversation_id, fields),
+  ],
   retrieve_run: async (client, { run_id }) => [await client.runs.retrieve(run_id)],
   stream_run: (client, { run_id, ...fields }) => client.runs.messages.stream(run_id, fields),
   create_async: async (client, { agent_id, ...fields }) => [await client.agents.messages.createAsync(agent_id, fields)],

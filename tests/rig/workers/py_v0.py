@@ -43,6 +43,8 @@ OPERATIONS: dict[str, Operation] = {
     "update_block": lambda client, block_id, **fields: [client.blocks.modify(block_id, **fields)],
     "delete_block": lambda client, block_id: [client.blocks.delete(block_id)],
     "list_blocks": lambda client, **query: client.blocks.list(**query),
+    "summarize": lambda client, agent_id, **query: [client.agents.messages.summarize(agent_id, **query)],
+    "retrieve_context": lambda client, agent_id: [client.agents.context.retrieve(agent_id)],
     "retrieve_run": lambda client, run_id: [client.runs.retrieve(run_id)],
     "stream_run": lambda client, run_id, **fields: client.runs.stream(run_id, **fields),
     "create_async": lambda client, agent_id, **fields: [client.agents.messages.create_async(agent_id, **fields)],

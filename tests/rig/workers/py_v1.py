@@ -72,6 +72,10 @@ OPERATIONS: dict[str, Operation] = {
     "stream_conversation": lambda client, conversation_id, **fields: client.conversations.messages.stream(
         conversation_id, **fields
     ),
+    "compact": lambda client, agent_id, **fields: [client.agents.messages.compact(agent_id, **fields)],
+    "compact_conversation": lambda client, conversation_id, **fields: [
+        client.conversations.messages.compact(conversation_id, **fields)
+    ],
     "retrieve_run": lambda client, run_id: [client.runs.retrieve(run_id)],
     "stream_run": lambda client, run_id, **fields: client.runs.messages.stream(run_id, **fields),
     "create_async": lambda client, agent_id, **fields: [client.agents.messages.create_async(agent_id, **fields)],
