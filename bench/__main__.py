@@ -18,10 +18,12 @@ from pathlib import Path
 
 import psutil
 
-from bench import model
+from bench import long, model
 from bench.load import level
 
 ROUNDS = 3
+TURNS = 5_000
+"""Of the one long conversation."""
 
 
 def main() -> None:
@@ -32,6 +34,10 @@ def main() -> None:
     with paced_model() as model_url, server({"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": f"{model_url}/v1"}) as url:
         for _ in range(ROUNDS):
             compare(model_url, url)
+        found = long.run(url, "t4-g0", PIDS[url], TURNS)
+        print(f"{TURNS:,} turns            {found.last.cpu / found.first.cpu:6.2f} x      the first turns' CPU at the end "
+              f"({found.first.cpu:.1f} to {found.last.cpu:.1f} ms; {found.compactions} compactions, "
+              f"{found.messages} messages in context)")  # fmt: skip
 
 
 def compare(direct: str, served: str) -> None:
