@@ -35,9 +35,8 @@ def main() -> None:
         for _ in range(ROUNDS):
             compare(model_url, url)
         found = long.run(url, "t4-g0", PIDS[url], TURNS)
-        print(f"{TURNS:,} turns            {found.last.cpu / found.first.cpu:6.2f} x      the first turns' CPU at the end "
-              f"({found.first.cpu:.1f} to {found.last.cpu:.1f} ms; {found.compactions} compactions, "
-              f"{found.messages} messages in context)")  # fmt: skip
+        print(f"{TURNS:,} turns            {found.last.cpu / found.first.cpu:6.2f} x      CPU of a turn, last tenth "
+              f"against first; {found.last.cpu:.1f} ms, {found.compactions} compactions")  # fmt: skip
 
 
 def compare(direct: str, served: str) -> None:

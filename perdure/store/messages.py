@@ -199,7 +199,8 @@ def leave_context(conn: Connection, conversation_id: str, seqs: Sequence[int]) -
         conn.execute(
             update(conversation_messages)
             .where(
-                link.conversation_id == conversation_id, link.message_seq.in_(seqs[start : start + IDS_AT_ONCE])
+                link.conversation_id == conversation_id, IN_CONTEXT,
+                link.message_seq.in_(seqs[start : start + IDS_AT_ONCE]),
             )
             .values(in_context=False)
         )  # fmt: skip
@@ -271,11 +272,13 @@ def history(
     """
     place, found = _history(agent_id, conversation_id)
     found = found.where(messages.c.tenant_id == tenant)
-    for column, value in (
-        (messages.c.run_id, run_id), (messages.c.step_id, step_id), (messages.c.group_id, group_id)
-    ):  # fmt: skip
+    own = messages.alias()
+    for column, value in ((own.c.run_id, run_id), (own.c.step_id, step_id)):
         if value is not None:
-            found = found.where(column == value)
+            # By way of its own index: one that has the order would be read from end to end, with all else in it.
+            found = found.where(messages.c.seq.in_(select(own.c.seq).where(column == value)))
+    if group_id is not None:
+        found = found.where(messages.c.group_id == group_id)
     if roles is not None:
         found = found.where(messages.c.role.in_(list(roles)))
     if before is not None:

@@ -68,6 +68,11 @@ runs = Table(
         "uq_runs_running", "conversation_id", unique=True,
         **partial("status = 'running'"),
     ),
+    # What a new message asks first: is anyone at work here? However many runs there were before.
+    Index(
+        "ix_runs_unfinished", "conversation_id", "created_at",
+        **partial("status IN ('created', 'running')"),
+    ),
     Index("ix_runs_attempt", "attempt", **partial("attempt IS NOT NULL")),
     Index("ix_runs_owner", "owner", **partial("status IN ('created', 'running')")),
 )  # fmt: skip
