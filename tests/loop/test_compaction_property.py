@@ -1,6 +1,5 @@
 """Whatever a history holds, whatever a model does: the context stays valid, its tail stays, and it fits if it can."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
@@ -39,6 +38,7 @@ from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
 from tests.memory.home import LIMIT, MODEL, Home
 from tests.rig.history import faults_of
+from tests.rig.stores import SqlitePlace
 
 SUMMARY = "They talked of this and that. "
 TOOL = Tool(
@@ -124,7 +124,7 @@ MODES = ["sliding_window", "all", "self_compact_all", "self_compact_sliding_wind
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    with Home(tmp_path_factory.mktemp("property")) as opened:
+    with Home(SqlitePlace(tmp_path_factory.mktemp("property"))) as opened:
         yield opened
 
 
@@ -197,7 +197,7 @@ def test_any_history_leads_to_an_answer(
     )  # fmt: skip
     before = stored(home, agent)
     models = Moody(int(window * real), moods)
-    end = asyncio.run(asyncio.wait_for(work(home, agent, run, models), LIMIT))
+    end = home.run(work(home, agent, run, models))
     faults = [fault for each in models.asked for fault in faults_of(json.loads(chat_body(each, Quirks())))]
     assert faults == []
     assert end.stop_reason == "end_turn", end

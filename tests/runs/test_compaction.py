@@ -1,7 +1,6 @@
 """A context that fills: when it is compacted, what stays, and what a reader is told. History keeps everything."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +9,14 @@ from perdure.domain import events
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.providers.base import TextDelta
 from perdure.store import steps
+from tests.rig.stores import Place
 from tests.runs.compacting import TOO_LONG, compact, history, in_short, summary_of, talkative, used
 from tests.runs.house import MODEL, OTHER, call, ending, house, kinds, read, run, said, soon
 
 
-def test_what_does_not_fit_is_summed_up_before_the_model_is_asked(tmp_path: Path) -> None:
+def test_what_does_not_fit_is_summed_up_before_the_model_is_asked(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 11)
             before = await history(at, agent)
             at.voice.says("They talked.", used(500)).says("Yes.", used(900))
@@ -40,9 +40,9 @@ def test_what_does_not_fit_is_summed_up_before_the_model_is_asked(tmp_path: Path
     run(go())
 
 
-def test_a_context_that_fits_is_left_alone(tmp_path: Path) -> None:
+def test_a_context_that_fits_is_left_alone(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 9)
             at.voice.says("Yes.", used(7_000))
             await read(await at.ask(agent, "still there?"))
@@ -52,9 +52,9 @@ def test_a_context_that_fits_is_left_alone(tmp_path: Path) -> None:
     run(go())
 
 
-def test_who_asks_for_it_is_told_first_that_it_begins_and_then_what_came_of_it(tmp_path: Path) -> None:
+def test_who_asks_for_it_is_told_first_that_it_begins_and_then_what_came_of_it(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 11)
             at.voice.says("They talked.").says("Yes.")
             kept = {"include_compaction_messages": True, "message_types": frozenset({"assistant_message"})}
@@ -84,9 +84,9 @@ def test_who_asks_for_it_is_told_first_that_it_begins_and_then_what_came_of_it(t
     run(go())
 
 
-def test_after_a_step_that_leaves_too_little_room_the_rest_of_the_turn_waits_for_a_compaction(tmp_path: Path) -> None:
+def test_after_a_step_that_leaves_too_little_room_the_rest_of_the_turn_waits_for_a_compaction(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 3)
             at.voice.says("Yes.", used(7_500)).says("They talked.")
             found = await read(await at.ask(agent, "still there?", include_compaction_messages=True))
@@ -101,9 +101,9 @@ def test_after_a_step_that_leaves_too_little_room_the_rest_of_the_turn_waits_for
     run(go())
 
 
-def test_reasoning_does_not_fill_a_context(tmp_path: Path) -> None:
+def test_reasoning_does_not_fill_a_context(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 3)
             at.voice.says("Yes.", used(7_500, reasoning_tokens=3_000))
             assert ending(await read(await at.ask(agent, "still there?"))) == ("end_turn", None)
@@ -112,9 +112,9 @@ def test_reasoning_does_not_fill_a_context(tmp_path: Path) -> None:
     run(go())
 
 
-def test_what_a_summary_costs_counts_and_is_a_step(tmp_path: Path) -> None:
+def test_what_a_summary_costs_counts_and_is_a_step(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 11)
             at.voice.says("They talked.", used(5_000)).says("Yes.", used(3_000))
             reader = await at.ask(agent, "still there?")
@@ -130,9 +130,9 @@ def test_what_a_summary_costs_counts_and_is_a_step(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_prompt_refused_as_too_long_is_compacted_and_asked_again(tmp_path: Path) -> None:
+def test_a_prompt_refused_as_too_long_is_compacted_and_asked_again(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 4)
             at.voice.says(TOO_LONG).says("They talked.").says("Yes.")
             found = await read(await at.ask(agent, "still there?", include_compaction_messages=True))
@@ -143,9 +143,9 @@ def test_a_prompt_refused_as_too_long_is_compacted_and_asked_again(tmp_path: Pat
     run(go())
 
 
-def test_a_model_that_holds_far_less_than_is_said_of_it_is_asked_for_less_and_less(tmp_path: Path) -> None:
+def test_a_model_that_holds_far_less_than_is_said_of_it_is_asked_for_less_and_less(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 8)
             at.voice.says(TOO_LONG).says("They talked.").says(TOO_LONG).says("They talked.").says(TOO_LONG).says("Yes.")
             assert said(await read(await at.ask(agent, "still there?"))) == "Yes."
@@ -156,9 +156,9 @@ def test_a_model_that_holds_far_less_than_is_said_of_it_is_asked_for_less_and_le
     run(go())
 
 
-def test_a_refusal_that_does_not_end_ends_the_run_and_not_the_agent(tmp_path: Path) -> None:
+def test_a_refusal_that_does_not_end_ends_the_run_and_not_the_agent(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent()
             for _ in range(4):
                 at.voice.says(TOO_LONG)
@@ -170,9 +170,9 @@ def test_a_refusal_that_does_not_end_ends_the_run_and_not_the_agent(tmp_path: Pa
     run(go())
 
 
-def test_once_something_was_shown_a_refusal_is_the_end(tmp_path: Path) -> None:
+def test_once_something_was_shown_a_refusal_is_the_end(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 4)
             at.voice.says("Well,", TOO_LONG)
             found = await read(await at.ask(agent, "still there?"))
@@ -182,9 +182,9 @@ def test_once_something_was_shown_a_refusal_is_the_end(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_system_message_larger_than_the_window_ends_the_run_before_anyone_is_asked(tmp_path: Path) -> None:
+def test_a_system_message_larger_than_the_window_ends_the_run_before_anyone_is_asked(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent(system="Too much. " * 5_000)
             overfull = "context_window_overflow_in_system_prompt"
             reader = await at.ask(agent, "hi")
@@ -197,9 +197,9 @@ def test_a_system_message_larger_than_the_window_ends_the_run_before_anyone_is_a
     run(go())
 
 
-def test_a_refusal_because_of_the_system_message_says_so(tmp_path: Path) -> None:
+def test_a_refusal_because_of_the_system_message_says_so(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent(system="Too much. " * 2_500)
             for _ in range(4):
                 at.voice.says(TOO_LONG)
@@ -209,9 +209,9 @@ def test_a_refusal_because_of_the_system_message_says_so(tmp_path: Path) -> None
     run(go())
 
 
-def test_a_message_larger_than_the_window_is_cut_in_what_is_sent_and_stored_whole(tmp_path: Path) -> None:
+def test_a_message_larger_than_the_window_is_cut_in_what_is_sent_and_stored_whole(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 2)
             book = "Begin. " + "Page. " * 20_000 + "End."
             at.voice.says("They talked.").says("Read.")
@@ -228,9 +228,9 @@ def test_a_message_larger_than_the_window_is_cut_in_what_is_sent_and_stored_whol
     run(go())
 
 
-def test_tool_returns_are_sent_up_to_a_share_of_the_window(tmp_path: Path) -> None:
+def test_tool_returns_are_sent_up_to_a_share_of_the_window(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent("conversation_search")
             at.voice.says(call("nowhere", "{}")).says("Well.")
             await read(await at.ask(agent, "x" * 100))
@@ -241,9 +241,9 @@ def test_tool_returns_are_sent_up_to_a_share_of_the_window(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("trigger", ["before", "after", "refused"])
-def test_a_cancel_during_a_compaction_leaves_the_context_as_it_was(tmp_path: Path, trigger: str) -> None:
+def test_a_cancel_during_a_compaction_leaves_the_context_as_it_was(place: Place, trigger: str) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 11 if trigger == "before" else 4)
             hold = asyncio.Event()
             answers: list[Any] = {"before": [], "after": [("Yes.", used(7_900))], "refused": [(TOO_LONG,)]}[trigger]
@@ -261,9 +261,9 @@ def test_a_cancel_during_a_compaction_leaves_the_context_as_it_was(tmp_path: Pat
     run(go())
 
 
-def test_somebody_can_ask_for_it(tmp_path: Path) -> None:
+def test_somebody_can_ask_for_it(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 4)
             at.voice.says("They talked.")
             reader = await at.runner.start(DEFAULT_TENANT, compact(agent, settings={"mode": "all"}))
@@ -276,9 +276,9 @@ def test_somebody_can_ask_for_it(tmp_path: Path) -> None:
     run(go())
 
 
-def test_the_model_that_is_set_sums_up(tmp_path: Path) -> None:
+def test_the_model_that_is_set_sums_up(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             settings = {"model": OTHER.handle, "prompt": "Sum up!", "prompt_acknowledgement": True}
             agent = await talkative(at, 4, compaction_settings=settings)
             at.voice.says(TextDelta(" They talked.\n"))

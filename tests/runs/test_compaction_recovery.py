@@ -1,27 +1,25 @@
 """Killed around a compaction: the old context holds or the new one does, and runs end or go on as they were to."""
 
 import asyncio
-from pathlib import Path
 
 from perdure.domain.ids import DEFAULT_TENANT
+from tests.rig.stores import Place
 from tests.runs.compacting import compact, in_short, talkative, used
 from tests.runs.house import Voice, call, ending, house, read, run, said, soon
-from tests.runs.test_recovery import crashed
 
 
-def test_killed_while_the_summary_is_written_after_the_last_step(tmp_path: Path) -> None:
+def test_killed_while_the_summary_is_written_after_the_last_step(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "before") as at:
+        async with house(place) as at:
             agent = await talkative(at, 3)
             hold = asyncio.Event()
             at.voice.says("Yes.", used(7_900)).says("They", hold)
             reader = await at.ask(agent, "still there?")
             await soon(lambda: at.voice.said == 3)
             before = await in_short(at, agent)
-            copy = crashed(at, tmp_path / "after")
+            copy = place.crashed()
             hold.set()
         async with house(copy, Voice()) as at:
-            await at.runner.recover()
             found = await read(await at.follow(reader.run_id))
             assert (said(found), ending(found)) == ("Yes.", ("end_turn", None))
             ended = await at.run_of(reader.run_id)
@@ -33,19 +31,18 @@ def test_killed_while_the_summary_is_written_after_the_last_step(tmp_path: Path)
     run(go())
 
 
-def test_killed_while_the_summary_is_written_before_a_step(tmp_path: Path) -> None:
+def test_killed_while_the_summary_is_written_before_a_step(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "before") as at:
+        async with house(place) as at:
             agent = await talkative(at, 11)
             hold = asyncio.Event()
             at.voice.says("They", hold)
             reader = await at.ask(agent, "still there?")
             await soon(lambda: at.voice.said == 1)
-            copy = crashed(at, tmp_path / "after")
+            copy = place.crashed()
             hold.set()
             at.voice.says("Yes.")
         async with house(copy, Voice().says("They talked.").says("Yes.")) as at:
-            await at.runner.recover()
             found = await read(await at.follow(reader.run_id))
             assert (said(found), ending(found)) == ("Yes.", ("end_turn", None))
             now = await in_short(at, agent)
@@ -54,9 +51,9 @@ def test_killed_while_the_summary_is_written_before_a_step(tmp_path: Path) -> No
     run(go())
 
 
-def test_killed_after_a_compaction_took_out_what_the_same_run_had_said(tmp_path: Path) -> None:
+def test_killed_after_a_compaction_took_out_what_the_same_run_had_said(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "before") as at:
+        async with house(place) as at:
             agent = await at.agent()
             hold = asyncio.Event()
             at.voice.says("Look. " * 1_800, call("nowhere", call_id="a"), used(4_000))
@@ -66,10 +63,9 @@ def test_killed_after_a_compaction_took_out_what_the_same_run_had_said(tmp_path:
             await soon(lambda: len(at.voice.asked) == 4)
             before = await in_short(at, agent)
             assert before[0] == "summary: They looked."
-            copy = crashed(at, tmp_path / "after")
+            copy = place.crashed()
             hold.set()
         async with house(copy, Voice().says("Found.")) as at:
-            await at.runner.recover()
             found = await read(await at.follow(reader.run_id))
             assert ending(found) == ("end_turn", None)
             assert await in_short(at, agent) == [*before, "assistant: Found."]
@@ -77,25 +73,23 @@ def test_killed_after_a_compaction_took_out_what_the_same_run_had_said(tmp_path:
     run(go())
 
 
-def test_killed_during_a_compaction_that_was_asked_for(tmp_path: Path) -> None:
+def test_killed_during_a_compaction_that_was_asked_for(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path / "before") as at:
+        async with house(place) as at:
             agent = await talkative(at, 4)
             hold = asyncio.Event()
             at.voice.says("They", hold)
             reader = await at.runner.start(DEFAULT_TENANT, compact(agent))
             await soon(lambda: at.voice.said == 1)
-            copy = crashed(at, tmp_path / "after")
+            copy = place.crashed()
             hold.set()
         async with house(copy, Voice().says("They talked.")) as at:
-            await at.runner.recover()
             assert ending(await read(await at.follow(reader.run_id))) == ("end_turn", None)
             now = await in_short(at, agent)
             assert now[0] == "summary: They talked."
             update = f"UPDATE runs SET status = 'running' WHERE id = '{reader.run_id}'"
             await at.db.write(lambda conn: conn.exec_driver_sql(update))
         async with house(copy, Voice()) as at:
-            await at.runner.recover()
             await soon(lambda: at.stored("SELECT count(*) FROM runs WHERE status = 'running'") == [(0,)])
             assert await in_short(at, agent) == now
 

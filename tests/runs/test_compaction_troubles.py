@@ -1,7 +1,6 @@
 """Compactions that meet with trouble: models that fail, calls under way, shared messages. None blocks an agent."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from perdure.domain.requests import TurnRequest
 from perdure.providers.base import TextDelta
 from perdure.store import conversations, steps
 from perdure.store import messages as message_store
+from tests.rig.stores import Place
 from tests.runs.compacting import TOO_LONG, brief, compact, history, in_short, summary_of, talkative, used
 from tests.runs.house import MODEL, OTHER, House, Said, call, ending, house, message_of, read, run, said, soon
 
@@ -29,9 +29,9 @@ async def text_of(at: House, agent: Any) -> str:
 
 
 @pytest.mark.parametrize("answer", [(DOWN,), (), ("  \n",), (call("tool"),)], ids=["fails", "silent", "blank", "calls"])
-def test_without_a_summary_a_note_takes_its_place(tmp_path: Path, answer: tuple[Said, ...]) -> None:
+def test_without_a_summary_a_note_takes_its_place(place: Place, answer: tuple[Said, ...]) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 11, 1_000, "conversation_search")
             at.voice.says(*answer).says("Yes.")
             found = await read(await at.ask(agent, "still there?"))
@@ -44,9 +44,9 @@ def test_without_a_summary_a_note_takes_its_place(tmp_path: Path, answer: tuple[
     run(go())
 
 
-def test_a_failed_summary_loses_none_that_came_before(tmp_path: Path) -> None:
+def test_a_failed_summary_loses_none_that_came_before(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 11)
             at.voice.says("They talked of tea.").says("Yes.")
             await read(await at.ask(agent, "still there?"))
@@ -64,9 +64,9 @@ def test_a_failed_summary_loses_none_that_came_before(tmp_path: Path) -> None:
     run(go())
 
 
-def test_what_can_wait_waits_for_a_summary(tmp_path: Path) -> None:
+def test_what_can_wait_waits_for_a_summary(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 3)
             before = await in_short(at, agent)
             at.voice.says("Yes.", used(7_900)).says(DOWN)
@@ -86,9 +86,9 @@ def test_what_can_wait_waits_for_a_summary(tmp_path: Path) -> None:
     run(go())
 
 
-def test_where_the_model_that_is_set_fails_the_agents_own_sums_up(tmp_path: Path) -> None:
+def test_where_the_model_that_is_set_fails_the_agents_own_sums_up(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 4, compaction_settings={"model": OTHER.handle})
             at.voice.says(DOWN).says("They talked.")
             await read(await at.runner.start(DEFAULT_TENANT, compact(agent)))
@@ -102,9 +102,9 @@ def test_where_the_model_that_is_set_fails_the_agents_own_sums_up(tmp_path: Path
     run(go())
 
 
-def test_a_transcript_that_is_too_long_is_tried_shorter(tmp_path: Path) -> None:
+def test_a_transcript_that_is_too_long_is_tried_shorter(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 11)
             at.voice.says(TOO_LONG).says("They talked.")
             await read(await at.runner.start(DEFAULT_TENANT, compact(agent)))
@@ -115,9 +115,9 @@ def test_a_transcript_that_is_too_long_is_tried_shorter(tmp_path: Path) -> None:
     run(go())
 
 
-def test_a_transcript_fits_the_one_who_is_to_read_it(tmp_path: Path) -> None:
+def test_a_transcript_fits_the_one_who_is_to_read_it(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 4, 100_000)
             at.voice.says("They talked.")
             await read(await at.runner.start(DEFAULT_TENANT, compact(agent)))
@@ -130,9 +130,9 @@ def test_a_transcript_fits_the_one_who_is_to_read_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chars", [20, None])
-def test_a_summary_that_is_too_long_is_cut_and_not_waited_for(tmp_path: Path, chars: int | None) -> None:
+def test_a_summary_that_is_too_long_is_cut_and_not_waited_for(place: Place, chars: int | None) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 11, compaction_settings={"clip_chars": chars})
             at.voice.says(*(TextDelta("word " * 500) for _ in range(1_000))).says("Yes.")
             found = await read(await at.ask(agent, "still there?"))
@@ -143,9 +143,9 @@ def test_a_summary_that_is_too_long_is_cut_and_not_waited_for(tmp_path: Path, ch
     run(go())
 
 
-def test_calls_and_their_returns_stay_together_within_a_long_turn(tmp_path: Path) -> None:
+def test_calls_and_their_returns_stay_together_within_a_long_turn(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 1)
             for number in range(16):
                 at.voice.says("Look." * 300, call("nowhere", call_id=f"call-{number}"))
@@ -175,9 +175,9 @@ def test_calls_and_their_returns_stay_together_within_a_long_turn(tmp_path: Path
     run(go())
 
 
-def test_a_pending_approval_stays_and_can_be_given_afterwards(tmp_path: Path) -> None:
+def test_a_pending_approval_stays_and_can_be_given_afterwards(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             rule = {"type": "requires_approval", "tool_name": "conversation_search"}
             agent = await talkative(at, 4, 1_000, "conversation_search", tool_rules=(rule,))
             at.voice.says("May I?", call("conversation_search", '{"query": "tea"}', "call-7"))
@@ -195,9 +195,9 @@ def test_a_pending_approval_stays_and_can_be_given_afterwards(tmp_path: Path) ->
     run(go())
 
 
-def test_a_fork_and_its_source_are_compacted_each_by_itself(tmp_path: Path) -> None:
+def test_a_fork_and_its_source_are_compacted_each_by_itself(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 4)
             source = await at.db.read(lambda conn: conversations.get(conn, DEFAULT_TENANT, agent.conversation_id))
             fork = (
@@ -224,9 +224,9 @@ def test_a_fork_and_its_source_are_compacted_each_by_itself(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("mode", ["self_compact_all", "self_compact_sliding_window"])
-def test_an_agent_may_sum_up_itself_in_its_own_context(tmp_path: Path, mode: str) -> None:
+def test_an_agent_may_sum_up_itself_in_its_own_context(place: Place, mode: str) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 4, 1_000, "conversation_search", compaction_settings={"mode": mode})
             at.voice.says("We talked.")
             await read(await at.runner.start(DEFAULT_TENANT, compact(agent)))
@@ -244,9 +244,9 @@ def test_an_agent_may_sum_up_itself_in_its_own_context(tmp_path: Path, mode: str
     run(go())
 
 
-def test_where_an_agent_cannot_sum_up_itself_a_transcript_is_used(tmp_path: Path) -> None:
+def test_where_an_agent_cannot_sum_up_itself_a_transcript_is_used(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 4, compaction_settings={"mode": "self_compact_all"})
             at.voice.says(TOO_LONG).says("They talked.")
             await read(await at.runner.start(DEFAULT_TENANT, compact(agent)))
@@ -256,9 +256,9 @@ def test_where_an_agent_cannot_sum_up_itself_a_transcript_is_used(tmp_path: Path
     run(go())
 
 
-def test_an_agent_that_keeps_no_history_begins_each_turn_with_an_empty_context(tmp_path: Path) -> None:
+def test_an_agent_that_keeps_no_history_begins_each_turn_with_an_empty_context(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await at.agent(message_buffer_autoclear=True)
             for text in ("one", "two", "three"):
                 at.voice.says(f"{text}!")
@@ -270,9 +270,9 @@ def test_an_agent_that_keeps_no_history_begins_each_turn_with_an_empty_context(t
     run(go())
 
 
-def test_the_second_message_waits_while_the_first_ones_turn_is_compacted(tmp_path: Path) -> None:
+def test_the_second_message_waits_while_the_first_ones_turn_is_compacted(place: Place) -> None:
     async def go() -> None:
-        async with house(tmp_path) as at:
+        async with house(place) as at:
             agent = await talkative(at, 3)
             hold = asyncio.Event()
             at.voice.says("Yes.", used(7_900)).says(hold, "They talked.").says("Also yes.")
