@@ -1,4 +1,7 @@
-"""The command line: serve · demo · doctor. What a command needs is loaded when it is called."""
+"""The command line: serve · demo · doctor · backup · restore · migrate · check.
+
+What a command needs is loaded when it is called.
+"""
 
 import os
 import sys
@@ -14,12 +17,16 @@ from perdure.domain.errors import PerdureError
 from perdure.lazy import lazy_module
 
 if TYPE_CHECKING:
+    from perdure.cli import check as check_command
     from perdure.cli import demo as demo_command
     from perdure.cli import doctor as doctor_command
+    from perdure.cli import keep as keep_command
     from perdure.cli import serve as serve_command
 else:
+    check_command: ModuleType = lazy_module("perdure.cli.check")
     demo_command: ModuleType = lazy_module("perdure.cli.demo")
     doctor_command: ModuleType = lazy_module("perdure.cli.doctor")
+    keep_command: ModuleType = lazy_module("perdure.cli.keep")
     serve_command: ModuleType = lazy_module("perdure.cli.serve")
 
 application: Final = typer.Typer(
@@ -37,6 +44,10 @@ Port = Annotated[str | None, typer.Option(help="Port to listen on (8283); 0 take
 Data = Annotated[Path | None, typer.Option(help="Data directory (~/.perdure).", metavar="DIR", show_default=False)]
 DatabaseUrl = Annotated[str | None, typer.Option(help="Keep the data in PostgreSQL: postgresql://…", metavar="URL")]
 Sync = Annotated[str | None, typer.Option(help="full survives a power cut, normal (the default) a killed process.")]
+Place = Annotated[
+    Path,
+    typer.Argument(help="A directory, which gets the key of secrets too, or a file that ends in .db.", metavar="PLACE"),
+]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Let others on the network in without a password.")]
 
 
@@ -94,3 +105,41 @@ def doctor(
     database_url: DatabaseUrl = None,
 ) -> None:
     raise typer.Exit(doctor_command.run(os.environ, host=host, port=port, data=data, database_url=database_url))
+
+
+@application.command(help="Copy the data. A server may be using it.")
+def backup(
+    place: Place,
+    data: Data = None,
+    database_url: DatabaseUrl = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a backup that is there.")] = False,
+) -> None:
+    settings = read_settings(os.environ, data=data, database_url=database_url)
+    keep_command.back_up(settings, place, force=force)
+
+
+@application.command(help="Put a backup in the place of the data. The server must not run.")
+def restore(
+    place: Place,
+    data: Data = None,
+    database_url: DatabaseUrl = None,
+    force: Annotated[bool, typer.Option("--force", help="Put the data that is there aside.")] = False,
+) -> None:
+    settings = read_settings(os.environ, data=data, database_url=database_url)
+    keep_command.restore(settings, place, force=force)
+
+
+@application.command(help="Bring the data to this version, after a backup. A start does it as well.")
+def migrate(data: Data = None, database_url: DatabaseUrl = None) -> None:
+    keep_command.migrate(read_settings(os.environ, data=data, database_url=database_url))
+
+
+@application.command(help="Look whether the data is whole; exit code 3 says that it is not.")
+def check(
+    data: Data = None,
+    database_url: DatabaseUrl = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend it, after a backup. The server must not run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    settings = read_settings(os.environ, data=data, database_url=database_url)
+    raise typer.Exit(check_command.run(settings, repair=repair, as_json=as_json))

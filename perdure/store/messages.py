@@ -76,7 +76,7 @@ def append(conn: Connection, tenant: str, conversation_id: str, added: Sequence[
     """Store messages at the end of a conversation, in its context, and make their text searchable."""
     indexed: list[tuple[int, str]] = []
     for message in added:
-        seq = _insert(conn, tenant, message)
+        seq = insert_row(conn, tenant, message)
         _LINK.rows(conn, conversation_id=conversation_id, position=seq * POSITION_GAP, message_seq=seq, in_context=True)
         if words := search.text_of(message):
             indexed.append((seq, words))
@@ -100,7 +100,7 @@ def fork(
         shared = shared.where(link.position <= _position(conn, tenant, source_id, up_to, in_context=True))
     beginning, _ = _beginning(conn, source_id)
     shared = shared.where(link.position > beginning)
-    seq = _insert(conn, tenant, system)
+    seq = insert_row(conn, tenant, system)
     _LINK.rows(conn, conversation_id=target_id, position=beginning - 1, message_seq=seq, in_context=True)
     columns = ["conversation_id", "position", "message_seq", "in_context"]
     conn.execute(insert(conversation_messages).from_select(columns, shared))
@@ -290,8 +290,8 @@ def history(
     return page if oldest_first != newest_first else page[::-1]
 
 
-def _insert(conn: Connection, tenant: str, message: Message) -> int:
-    """Store a message and return its seq."""
+def insert_row(conn: Connection, tenant: str, message: Message) -> int:
+    """Store a message in no conversation yet, and not searchable; returns its seq."""
     return _INSERT.rows(
         conn, tenant_id=tenant, id=message.id, agent_id=message.agent_id, role=message.role,
         parts=PARTS_ENCODER.encode(message.parts).decode(), otid=message.otid, name=message.name,

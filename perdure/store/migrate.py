@@ -39,19 +39,20 @@ def revision(conn: Connection) -> str | None:
     return None
 
 
-async def bring_up_to_date(db: Database) -> None:
-    """Give an empty database its tables, an older one the migrations it lacks, after a backup.
+async def bring_up_to_date(db: Database) -> str | None:
+    """Give an empty database its tables, an older one the migrations it lacks, after a backup; returns where that is.
 
     Raises Unavailable for a database of a newer version, or one that is not Perdure's.
     """
-    found = await db.read(revision)
+    found, copy = await db.read(revision), None
     if found == HEAD:
-        return
+        return None
     if found is not None:
         check_known(found)
         copy = await db.backup(f"before-{HEAD}")
         log.info("migrating", schema=found, to=HEAD, backup=copy)
     await db.migrate(_bring_up)
+    return copy
 
 
 def _bring_up(conn: Connection) -> None:

@@ -3,7 +3,7 @@
 Text is cut into words here and not by the database, whose parser makes one word of an address or the name of a file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -38,6 +38,12 @@ LESS_FOR_LENGTH: Final = 1
 """`ts_rank` with this divides by the logarithm of a text's length, so that long ones do not win by that alone."""
 
 
+_RIGHT: Final = (
+    "SELECT wanted.seq FROM unnest(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[])) AS wanted (seq, text) "
+    "JOIN message_search USING (seq) WHERE words = to_tsvector('perdure', text)"
+)
+
+
 class _Query(UserDefinedType[Any]):
     cache_ok = True
 
@@ -69,6 +75,13 @@ def forget(conn: Connection, agent_id: str) -> None:
         "DELETE FROM message_search USING messages WHERE messages.seq = message_search.seq AND agent_id = $1",
         (agent_id,),
     )
+
+
+def stale(conn: Connection, low: int, high: int | None, wanted: Mapping[int, str]) -> set[int]:
+    held = select(_ROWS.c.seq).where(_ROWS.c.seq >= low)
+    seqs = set(conn.execute(held if high is None else held.where(_ROWS.c.seq <= high)).scalars())
+    right = conn.exec_driver_sql(_RIGHT, ([*wanted], [folded(text) for text in wanted.values()])).scalars()
+    return (seqs | wanted.keys()) - set(right)
 
 
 def joined(found: Select[Any]) -> Select[Any]:

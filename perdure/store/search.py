@@ -32,6 +32,14 @@ class Index(Protocol):
     @staticmethod
     def forget(conn: Connection, agent_id: str) -> None: ...
     @staticmethod
+    def stale(conn: Connection, low: int, high: int | None, wanted: Mapping[int, str]) -> set[int]:
+        """Between two seqs, both included, those whose row is not what `wanted` says, by its lack too.
+
+        Without `high` all from `low` on.
+        """
+        ...
+
+    @staticmethod
     def joined(found: Select[Any]) -> Select[Any]:
         """A query over `messages`, with only the searchable ones left."""
         ...
@@ -80,6 +88,11 @@ def remove(conn: Connection, seqs: Iterable[int]) -> None:
 def forget(conn: Connection, agent_id: str) -> None:
     """Take all messages of an agent out of the index. To be done while its messages are still there."""
     index_of(conn).forget(conn, agent_id)
+
+
+def stale(conn: Connection, low: int, high: int | None, wanted: Mapping[int, str]) -> set[int]:
+    """The seqs from `low` to `high`, or to the end, that are not indexed as the texts in `wanted`, and nothing else."""
+    return index_of(conn).stale(conn, low, high, {seq: text[:INDEXED_CHARS] for seq, text in wanted.items()})
 
 
 def text_of(message: Message) -> str:

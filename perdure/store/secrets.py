@@ -17,6 +17,7 @@ from perdure.domain.ids import new_id, now
 from perdure.store.rows import to_struct
 from perdure.store.tables import agent_secrets, facts
 
+KEY_FILE: Final = "secret.key"
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 _KEY_FACT: Final = "key"
@@ -69,8 +70,13 @@ def open_vault(directory: Path, passphrase: str | None) -> Vault:
     """
     if passphrase:
         return Vault(lambda: hashlib.scrypt(passphrase.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=KEY_BYTES))
-    key = _key_in(directory / "secret.key")
+    key = _key_in(directory / KEY_FILE)
     return Vault(lambda: key)
+
+
+def find_vault(directory: Path, passphrase: str | None) -> Vault | None:
+    """The vault of a data directory, without making a key; None where there is none."""
+    return open_vault(directory, passphrase) if passphrase or (directory / KEY_FILE).exists() else None
 
 
 def agree_on_key(conn: Connection, vault: Vault) -> None:
@@ -125,6 +131,19 @@ def of_agents(conn: Connection, agent_ids: Iterable[str], vault: Vault) -> dict[
     for row in conn.execute(wanted).mappings():
         secret = to_struct(row, Secret, value=vault.open(row["value"]))
         found.setdefault(secret.agent_id, []).append(secret)
+    return found
+
+
+def unreadable(conn: Connection, vault: Vault | None) -> list[str]:
+    """The ids of the secrets that this vault cannot open; of all where there is no key."""
+    found: list[str] = []
+    for secret_id, sealed in conn.execute(select(agent_secrets.c.id, agent_secrets.c.value)):
+        try:
+            if vault is None:
+                raise Unavailable("There is no key.")
+            vault.open(sealed)
+        except Unavailable:
+            found.append(secret_id)
     return found
 
 

@@ -61,6 +61,11 @@ def expired(conn: Connection) -> list[str]:
     return list(conn.execute(late.with_for_update(skip_locked=True)).scalars())
 
 
+def alive(conn: Connection) -> list[str]:
+    """The names of the processes whose lease has not run out."""
+    return list(conn.execute(select(servers.c.name).where(servers.c.lease_until >= database_now())).scalars())
+
+
 def others(conn: Connection, server_id: str) -> list[str]:
     """The ids of all processes but one."""
     return list(conn.execute(select(servers.c.id).where(servers.c.id != server_id)).scalars())

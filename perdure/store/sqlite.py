@@ -4,7 +4,6 @@ Everything that only SQLite understands stands in this file.
 """
 
 import asyncio
-import fcntl
 import os
 import queue
 import sqlite3
@@ -18,7 +17,9 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from perdure.domain.errors import PerdureError, Unavailable
+from perdure.store import sqlite_copy
 from perdure.store.database import BEHIND, MAX_WAITING, NOT_OURS, RETRY_S, VERSION_TABLE, Unit
+from perdure.store.sqlite_lock import take_lock
 from perdure.telemetry import metrics
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class SqliteDatabase:
 
     async def backup(self, name: str) -> str:
         copy = self._path.with_name(f"{self._path.stem}.{name}.backup{self._path.suffix}")
-        await asyncio.to_thread(_copy, self._path, copy)
+        await asyncio.to_thread(sqlite_copy.copy, self._path, copy)
         return str(copy)
 
     @property
@@ -232,16 +233,6 @@ def _unavailable(error: BaseException | None) -> Unavailable:
     return Unavailable(text, retry_after=RETRY_S)
 
 
-def _copy(source: Path, target: Path) -> None:
-    reader, writer = sqlite3.connect(source), sqlite3.connect(target)
-    try:
-        reader.backup(writer)
-        os.chmod(target, 0o600)
-    finally:
-        reader.close()
-        writer.close()
-
-
 def _engine(path: Path, sync: Sync, patience: float) -> Engine:
     def connect() -> sqlite3.Connection:
         driver = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=512)
@@ -272,25 +263,7 @@ def open_sqlite(directory: Path, sync: Sync, *, patience: float = PATIENCE) -> S
     Raises Unavailable, with what to do, where the directory or file cannot be used or another server has it.
     """
     path = directory / "perdure.db"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "perdure.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise Unavailable(
-            f"The data directory {directory} cannot be used: {error.strerror}. "
-            "Choose another with --data, or mend its permissions."
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise Unavailable(
-            f"Another Perdure server (process {holder}) is using {path}. "
-            "Stop it, or start this one with another --data directory."
-        ) from error
-    os.truncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    lock = take_lock(directory)
     try:
         _check_readable(path)
         return SqliteDatabase(path, sync, lock, patience)

@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final, TypeVar
 
 import msgspec
 from sqlalchemy import create_engine
@@ -12,7 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from perdure.domain.errors import Unavailable
+from perdure.store.database import Unit
 from perdure.store.migrate import revision
+
+DATA_FILE: Final = "perdure.db"
+
+T = TypeVar("T")
 
 
 class DataFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +36,7 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
 
 def look_into(directory: Path) -> DataFile:
     """What stands in a data directory. Raises nothing; what is wrong is in `problem`."""
-    path = directory / "perdure.db"
+    path = directory / DATA_FILE
     try:
         if not path.exists():
             return DataFile(path=path, problem=_cannot_be_made(directory))
@@ -40,11 +46,23 @@ def look_into(directory: Path) -> DataFile:
     except OSError as error:
         return DataFile(path=path, problem=error.strerror)
     try:
-        return DataFile(path=path, size=size, holder=holder, schema=_schema(path) if size else None)
-    except (sqlite3.Error, DBAPIError) as error:
-        return DataFile(path=path, size=size, holder=holder, problem=f"it cannot be read ({error})")
+        return DataFile(path=path, size=size, holder=holder, schema=examine(path, revision) if size else None)
     except Unavailable as error:
         return DataFile(path=path, size=size, holder=holder, problem=error.message)
+
+
+def examine(path: Path, unit: Unit[T]) -> T:
+    """Run a unit that only reads on one moment of a data file, which a server may be using, without changing anything.
+
+    Raises Unavailable where the file cannot be read.
+    """
+    engine = create_engine("sqlite://", creator=_reader(path), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as conn:
+            conn.exec_driver_sql("BEGIN")
+            return unit(conn)
+    except (sqlite3.Error, DBAPIError) as error:
+        raise Unavailable(f"it cannot be read ({error})") from error
 
 
 def _cannot_be_made(directory: Path) -> str | None:
@@ -83,11 +101,5 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _schema(path: Path) -> str | None:
-    engine = create_engine("sqlite://", creator=_reader(path), poolclass=NullPool)
-    with engine.connect() as conn:
-        return revision(conn)
-
-
 def _reader(path: Path) -> Callable[[], sqlite3.Connection]:
-    return lambda: sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    return lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)

@@ -1,7 +1,7 @@
 """Full text on SQLite: FTS5, which needs no key, no model and no extension."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Integer, Select, bindparam, column, func, literal_column, table
@@ -15,6 +15,7 @@ _CREATE: Final = """
 CREATE VIRTUAL TABLE IF NOT EXISTS message_search
 USING fts5(text, tokenize = 'porter unicode61 remove_diacritics 2')
 """
+MAX_ROWID: Final = 2**63 - 1
 _ROWS: Final = table("message_search", column("rowid", Integer))
 _NAME: Final[ColumnElement[Any]] = literal_column("message_search")
 
@@ -46,6 +47,13 @@ def forget(conn: Connection, agent_id: str) -> None:
     _driver(conn).execute(
         "DELETE FROM message_search WHERE rowid IN (SELECT seq FROM messages WHERE agent_id = ?)", (agent_id,)
     )
+
+
+def stale(conn: Connection, low: int, high: int | None, wanted: Mapping[int, str]) -> set[int]:
+    query = "SELECT rowid, text FROM message_search WHERE rowid >= ? AND rowid <= ?"
+    held = dict(conn.exec_driver_sql(query, (low, MAX_ROWID if high is None else high)).all())
+    expected = {seq: spaced(text) for seq, text in wanted.items()}
+    return {seq for seq in held.keys() | expected.keys() if held.get(seq) != expected.get(seq)}
 
 
 def joined(found: Select[Any]) -> Select[Any]:
