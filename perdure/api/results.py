@@ -40,7 +40,8 @@ def result(conn: Connection, tenant: str, run_id: str, generation: Generation) -
     kinds = shown_types(run)
     # As in streams, who asks to be told of compactions is told whatever else is filtered.
     shown = public_all(said, generation, kinds and kinds | {"summary_message"}, voice_of(run.request_config))
-    return Result(run, wire.letta_response(shown, run.stop_reason, run.usage))
+    logprobs = run_store.logprobs(conn, run_id) if run.request_config.get("return_logprobs") else None
+    return Result(run, wire.letta_response(shown, run.stop_reason, run.usage, logprobs))
 
 
 def _announced(message: Message, generation: Generation) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from perdure.domain.compaction import CompactionStats, Trigger
 from perdure.domain.ids import now
 from perdure.domain.messages import ToolCallPart, ToolReturnPart
-from perdure.domain.runs import RunError, StopReason, Usage
+from perdure.domain.runs import Logprobs, RunError, StopReason, Usage
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, tag_field="type"):
@@ -100,7 +100,10 @@ class Stopped(Event, frozen=True, array_like=True, tag="stop_reason"):
 
 
 class UsageReported(Event, frozen=True, array_like=True, tag="usage_statistics"):
+    """What the run cost and, where they were asked for, the log probabilities of its last answer."""
+
     usage: Usage
+    logprobs: Logprobs | None = None
 
 
 class Failed(Event, frozen=True, array_like=True, tag="error_message"):
@@ -130,10 +133,12 @@ def message_type(event: AnyEvent) -> str:
     return _NAMES[type(event)]
 
 
-def last_events(stop_reason: StopReason, usage: Usage, error: RunError | None) -> list[AnyEvent]:
+def last_events(
+    stop_reason: StopReason, usage: Usage, error: RunError | None, logprobs: Logprobs | None = None
+) -> list[AnyEvent]:
     """How every run ends: why it stopped, what it cost, and the error where there was one."""
     at = now()
-    events: list[AnyEvent] = [Stopped(at, stop_reason, error), UsageReported(at, usage)]
+    events: list[AnyEvent] = [Stopped(at, stop_reason, error), UsageReported(at, usage, logprobs)]
     if error is not None:
         events.append(Failed(at, error))
     return events

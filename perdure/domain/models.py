@@ -12,7 +12,11 @@ EMBEDDING_BATCH: Final = 32
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How to ask a model. None leaves the choice to the provider; token counts are per answer."""
+    """How to ask a model. None leaves the choice to the provider; token counts are per answer.
+
+    `return_logprobs` asks for log probabilities where the provider has them, with those of the `top_logprobs` (0 to 20)
+    likeliest tokens beside each.
+    """
 
     temperature: float | None = None
     max_output_tokens: int | None = None
@@ -25,6 +29,8 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     strict: bool = False
     response_format: dict[str, Any] | None = None
     provider_type: str | None = None
+    return_logprobs: bool = False
+    top_logprobs: int | None = None
     extra: dict[str, Any] = {}
 
 

@@ -39,6 +39,8 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     client_skills: tuple[dict[str, Any], ...] = ()
     include_compaction_messages: bool = False
     compaction: CompactionRequest | None = None
+    return_logprobs: bool = False
+    top_logprobs: int | None = None
     otids: tuple[str, ...] = ()
     callback_url: str | None = None
     conversation_id: str | None = None

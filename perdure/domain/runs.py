@@ -67,6 +67,16 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Logprobs(msgspec.Struct, frozen=True, kw_only=True):
+    """How likely each token of an answer was to its model; None where nothing of the kind was said.
+
+    Entries are plain JSON in the contract's form: `{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}`.
+    """
+
+    content: list[dict[str, Any]] | None = None
+    refusal: list[dict[str, Any]] | None = None
+
+
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a run failed, in the contract's words: a stable `error_type`, a sentence, and the underlying text."""
 

@@ -15,7 +15,7 @@ from perdure.domain.errors import Conflict, Invalid
 from perdure.domain.events import AnyEvent
 from perdure.domain.ids import now
 from perdure.domain.messages import Message, ToolCallPart, ToolReturnPart
-from perdure.domain.runs import RunError, Usage
+from perdure.domain.runs import Logprobs, RunError, StopReason, Usage
 from perdure.loop import approval, context
 from perdure.loop.compaction import Compaction, Reason
 from perdure.loop.manner import must_call
@@ -48,11 +48,16 @@ class _SoFar:
         self.step: Step | None = None
         self.error: RunError | None = None
         """Why the last compaction failed, if it did."""
+        self.logprobs: Logprobs | None = None
 
     def take(self, tools: ToolRound) -> None:
         """Go on from what tools returned."""
         self.called, self.verdict = tools.called, tools.verdict
         self.messages += tools.messages
+
+    def end(self, stop_reason: StopReason, error: RunError | None = None) -> End:
+        """The end of a run that stands here."""
+        return End(stop_reason, self.usage, error, self.logprobs)
 
     def forget_before(self, turn: Turn) -> list[int]:
         """Keep of history only what this turn began with; returns the numbers of what is gone."""
@@ -88,12 +93,12 @@ async def agent_loop(turn: Turn, rooms: Rooms) -> AsyncIterator[Item]:
                 yield _nudged(turn, so_far, so_far.verdict.nudge)
     except (Invalid, Conflict) as error:
         kind = "pending_approval" if isinstance(error, Conflict) else "internal_error"
-        yield End("error", so_far.usage, RunError(error_type=kind, message=error.message))
+        yield so_far.end("error", RunError(error_type=kind, message=error.message))
         return
     if turn.interrupted:
         yield interrupted_end(turn, so_far.usage)
     else:
-        yield End("max_steps" if turn.request.max_steps else "end_turn", so_far.usage)
+        yield so_far.end("max_steps" if turn.request.max_steps else "end_turn")
 
 
 async def _took_up(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> AsyncIterator[Item]:
@@ -107,13 +112,13 @@ async def _took_up(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -
     elif stood.verdict.nudge is not None:
         yield _nudged(turn, so_far, stood.verdict.nudge)
     elif stood.verdict.stop is not None:
-        yield End(stood.verdict.stop, so_far.usage)
+        yield so_far.end(stood.verdict.stop)
     elif (tools := _left_open(turn, rooms, rules, so_far.messages)) is not None:
         await tools.run()
         yield Commit(tools.keep)
         so_far.take(tools)
         if so_far.verdict.stop is not None:
-            yield End(so_far.verdict.stop, so_far.usage)
+            yield so_far.end(so_far.verdict.stop)
 
 
 async def _answered(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> AsyncIterator[Item]:
@@ -128,7 +133,7 @@ async def _answered(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) 
         yield Commit(tools.keep)
         so_far.take(tools)
         if so_far.verdict.stop is not None and not turn.request.input:
-            yield End(so_far.verdict.stop, so_far.usage)
+            yield so_far.end(so_far.verdict.stop)
     elif approval.pending_in(so_far.messages[-2:]) is not None:
         raise Conflict(approval.PENDING)
     elif turn.agent.message_buffer_autoclear and (gone := so_far.forget_before(turn)):
@@ -205,15 +210,15 @@ async def _step(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> A
     step = so_far.step
     if step is None:
         return
-    so_far.usage = usage = so_far.usage.plus(step.answer.usage)
+    so_far.usage, so_far.logprobs = so_far.usage.plus(step.answer.usage), step.logprobs
     message = step.answer.message()
     if step.broken is not None:
         yield Commit(step.keep_partial, wait=False)
-        yield End(step.broken, usage, step.error)
+        yield so_far.end(step.broken, step.error)
         return
     if step.answer.request() is not None:
         yield Commit(step.keep_request, wait=False)
-        yield End("requires_approval", usage)
+        yield so_far.end("requires_approval")
         return
     so_far.messages += [message] if message is not None else []
     if message is not None and message.tool_calls:
@@ -226,14 +231,14 @@ async def _step(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> A
         so_far.verdict = judge(rules, so_far.called, None, cut=step.cut)
         if not step.cut and must_call(turn.agent.agent_type):
             yield Commit(partial(step.keep_answer, stop_reason="no_tool_call"), wait=False)
-            yield End("no_tool_call", usage, no_call())
+            yield so_far.end("no_tool_call", no_call())
             return
         yield Commit(partial(step.keep_answer, stop_reason=so_far.verdict.stop), wait=False)
     if not turn.interrupted and so_far.room.is_spent(step.answer.usage):
         async for item in _compacted(turn, rooms, so_far, Reason(trigger="post_step_context_check")):
             yield item
     if so_far.verdict.stop is not None and not turn.interrupted:
-        yield End(so_far.verdict.stop, so_far.usage)
+        yield so_far.end(so_far.verdict.stop)
 
 
 def _resumed(turn: Turn, rooms: Rooms, rules: ToolRules, messages: Sequence[Message]) -> ToolRound:

@@ -24,11 +24,12 @@ from perdure.domain.messages import (
     begins,
     groups,
 )
-from perdure.domain.runs import Usage
+from perdure.domain.runs import Logprobs, Usage
 from perdure.providers.base import (
     AnyDelta,
     Finished,
     HiddenReasoningDelta,
+    LogprobsDelta,
     ReasoningDelta,
     TextDelta,
     ToolCallDelta,
@@ -96,6 +97,7 @@ class Answer:
         self.finish: Finished | None = None
         self.chars = 0
         """Characters that have come so far."""
+        self._logprobs: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
         self._agent_id = agent_id
         self._run_id = run_id
         self._step_id = step_id
@@ -131,6 +133,9 @@ class Answer:
                     event = events.HiddenReasoning(at, self.message_id, part.otid, self._step_id, state, data)
                 case UsageDelta(usage):
                     self.usage = usage
+                case LogprobsDelta(content, refusal):
+                    self._logprobs[0].extend(content)
+                    self._logprobs[1].extend(refusal)
                 case Finished():
                     self.finish = delta
             if event is not None:
@@ -141,6 +146,12 @@ class Answer:
     def is_empty(self) -> bool:
         """Whether nothing was said and nothing called yet."""
         return not (self._parts or self._held_parts)
+
+    @property
+    def logprobs(self) -> Logprobs | None:
+        """Those of the tokens so far, or None where the provider gave none."""
+        content, refusal = self._logprobs
+        return Logprobs(content=content or None, refusal=refusal or None) if content or refusal else None
 
     @property
     def has_calls(self) -> bool:

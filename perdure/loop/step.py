@@ -13,7 +13,7 @@ from perdure.domain.errors import ContextOverflow, ModelError
 from perdure.domain.events import AnyEvent
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message
-from perdure.domain.runs import RunError, StepStatus, StopReason
+from perdure.domain.runs import Logprobs, RunError, StepStatus, StopReason
 from perdure.domain.runs import Step as StepRecord
 from perdure.loop import context
 from perdure.loop.answer import Answer, whole
@@ -44,6 +44,9 @@ class Step:
         settings, legacy = turn.agent.settings, must_call(turn.agent.agent_type)
         if settings.parallel_tool_calls and (legacy or not rules.parallel_allowed):
             settings = msgspec.structs.replace(settings, parallel_tool_calls=False)
+        if turn.request.return_logprobs:
+            top = turn.request.top_logprobs
+            settings = msgspec.structs.replace(settings, return_logprobs=True, top_logprobs=top)
         self.id = new_id("step")
         self.turn = turn
         self.choice = choice
@@ -113,6 +116,11 @@ class Step:
         """Whether the answer hit the token limit."""
         finish = self.answer.finish
         return finish is not None and finish.reason == "length"
+
+    @property
+    def logprobs(self) -> Logprobs | None:
+        """Those of the answer, where they were asked for and the provider has them."""
+        return self.answer.logprobs if self._request.settings.return_logprobs else None
 
     def keep_calls(self, conn: Connection) -> Sequence[AnyEvent]:
         """Store the answer before any of its tools starts."""

@@ -11,7 +11,7 @@ from perdure.domain.events import AnyEvent
 from perdure.domain.messages import Voice
 from perdure.domain.models import Model
 from perdure.domain.requests import TurnRequest
-from perdure.domain.runs import RunError, StopReason, Usage
+from perdure.domain.runs import Logprobs, RunError, StopReason, Usage
 from perdure.domain.tools import Tool
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.store.database import Database
@@ -81,6 +81,7 @@ class End(msgspec.Struct, frozen=True):
     stop_reason: StopReason
     usage: Usage
     error: RunError | None = None
+    logprobs: Logprobs | None = None
 
 
 Item = list[AnyEvent] | Commit | End

@@ -52,6 +52,13 @@ class ToolCallDelta(Delta, frozen=True):
     extra: dict[str, Any] | None = None
 
 
+class LogprobsDelta(Delta, frozen=True):
+    """Log probabilities of the tokens that came with this read, cleaned by `providers/logprobs.py`."""
+
+    content: list[dict[str, Any]]
+    refusal: list[dict[str, Any]]
+
+
 class UsageDelta(Delta, frozen=True):
     """What the provider says the call cost so far; the last one counts. `step_count` is 1."""
 
@@ -64,7 +71,7 @@ class Finished(Delta, frozen=True):
     reason: Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-AnyDelta = TextDelta | ReasoningDelta | HiddenReasoningDelta | ToolCallDelta | UsageDelta | Finished
+AnyDelta = TextDelta | ReasoningDelta | HiddenReasoningDelta | ToolCallDelta | LogprobsDelta | UsageDelta | Finished
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -145,14 +145,15 @@ KNOWN_PROVIDERS: Final = (
         types=("groq", "groq", "groq"),
         url="https://api.groq.com/openai/v1",
         key_names=("GROQ_API_KEY",),
-        quirks=Quirks(tool_choice="required", parallel_tool_calls=True),
+        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, logprobs="never"),
     ),
     KnownProvider(
         name="together",
         types=("together", "together", "together"),
         url="https://api.together.xyz/v1",
         key_names=("TOGETHER_API_KEY",),
-        quirks=Quirks(tool_choice="auto"),
+        # Its `logprobs` is a number, and its answer has a form of its own.
+        quirks=Quirks(tool_choice="auto", logprobs="never"),
     ),
     KnownProvider(
         name="vllm",
@@ -201,7 +202,7 @@ KNOWN_PROVIDERS: Final = (
         under="/v1",
         key_names=("LLAMACPP_API_KEY",),
         listing="llamacpp",
-        quirks=Quirks(tool_choice="required", parallel_tool_calls=True),
+        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, logprobs="without_tools"),
     ),
     KnownProvider(
         name="zai",

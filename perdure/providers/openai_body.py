@@ -36,6 +36,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it takes `frequency_penalty`."""
     unsampled: tuple[str, ...] = ()
     """Models, by the beginning of their names, that refuse sampling parameters."""
+    logprobs: Literal["always", "without_tools", "never"] = "always"
+    """When it gives log probabilities; asked at another time, it would refuse the whole request."""
     call_id_chars: int | None = None
     """The longest tool call id it takes."""
 
@@ -58,6 +60,7 @@ def chat_body(request: ModelRequest, quirks: Quirks) -> bytes:
     body.update(_sampling(request.model.name, request.settings, quirks, reasoning))
     body.update(_effort(request.model.name, request.settings, quirks, reasoning))
     body.update(_tools(request, quirks, reasoning))
+    body.update(_logprobs(request, quirks, reasoning))
     response_format = request.settings.response_format
     if response_format and response_format.get("type") != "text":
         body["response_format"] = response_format
@@ -168,6 +171,16 @@ def _sampling(model_name: str, settings: ModelSettings, quirks: Quirks, reasonin
     if settings.frequency_penalty is not None and quirks.penalties:
         fields["frequency_penalty"] = settings.frequency_penalty
     return fields
+
+
+def _logprobs(request: ModelRequest, quirks: Quirks, reasoning: bool) -> dict[str, Any]:
+    settings = request.settings
+    refused = reasoning or request.model.name.startswith(quirks.unsampled)
+    if not settings.return_logprobs or refused or quirks.logprobs == "never":
+        return {}
+    if request.tools and quirks.logprobs == "without_tools":
+        return {}
+    return {"logprobs": True} | ({} if settings.top_logprobs is None else {"top_logprobs": settings.top_logprobs})
 
 
 def _effort(model_name: str, settings: ModelSettings, quirks: Quirks, reasoning: bool) -> dict[str, Any]:

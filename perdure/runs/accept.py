@@ -126,7 +126,7 @@ def accept(
         background=request.background,
         callback_url=request.callback_url,
         metadata={"run_type": request.run_type},
-        request_config=_config(request),
+        request_config=_config(request, agent),
     )
     origin = run_store.Origin(
         request=REQUEST_ENCODER.encode(request), otids=otids, attempt=terms.attempt, project=request.project,
@@ -174,13 +174,15 @@ def hand_over(conn: Connection, conversation_id: str) -> str | None:
     return run.id
 
 
-def _config(request: TurnRequest) -> dict[str, Any]:
+def _config(request: TurnRequest, agent: Agent) -> dict[str, Any]:
     kept = request.message_types
+    asked = request.return_logprobs or agent.settings.return_logprobs
     return {
         "use_assistant_message": request.use_assistant_message,
         "assistant_message_tool_name": request.assistant_message_tool_name,
         "assistant_message_tool_kwarg": request.assistant_message_tool_kwarg,
         "include_return_message_types": None if kept is None else sorted(kept),
+        **({"return_logprobs": True} if asked else {}),
     }
 
 

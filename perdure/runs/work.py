@@ -165,7 +165,7 @@ class Worker:
 
         def write(conn: Connection, end: End = end) -> list[AnyEvent]:
             following[0] = self._finish(conn, work, end)
-            return last_events(end.stop_reason, end.usage, end.error)
+            return last_events(end.stop_reason, end.usage, end.error, end.logprobs)
 
         kept: End | None = end
         try:

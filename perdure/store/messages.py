@@ -212,7 +212,7 @@ def stand_before(conn: Connection, tenant: str, conversation_id: str, message: M
     own = link.conversation_id == conversation_id
     place = select(link.position).where(own, link.message_seq == seq).scalar_subquery()
     before = conn.execute(select(func.max(link.position)).where(own, link.position < place)).scalar_one()
-    added = _insert(conn, tenant, message)
+    added = insert_row(conn, tenant, message)
     _LINK.rows(conn, conversation_id=conversation_id, position=before + 1, message_seq=added, in_context=True)
 
 

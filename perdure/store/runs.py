@@ -9,8 +9,8 @@ from sqlalchemy import delete as delete_rows
 
 from perdure.domain.conversations import DEFAULT_CONVERSATION
 from perdure.domain.errors import Busy, not_found
-from perdure.domain.events import EVENTS_DECODER, EVENTS_ENCODER, AnyEvent
-from perdure.domain.runs import ACTIVE, Run, RunStatus, Step, StopReason, Usage
+from perdure.domain.events import EVENTS_DECODER, EVENTS_ENCODER, AnyEvent, UsageReported
+from perdure.domain.runs import ACTIVE, Logprobs, Run, RunStatus, Step, StopReason, Usage
 from perdure.store.hot import Hot, insert_into
 from perdure.store.pages import Page, select_page
 from perdure.store.rows import to_struct
@@ -197,6 +197,14 @@ def events_after(
         if chars > most_chars:
             break
     return found
+
+
+def logprobs(conn: Connection, run_id: str) -> Logprobs | None:
+    """The log probabilities that an ended run was asked for, while its event log is kept; else None."""
+    found = select(run_events.c.events).where(run_events.c.run_id == run_id)
+    batch = conn.execute(found.order_by(run_events.c.first.desc()).limit(1)).scalar()
+    events = EVENTS_DECODER.decode(batch) if batch else ()
+    return next((event.logprobs for event in events if isinstance(event, UsageReported)), None)
 
 
 def last_seq(conn: Connection, run_id: str) -> int:

@@ -12,6 +12,8 @@ NO_EMBEDDING: Final = "none"
 """What the older config says of an agent without an embedding model, when it is shown and when it is sent back."""
 
 Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
+TopLogprobs = Annotated[int, Field(ge=0, le=20)]
+"""How many of the likeliest tokens log probabilities are asked of at each place."""
 Temperature = Annotated[float, Field(ge=0, le=2)]
 
 
@@ -84,6 +86,8 @@ class LlmConfigBody(_Kept):
     verbosity: Text | None = None
     strict: bool | None = None
     response_format: ResponseFormat | None = None
+    return_logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
 
 
 class EmbeddingConfigBody(_Kept):

@@ -127,8 +127,8 @@ def _llm(shown: Model, settings: ModelSettings, context_window: int) -> Wire:
         "strict": settings.strict,
         "compatibility_type": None,
         "tier": None,
-        "return_logprobs": False,
-        "top_logprobs": None,
+        "return_logprobs": settings.return_logprobs,
+        "top_logprobs": settings.top_logprobs,
         "return_token_ids": False,
         "tool_call_parser": None,
     }

@@ -15,6 +15,7 @@ from perdure.domain.messages import AnyPart, ImagePart, Message, TextPart
 from perdure.domain.requests import DEFAULT_MAX_STEPS, TurnRequest
 from perdure.wire.approvals import ApprovalBody, decisions, is_approval
 from perdure.wire.generations import Generation
+from perdure.wire.model_settings import TopLogprobs
 from perdure.wire.text import Body, Text
 
 MessageType = Literal[
@@ -112,6 +113,8 @@ class SendMessageBody(Body):
     assistant_message_tool_kwarg: str = "message"
     include_return_message_types: list[MessageType] | None = None
     include_compaction_messages: bool = False
+    return_logprobs: bool = False
+    top_logprobs: TopLogprobs | None = None
     client_tools: list[ClientTool] | None = None
     client_skills: list[dict[str, Any]] | None = None
     override_model: str | None = None
@@ -172,6 +175,8 @@ def turn_request(
         client_tools=tuple(tool.model_dump() for tool in body.client_tools or ()),
         client_skills=tuple(body.client_skills or ()),
         include_compaction_messages=body.include_compaction_messages,
+        return_logprobs=body.return_logprobs,
+        top_logprobs=body.top_logprobs,
         otids=_otids(body),
         run_type=run_type,
         project=project,

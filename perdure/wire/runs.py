@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from perdure.domain.runs import Run, Step, StopReason, Usage
+from perdure.domain.runs import Logprobs, Run, Step, StopReason, Usage
 from perdure.wire.messages import Public, usage_statistics
 from perdure.wire.times import precise
 
@@ -51,13 +51,15 @@ def run_metrics(run: Run, steps: Sequence[Step], tool_ids: Sequence[str]) -> dic
     }
 
 
-def letta_response(messages: Sequence[Public], stop_reason: StopReason | None, usage: Usage) -> dict[str, Any]:
+def letta_response(
+    messages: Sequence[Public], stop_reason: StopReason | None, usage: Usage, logprobs: Logprobs | None = None
+) -> dict[str, Any]:
     """What a run came to, as one object."""
     return {
         "messages": list(messages),
         "stop_reason": {"message_type": "stop_reason", "stop_reason": stop_reason},
         "usage": usage_statistics(usage),
-        "logprobs": None,
+        "logprobs": logprobs,
         "turns": None,
     }
 

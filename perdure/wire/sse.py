@@ -7,6 +7,8 @@ read. The part of a frame that repeats from token to token is rendered once.
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
+from msgspec import structs
+
 from perdure.domain import events
 from perdure.domain.events import AnyEvent
 from perdure.domain.ids import new_id, now
@@ -81,7 +83,7 @@ class Frames:
             case events.Stopped():
                 return self._stopped(seq, event)
             case events.UsageReported():
-                return _data({**usage_statistics(event.usage), "seq_id": seq, "run_id": self._run_id})
+                return self._usage(seq, event)
             case events.Failed():
                 return self._failed(seq, event)
 
@@ -139,6 +141,10 @@ class Frames:
             f'data: {{"id":"{ping_id}","date":"{whole_seconds(at)}","name":null,"message_type":"ping","otid":null,'
             f'"sender_id":null,"step_id":null,"is_err":null,"seq_id":{seq},"run_id":"{self._run_id}"}}\n\n'
         )
+
+    def _usage(self, seq: int, event: events.UsageReported) -> str:
+        asked: dict[str, Any] = {} if event.logprobs is None else {"logprobs": structs.asdict(event.logprobs)}
+        return _data({**usage_statistics(event.usage), **asked, "seq_id": seq, "run_id": self._run_id})
 
     def _stopped(self, seq: int, event: events.Stopped) -> str:
         body: dict[str, Any] = {

@@ -58,6 +58,19 @@ def test_tool_is_called_with_valid_arguments(engine_client: Client) -> None:
     assert told(engine_client.all("list_messages", agent_id=agent)) == told(items)
 
 
+def test_log_probabilities_come_where_the_engine_gives_them(engine_server: Server) -> None:
+    body = {"messages": user("Say something."), "return_logprobs": True, "top_logprobs": 2}
+    for base_tools in (False, True):
+        agent = engine_server.new_agent(model=f"llamacpp/{MODEL}", include_base_tools=base_tools)["id"]
+        reply = engine_server.post(f"/v1/agents/{agent}/messages", body).json
+        if base_tools:
+            assert reply["logprobs"] is None, "with tools, the engine refuses to be asked"
+        else:
+            said = "".join(entry["token"] for entry in reply["logprobs"]["content"])
+            assert reply["messages"][0]["content"] in said
+            assert {len(entry["top_logprobs"]) for entry in reply["logprobs"]["content"]} == {2}
+
+
 def test_conversation_goes_on(sdks: Callable[[str], Sdk], engine_server: Server) -> None:
     client = sdks(PY1).at(engine_server.base_url)
     agent = agent_on(client)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.told import ADA, fresh_agent, said, types, user
+from tests.contract.told import ADA, fresh_agent, types, user
 from tests.rig.answers import Hold, call, reasoning, text
 from tests.rig.http import Reply
 from tests.rig.model import Script
@@ -104,15 +104,6 @@ def test_the_types_asked_for(client: Client, script: Script) -> None:
         fields = {"messages": user("hi"), "include_return_message_types": wanted}
         items = client.all("create", agent_id=fresh_agent(client, script), **fields)
         assert types(items) == [*shown, "stop_reason", "usage_statistics"]
-
-
-def test_log_probabilities_may_be_asked_for(new_client: Client, server: Server, script: Script) -> None:
-    script.say("Hello").say("Hello")
-    agent = fresh_agent(new_client, script)
-    options = {"return_logprobs": True, "top_logprobs": 3, "return_token_ids": True}
-    assert said(new_client.all("create", agent_id=agent, messages=user("hi"), **options)) == "Hello"
-    reply = send(server, agent, **options).json
-    assert (reply["logprobs"], reply["turns"]) == (None, None)
 
 
 def test_answers_wait_for_their_turn(server: Server, script: Script) -> None:

@@ -169,8 +169,11 @@ def parallel(*calls: Call) -> Parallel:
     return Parallel(calls)
 
 
-def chunks(answer: Answer, model: str) -> Iterator[dict[str, Any] | Hold | Pause | Cut | Raw]:
-    """The answer as stream chunks, with holds, pauses, cuts and raw bytes in their places."""
+def chunks(answer: Answer, model: str, top: int | None = None) -> Iterator[dict[str, Any] | Hold | Pause | Cut | Raw]:
+    """The answer as stream chunks, with holds, pauses, cuts and raw bytes in their places.
+
+    Each text delta carries log probabilities with those of the `top` likeliest tokens, unless that is None.
+    """
     begun = False
     indexes = itertools.count()
     for piece in answer.pieces:
@@ -180,7 +183,9 @@ def chunks(answer: Answer, model: str) -> Iterator[dict[str, Any] | Hold | Pause
         if isinstance(piece, Hold | Pause | Cut | Raw):
             yield piece
         elif not isinstance(piece, Redacted):
-            yield from (_chunk(model, delta) for delta in _deltas(piece, indexes))
+            for delta in _deltas(piece, indexes):
+                likely = None if top is None or "content" not in delta else [likelihood(delta["content"], top)]
+                yield _chunk(model, delta, likely=likely)
     if answer.reason is not None:
         yield _chunk(model, {}, answer.reason)
     if answer.usage is not None:
@@ -199,6 +204,12 @@ def completion(answer: Answer, model: str) -> dict[str, Any]:
     choice = {"index": 0, "message": message, "finish_reason": answer.reason}
     usage = {"usage": _usage(answer.usage)} if answer.usage else {}
     return {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice], **usage}
+
+
+def likelihood(token: str, top: int) -> dict[str, Any]:
+    """The log probability of one token, as the model says it."""
+    said = {"token": token, "logprob": -0.5, "bytes": list(token.encode())}
+    return {**said, "top_logprobs": [{**said, "logprob": -0.5 - rank} for rank in range(top)]}
 
 
 def _joined(answer: Answer, kind: type[Text] | type[Reasoning]) -> str:
@@ -234,8 +245,14 @@ def _usage(tokens: tuple[int, int]) -> dict[str, int]:
 
 
 def _chunk(
-    model: str, delta: dict[str, Any] | None, finish: str | None = None, usage: dict[str, int] | None = None
+    model: str,
+    delta: dict[str, Any] | None,
+    finish: str | None = None,
+    usage: dict[str, int] | None = None,
+    likely: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
+    choice["logprobs"] = None if likely is None else {"content": likely, "refusal": None}
+    choices = [] if delta is None else [choice]
     chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": choices}
     return {**chunk, "usage": usage} if usage else chunk

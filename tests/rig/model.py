@@ -220,8 +220,9 @@ class ModelServer:
                     await piece.passed()
             return web.json_response(completion(answer, body["model"]))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        top = body.get("top_logprobs", 0) if body.get("logprobs") else None
         told = claude.events if request.path == MESSAGES else responses.events if "input" in body else chunks
-        stream: Stream = told(answer, body["model"])
+        stream: Stream = told(answer, body["model"]) if top is None else chunks(answer, body["model"], top)
         for chunk in stream:
             if isinstance(chunk, Hold):
                 await chunk.passed()

@@ -12,6 +12,7 @@ const OPERATIONS = {
   list_messages: (client, { agent_id, ...query }) => client.agents.messages.list(agent_id, query),
   create: async (client, { agent_id, ...fields }) =>
     answered(await client.agents.messages.create(agent_id, fields), "stop_reason"),
+  create_whole: async (client, { agent_id, ...fields }) => [await client.agents.messages.create(agent_id, fields)],
   create_impatiently: async (client, { agent_id, seconds, ...fields }) =>
     answered(await client.agents.messages.create(agent_id, fields, { timeout: seconds * 1000 }), "stop_reason"),
   stream: (client, { agent_id, ...fields }) => client.agents.messages.stream(agent_id, fields),

@@ -30,6 +30,7 @@ OPERATIONS: dict[str, Operation] = {
     "list_agents": lambda client, **query: client.agents.list(**query),
     "list_messages": lambda client, agent_id, **query: client.agents.messages.list(agent_id, **query),
     "create": lambda client, agent_id, **fields: answered(client.agents.messages.create(agent_id, **fields)),
+    "create_whole": lambda client, agent_id, **fields: [client.agents.messages.create(agent_id, **fields)],
     "create_impatiently": lambda client, agent_id, seconds, **fields: answered(
         client.with_options(timeout=seconds).agents.messages.create(agent_id, **fields)
     ),
