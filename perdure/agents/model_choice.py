@@ -105,7 +105,8 @@ _FROM_CONFIG: Final = {
     "enable_reasoner": "reasoning", "effort": "reasoning_effort", "reasoning_effort": "reasoning_effort",
     "max_reasoning_tokens": "max_reasoning_tokens", "frequency_penalty": "frequency_penalty",
     "verbosity": "verbosity", "strict": "strict", "response_format": "response_format",
-    "return_logprobs": "return_logprobs", "top_logprobs": "top_logprobs",
+    "put_inner_thoughts_in_kwargs": "thoughts_in_arguments", "return_logprobs": "return_logprobs",
+    "top_logprobs": "top_logprobs",
 }  # fmt: skip
 """Fields of the older config that say how to ask, and what we call them."""
 

@@ -6,7 +6,7 @@ import msgspec
 
 from perdure.domain.blocks import Block
 from perdure.domain.messages import Message
-from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window
+from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window, reasons
 from perdure.domain.runs import StopReason
 from perdure.domain.tools import Tool
 
@@ -22,6 +22,9 @@ AgentType = Literal[
     "voice_sleeptime_agent",
 ]
 DEFAULT_AGENT_TYPE: Final[AgentType] = "letta_v1_agent"
+
+MODERN: Final[frozenset[AgentType]] = frozenset({"letta_v1_agent", "sleeptime_agent"})
+"""Types that speak in plain text, call tools when they want to, and go on until they do not."""
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +76,17 @@ def window_with(agent: Agent, model: Model) -> int:
     if agent.context_window == default_window(agent.model):
         return default_window(model)
     return min(agent.context_window, model.context_window)
+
+
+def thinks_in_arguments(agent: Agent, model: Model) -> bool:
+    """Whether an agent, working with this model, writes its thoughts as an argument of its calls.
+
+    Older types do where the model does not think by itself, unless their settings say otherwise.
+    """
+    if agent.agent_type in MODERN:
+        return False
+    chosen = agent.settings.thoughts_in_arguments
+    return chosen if chosen is not None else agent.settings.reasoning and not reasons(model)
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ Older agents speak through a tool: what they say is a string inside JSON that is
 fragments as they come and gives the text of the fields that are watched, unescaped, and the rest as it stands.
 """
 
+import json
 from collections.abc import Collection
 from enum import Enum, auto
 from typing import Final, NamedTuple
@@ -36,7 +37,7 @@ class StreamedArguments:
     """Splits the JSON object of a call's arguments.
 
     `watched` top-level fields with string values come out as text and, unless they are `cut`, stay in the raw JSON as
-    well. What is not a JSON object comes out raw as it is.
+    well. A field to be cut that holds anything but a string is left out. What is not a JSON object comes out as it is.
     """
 
     def __init__(self, watched: Collection[str], cut: Collection[str] = ()) -> None:
@@ -104,11 +105,14 @@ class StreamedArguments:
 
     def _begin_value(self, character: str) -> None:
         is_text = character == '"' and self._key in self._watched
-        if is_text and self._key in self._cut:
+        if self._key in self._cut:
             self._held = ""
         else:
             if self._comma:
                 self._out.append(Piece(None, ","))
+            elif self._cut:
+                # What followed the field that was cut would stand here as if it led the object.
+                self._held = self._held.lstrip()
             self._comma = True
             self._release()
             self._out.append(Piece(None, character))
@@ -164,8 +168,10 @@ class StreamedArguments:
 
     def _in_other(self, character: str) -> None:
         """Inside any other value, to its end."""
-        if self._quoted:
+        ends = self._depth == 0 and not self._quoted and character in ",}"
+        if not ends and self._key not in self._cut:
             self._out.append(Piece(None, character))
+        if self._quoted:
             if self._escape:
                 self._escape = ""
             elif character == "\\":
@@ -174,11 +180,10 @@ class StreamedArguments:
                 self._quoted = False
                 self._at = _At.AFTER if self._depth == 0 else _At.OTHER
             return
-        if self._depth == 0 and character in ",}":
+        if ends:
             self._at = _At.AFTER
             self._between(character)
             return
-        self._out.append(Piece(None, character))
         self._quoted = character == '"'
         self._depth += (character in "[{") - (character in "]}")
         if self._depth == 0 and character in "]}":
@@ -193,6 +198,19 @@ class StreamedArguments:
 def field_text(arguments: str, field: str) -> str:
     """The text of one field, as far as the arguments hold it: they may have been cut off."""
     return "".join(piece.text for piece in StreamedArguments((field,)).feed(arguments) if piece.field == field)
+
+
+def with_field(arguments: str, field: str, text: str) -> str:
+    """The arguments with one more field in front, as if it had never been cut. What is no object stays as it is."""
+    opening, rest = arguments[: arguments.find("{") + 1], arguments[arguments.find("{") + 1 :].lstrip()
+    if opening.strip() != "{":
+        return arguments
+    member = f"{_quoted(field)}: {_quoted(text)}"
+    return f"{{{member}{rest}" if rest.startswith("}") else f"{{{member}, {rest}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

@@ -43,6 +43,7 @@ class Reasoning(Piece, frozen=True, array_like=True, tag="reasoning_message"):
     text: str
     native: bool = True
     signature: str | None = None
+    call_id: str | None = None
 
 
 class HiddenReasoning(Piece, frozen=True, array_like=True, tag="hidden_reasoning_message"):

@@ -28,11 +28,15 @@ class TextPart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="text"):
 
 
 class ReasoningPart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="reasoning"):
-    """Reasoning shown to the user. `native` is false where it was prompted for rather than produced by the model."""
+    """Reasoning shown to the user. `native` is false where it was prompted for rather than produced by the model.
+
+    `call_id` names the call among whose arguments it was written.
+    """
 
     text: str
     native: bool = True
     signature: str | None = None
+    call_id: str | None = None
     extra: dict[str, Any] = {}
 
 
@@ -221,7 +225,7 @@ def begins(part: AnyPart, before: AnyPart, *, single_calls: bool, voice: Voice |
     if type(part) is not type(before) or isinstance(part, HiddenReasoningPart):
         return True
     if isinstance(part, ReasoningPart) and isinstance(before, ReasoningPart):
-        return part.native is not before.native
+        return (part.native, part.call_id) != (before.native, before.call_id)
     if not isinstance(part, ToolCallPart | ToolReturnPart):
         return False
     return single_calls or (voice is not None and (voice.speaks(part) or voice.speaks(before)))

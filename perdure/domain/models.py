@@ -1,5 +1,6 @@
 """A model handle names a model, `provider/model-name`; settings say how an agent wants it asked."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,11 +12,18 @@ EMBEDDING_BATCH: Final = 32
 """Texts that are turned into vectors by one request."""
 
 
+_REASONING: Final = re.compile(
+    r"(^|[/.])(o\d|gpt-5(?!.*-chat)|gpt-oss|claude-(3[-.]7|[a-z]+-[4-9])|gemini-(2\.5|[3-9])|grok-(3-mini|[4-9])|"
+    r"deepseek-(r\d|reasoner)|glm-(4\.[5-9]|[5-9])|magistral|qwq|offline$)|thinking|reasoning"
+)
+
+
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to ask a model. None leaves the choice to the provider; token counts are per answer.
 
     `return_logprobs` asks for log probabilities where the provider has them, with those of the `top_logprobs` (0 to 20)
-    likeliest tokens beside each.
+    likeliest tokens beside each. `thoughts_in_arguments` has an older agent write its thoughts as an argument of its
+    calls; None leaves that to what the model is.
     """
 
     temperature: float | None = None
@@ -31,6 +39,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     provider_type: str | None = None
     return_logprobs: bool = False
     top_logprobs: int | None = None
+    thoughts_in_arguments: bool | None = None
     extra: dict[str, Any] = {}
 
 
@@ -46,6 +55,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str | None = None
     display_name: str | None = None
     supports_tools: bool = True
+
+
+def reasons(model: Model) -> bool:
+    """Whether a model thinks by itself before it answers, judged by its name."""
+    name = model.name.lower()
+    return "non-reasoning" not in name and _REASONING.search(name) is not None
 
 
 def default_window(model: Model) -> int:

@@ -25,6 +25,7 @@ from perdure.domain.messages import (
     groups,
 )
 from perdure.domain.runs import Logprobs, Usage
+from perdure.loop.thoughts import THOUGHTS
 from perdure.providers.base import (
     AnyDelta,
     Finished,
@@ -43,27 +44,39 @@ MAX_CALLS: Final = 100
 class _OpenPart:
     """A part that is still growing."""
 
-    __slots__ = ("call_id", "chunks", "extra", "hidden", "kind", "name", "native", "otid", "signature", "words")
+    __slots__ = (
+        "call_id", "chunks", "extra", "hidden", "kind", "name", "named", "native", "otid", "reader", "signature",
+        "speaks", "thinks",
+    )  # fmt: skip
 
-    def __init__(self, kind: type[AnyPart], part_otid: str) -> None:
+    def __init__(self, kind: type[AnyPart]) -> None:
         self.kind = kind
-        self.otid = part_otid
+        self.otid = ""
+        """Empty for a call of which nothing but thoughts is known yet: it is not shown, and has no place among the
+        parts."""
         self.chunks: list[str] = []
         self.extra: dict[str, Any] = {}
         self.signature: str | None = None
-        self.call_id = ""
+        self.call_id: str | None = None
+        """The call that this is, or that thoughts belong to."""
         self.name = ""
+        self.named = False
+        """Whether the newest fragment of the call named its tool."""
         self.native = True
         self.hidden: HiddenReasoningDelta | None = None
-        self.words: StreamedArguments | None = None
-        """Reads what is said, where the call is the agent's voice."""
+        self.speaks = False
+        self.thinks = False
+        """Whether the call is the agent's voice, and whether it may begin with thoughts: then `reader` splits it."""
+        self.reader: StreamedArguments | None = None
 
     def close(self) -> AnyPart:
         text = "".join(self.chunks)
         if self.kind is ToolCallPart:
-            return ToolCallPart(call_id=self.call_id, name=self.name, arguments=text or "{}", extra=self.extra)
+            return ToolCallPart(call_id=self.call_id or "", name=self.name, arguments=text or "{}", extra=self.extra)
         if self.kind is ReasoningPart:
-            return ReasoningPart(text=text, native=self.native, signature=self.signature, extra=self.extra)
+            return ReasoningPart(
+                text=text, native=self.native, signature=self.signature, call_id=self.call_id, extra=self.extra
+            )
         if self.hidden is not None:
             return HiddenReasoningPart(state=self.hidden.state, data=self.hidden.data, extra=self.hidden.extra or {})
         return TextPart(text=text, extra=self.extra)
@@ -73,7 +86,8 @@ class Answer:
     """Takes the deltas of one model call; gives the events that show them and, at the end, what to store.
 
     Calls of tools that are `held` wait for somebody outside. They belong to a message of their own, whose id is the
-    answer's minus one, and do not count among its parts.
+    answer's minus one, and do not count among its parts. A call of a tool that `thinks` has thoughts among its
+    arguments: they are cut out and shown first, as reasoning.
     """
 
     def __init__(
@@ -88,10 +102,12 @@ class Answer:
         voice: Voice | None = None,
         text_is_thought: bool = False,
         held: Callable[[str], bool] = lambda name: False,
+        thinks: Callable[[str], bool] = lambda name: False,
     ) -> None:
         self.message_id = new_id("message")
         self.request_id = approval_id(self.message_id)
         self._held = held
+        self._thinks = thinks
         self._held_parts: list[_OpenPart] = []
         self.usage = Usage(step_count=1)
         self.finish: Finished | None = None
@@ -127,9 +143,11 @@ class Answer:
                     event = self._reasoning(at, text, signature, extra)
                 case ToolCallDelta():
                     self.chars += len(delta.arguments)
-                    event = self._call(at, delta)
+                    shown += self._call(at, delta)
                 case HiddenReasoningDelta(state, data):
-                    part = self._begin(HiddenReasoningPart, hidden=delta)
+                    part = _OpenPart(HiddenReasoningPart)
+                    part.hidden = delta
+                    self._begin(part)
                     event = events.HiddenReasoning(at, self.message_id, part.otid, self._step_id, state, data)
                 case UsageDelta(usage):
                     self.usage = usage
@@ -138,6 +156,7 @@ class Answer:
                     self._logprobs[1].extend(refusal)
                 case Finished():
                     self.finish = delta
+                    shown += self._unfinished(at)
             if event is not None:
                 shown.append(event)
         return shown if self._show else []
@@ -173,11 +192,8 @@ class Answer:
             created_at=now(), step_id=self._step_id, run_id=self._run_id,
         )  # fmt: skip
 
-    def _begin(
-        self, kind: type[AnyPart], *, native: bool = True, name: str = "", hidden: HiddenReasoningDelta | None = None
-    ) -> _OpenPart:
-        part = _OpenPart(kind, "")
-        part.native, part.name, part.hidden = native, name, hidden
+    def _begin(self, part: _OpenPart) -> _OpenPart:
+        """Give a part its place after those before it."""
         if not self._parts or begins(
             part.close(), self._parts[-1].close(), single_calls=self._single_calls, voice=self._voice
         ):
@@ -194,7 +210,7 @@ class Answer:
         if part is None or part.kind is not TextPart:
             if not text:
                 return None
-            part = self._begin(TextPart)
+            part = self._begin(_OpenPart(TextPart))
         if extra:
             part.extra.update(extra)
         if not text:
@@ -203,13 +219,27 @@ class Answer:
         return events.AssistantText(at, self.message_id, part.otid, self._step_id, text)
 
     def _reasoning(
-        self, at: int, text: str, signature: str | None, extra: dict[str, Any] | None, *, native: bool = True
+        self,
+        at: int,
+        text: str,
+        signature: str | None,
+        extra: dict[str, Any] | None,
+        *,
+        native: bool = True,
+        call_id: str | None = None,
     ) -> AnyEvent | None:
         part = self._open
-        if part is None or part.kind is not ReasoningPart or part.signature is not None or part.native is not native:
+        if (
+            part is None
+            or part.kind is not ReasoningPart
+            or part.signature is not None
+            or (part.native, part.call_id) != (native, call_id)
+        ):
             if not text and signature is None:
                 return None
-            part = self._begin(ReasoningPart, native=native)
+            part = _OpenPart(ReasoningPart)
+            part.native, part.call_id = native, call_id
+            self._begin(part)
         if signature is not None:
             part.signature = signature
         if extra:
@@ -217,42 +247,82 @@ class Answer:
         if not text:
             return None
         part.chunks.append(text)
-        return events.Reasoning(at, self.message_id, part.otid, self._step_id, text, native)
+        return events.Reasoning(at, self.message_id, part.otid, self._step_id, text, native, None, call_id)
 
-    def _call(self, at: int, delta: ToolCallDelta) -> AnyEvent | None:
+    def _call(self, at: int, delta: ToolCallDelta) -> list[AnyEvent]:
         part = self._calls.get(delta.index)
-        begins = part is None
         if part is None:
             if self._calls and (not self._parallel or len(self._calls) >= MAX_CALLS):
-                return None
-            part = self._calls[delta.index] = self._begin_call(delta.name or "")
-            part.call_id = self._fresh_call_id(delta.call_id)
+                return []
+            part = self._calls[delta.index] = self._new_call(delta)
         # A dialect that names the tool with every fragment is shown to do so.
-        name = part.name if begins or delta.name else None
+        part.named = bool(delta.name)
         if delta.extra:
             part.extra.update(delta.extra)
-        if delta.arguments:
-            part.chunks.append(delta.arguments)
-        elif not begins:
-            return None
-        arguments = delta.arguments or None
-        if part.words is not None:
-            said = "".join([piece.text for piece in part.words.feed(delta.arguments) if piece.field is not None])
-            return events.AssistantText(at, self.message_id, part.otid, self._step_id, said) if said else None
-        if part.otid == self.request_id:
-            return events.ApprovalDelta(at, part.otid, part.otid, self._step_id, part.call_id, name, arguments)
-        return events.ToolCallDelta(at, self.message_id, part.otid, self._step_id, part.call_id, name, arguments)
+        if part.reader is None:
+            return self._add(at, part, delta.arguments)
+        pieces = part.reader.feed(delta.arguments)
+        if not part.thinks:
+            said = "".join([piece.text for piece in pieces if piece.field is not None])
+            return self._add(at, part, delta.arguments, said)
+        shown: list[AnyEvent] = []
+        raw = said = ""
+        for piece in pieces:
+            if piece.field is None:
+                raw += piece.text
+            elif piece.field != THOUGHTS:
+                said += piece.text
+            else:
+                shown += self._add(at, part, raw, said)
+                raw = said = ""
+                thought = self._reasoning(at, piece.text, None, None, native=False, call_id=part.call_id)
+                shown += [thought] if thought is not None else []
+        return shown + self._add(at, part, raw, said)
 
-    def _begin_call(self, name: str) -> _OpenPart:
-        if self._held(name):
-            part = self._open = _OpenPart(ToolCallPart, self.request_id)
-            part.name = name
-            self._held_parts.append(part)
-            return part
-        part = self._begin(ToolCallPart, name=name)
-        if self._voice is not None and name == self._voice.tool:
-            part.words = StreamedArguments((self._voice.argument,))
+    def _new_call(self, delta: ToolCallDelta) -> _OpenPart:
+        part = _OpenPart(ToolCallPart)
+        part.name, part.call_id = delta.name or "", self._fresh_call_id(delta.call_id)
+        part.thinks = self._thinks(part.name)
+        part.speaks = self._voice is not None and part.name == self._voice.tool and not self._held(part.name)
+        watched = ([self._voice.argument] if self._voice is not None and part.speaks else []) + [THOUGHTS] * part.thinks
+        part.reader = StreamedArguments(watched, (THOUGHTS,)) if watched else None
         return part
+
+    def _add(self, at: int, part: _OpenPart, arguments: str, said: str = "") -> list[AnyEvent]:
+        """What shows that a call goes on: nothing as long as it may still begin with thoughts."""
+        part.chunks.append(arguments)
+        begins = not part.otid
+        if begins:
+            arguments = "".join(part.chunks)
+            if part.thinks and arguments in ("", "{"):
+                return []
+            self._begin_call(part)
+        if part.speaks:
+            return [events.AssistantText(at, self.message_id, part.otid, self._step_id, said)] if said else []
+        if not begins and not arguments:
+            return []
+        name = part.name if begins or part.named else None
+        call_id, added = part.call_id or "", arguments or None
+        if part.otid == self.request_id:
+            return [events.ApprovalDelta(at, part.otid, part.otid, self._step_id, call_id, name, added)]
+        return [events.ToolCallDelta(at, self.message_id, part.otid, self._step_id, call_id, name, added)]
+
+    def _begin_call(self, part: _OpenPart) -> None:
+        if self._held(part.name):
+            part.otid = self.request_id
+            self._held_parts.append(part)
+            self._open = part
+        else:
+            self._begin(part)
+
+    def _unfinished(self, at: int) -> list[AnyEvent]:
+        """Show the calls of which the model wrote nothing but thoughts."""
+        shown: list[AnyEvent] = []
+        for part in self._calls.values():
+            if not part.otid:
+                part.thinks, part.chunks = False, ["{}"]
+                shown += self._add(at, part, "")
+        return shown
 
     def _fresh_call_id(self, asked: str | None) -> str:
         """The provider's id, or one of ours where it gave none or gave it twice: returns are matched by it."""

@@ -7,13 +7,10 @@ Older types must call a tool in every step and speak through one. Each call says
 from collections.abc import Mapping
 from typing import Any, Final
 
-from perdure.domain.agents import AgentType
+from perdure.domain.agents import MODERN, AgentType
 from perdure.loop.tool_rules import ToolRules
 
 HEARTBEAT: Final = "request_heartbeat"
-
-MODERN: Final[frozenset[AgentType]] = frozenset({"letta_v1_agent", "sleeptime_agent"})
-"""Types that speak in plain text, call tools when they want to, and go on until they do not."""
 
 NO_CALL: Final = "An agent of this type has to call a tool in every step, and the model called none."
 

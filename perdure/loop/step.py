@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
+from perdure.domain.agents import thinks_in_arguments
 from perdure.domain.errors import ContextOverflow, ModelError
 from perdure.domain.events import AnyEvent
 from perdure.domain.ids import new_id, now
@@ -18,6 +19,7 @@ from perdure.domain.runs import Step as StepRecord
 from perdure.loop import context
 from perdure.loop.answer import Answer, whole
 from perdure.loop.manner import must_call, with_heartbeat
+from perdure.loop.thoughts import has_own, recalled, with_thoughts
 from perdure.loop.tool_rules import Choice, ToolRules
 from perdure.loop.turn import INTERRUPTED, Models, Turn
 from perdure.providers.base import ModelRequest
@@ -47,6 +49,9 @@ class Step:
         if turn.request.return_logprobs:
             top = turn.request.top_logprobs
             settings = msgspec.structs.replace(settings, return_logprobs=True, top_logprobs=top)
+        thoughts = thinks_in_arguments(turn.agent, turn.model)
+        tools = [tool.json_schema for tool in turn.tools if tool.name in choice.names]
+        own = {schema["name"] for schema in tools if has_own(schema)}
         self.id = new_id("step")
         self.turn = turn
         self.choice = choice
@@ -63,8 +68,10 @@ class Step:
             voice=turn.voice,
             text_is_thought=legacy,
             held=lambda name: name in choice.names and (rules.needs_approval(name) or name in turn.client_tools),
+            thinks=lambda name: thoughts and name not in own,
         )
-        tools = [tool.json_schema for tool in turn.tools if tool.name in choice.names]
+        if thoughts:
+            tools, messages = [with_thoughts(tool) for tool in tools], recalled(messages)
         self._request = ModelRequest(
             model=turn.model,
             messages=messages,

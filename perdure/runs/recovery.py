@@ -164,8 +164,8 @@ def _parts(shown: list[events.Piece]) -> tuple[AnyPart, ...]:
         match event:
             case events.AssistantText(text=text):
                 part = TextPart(text="")
-            case events.Reasoning(text=text, native=native, signature=signature):
-                part = ReasoningPart(text="", native=native, signature=signature)
+            case events.Reasoning(text=text, native=native, signature=signature, call_id=call_id):
+                part = ReasoningPart(text="", native=native, signature=signature, call_id=call_id)
             case events.HiddenReasoning(state=state, data=data):
                 part = HiddenReasoningPart(state=state, data=data)
             case events.ToolCallDelta() | events.ApprovalDelta():

@@ -82,6 +82,7 @@ class LlmConfigBody(_Kept):
     reasoning_effort: Text | None = None
     effort: Text | None = None
     max_reasoning_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    put_inner_thoughts_in_kwargs: bool | None = None
     frequency_penalty: float | None = None
     verbosity: Text | None = None
     strict: bool | None = None

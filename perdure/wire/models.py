@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from perdure.domain.agents import Agent
-from perdure.domain.models import EMBEDDING_BATCH, EmbeddingModel, Model, ModelSettings
+from perdure.domain.agents import Agent, thinks_in_arguments
+from perdure.domain.models import EMBEDDING_BATCH, EmbeddingModel, Model, ModelSettings, reasons
 from perdure.wire.model_settings import NO_EMBEDDING
 
 Wire = dict[str, Any]
@@ -41,7 +41,7 @@ _EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh", "max"})
 def model(shown: Model) -> Wire:
     """A language model in the list of those that can be used."""
     return {
-        **_llm(shown, ModelSettings(), shown.context_window),
+        **_llm(shown, ModelSettings(), shown.context_window, thoughts=not reasons(shown)),
         "name": shown.name,
         "display_name": shown.display_name or shown.name,
         "model_type": "llm",
@@ -52,7 +52,8 @@ def model(shown: Model) -> Wire:
 
 def llm_config(agent: Agent) -> Wire:
     """The older, full description of an agent's model and of how it is asked."""
-    return _llm(agent.model, agent.settings, agent.context_window)
+    thoughts = thinks_in_arguments(agent, agent.model)
+    return _llm(agent.model, agent.settings, agent.context_window, thoughts=thoughts)
 
 
 def model_settings(agent: Agent) -> Wire:
@@ -101,7 +102,7 @@ def embedding_config(shown: EmbeddingModel | None, chunk_size: int) -> Wire:
     }
 
 
-def _llm(shown: Model, settings: ModelSettings, context_window: int) -> Wire:
+def _llm(shown: Model, settings: ModelSettings, context_window: int, *, thoughts: bool) -> Wire:
     effort = settings.reasoning_effort
     return {
         "handle": shown.handle,
@@ -119,7 +120,7 @@ def _llm(shown: Model, settings: ModelSettings, context_window: int) -> Wire:
         "reasoning_effort": effort if effort in _REASONING_EFFORTS else None,
         "effort": effort if effort in _EFFORTS else None,
         "max_reasoning_tokens": settings.max_reasoning_tokens or 0,
-        "put_inner_thoughts_in_kwargs": False,
+        "put_inner_thoughts_in_kwargs": thoughts,
         "frequency_penalty": settings.frequency_penalty,
         "verbosity": settings.verbosity,
         "parallel_tool_calls": settings.parallel_tool_calls,

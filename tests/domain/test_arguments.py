@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.domain.arguments import StreamedArguments
+from perdure.domain.arguments import StreamedArguments, with_field
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -47,6 +47,25 @@ def test_a_cut_field_is_gone_from_the_rest(thought: str, said: str, size: int, o
     fields, raw = read(json.dumps({key: whole[key] for key in order}), size, ("thinking", "message"), ("thinking",))
     assert (fields.get("thinking", ""), fields.get("message", "")) == (whole["thinking"], whole["message"])
     assert json.loads(raw) == {key: whole[key] for key in order if key != "thinking"}
+
+
+@given(VALUES.filter(lambda value: not isinstance(value, str)), st.integers(1, 9), st.permutations(["thinking", "n"]))
+def test_a_cut_field_that_is_no_text_is_left_out(value: Any, size: int, order: list[str]) -> None:
+    whole = {"thinking": value, "n": {"thinking": 1}}
+    fields, raw = read(json.dumps({key: whole[key] for key in order}), size, ("thinking",), ("thinking",))
+    assert (fields, json.loads(raw)) == ({}, {"n": {"thinking": 1}})
+
+
+@given(st.text(), st.dictionaries(st.text(max_size=5).filter(lambda key: key != "thinking"), VALUES, max_size=3))
+def test_what_was_cut_can_be_put_back(thought: str, others: dict[str, Any]) -> None:
+    fields, raw = read(json.dumps({"thinking": thought, **others}), 5, ("thinking",), ("thinking",))
+    back = json.loads(with_field(raw, "thinking", fields.get("thinking", "")))
+    assert list(back.items()) == [("thinking", thought.replace("\0", "\ufffd")), *others.items()]
+
+
+@pytest.mark.parametrize("text", ["", "null", "[{}]", '"{"', "{"])
+def test_nothing_is_put_into_what_is_no_object(text: str) -> None:
+    assert with_field(text, "thinking", "hm") in (text, '{"thinking": "hm", ')
 
 
 @pytest.mark.parametrize("text", ["", "null", "[1, 2]", '"message"', "message: hi", '{"a": 1} {"message": "x"}', "{}"])

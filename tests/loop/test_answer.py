@@ -36,13 +36,14 @@ Shown = dict[tuple[str, str, str], list[str]]
 
 
 def answer(
-    *, show: bool = True, parallel: bool = True, single: bool = False, voice: Voice | None = None, thought: bool = False
-) -> Answer:
-    """An answer that has not begun; calls of `ask` are held."""
+    *, show: bool = True, parallel: bool = True, single: bool = False, voice: Voice | None = None,
+    thought: bool = False, thinks: bool = False,
+) -> Answer:  # fmt: skip
+    """An answer that has not begun; calls of `ask` are held, and where it `thinks`, all calls have thoughts."""
     return Answer(
         agent_id=new_id("agent"), run_id=new_id("run"), step_id=new_id("step"), show_tokens=show,
         parallel_calls=parallel, single_calls=single, voice=voice, text_is_thought=thought,
-        held=lambda name: name == "ask",
+        held=lambda name: name == "ask", thinks=lambda name: thinks,
     )  # fmt: skip
 
 
@@ -308,7 +309,8 @@ def test_text_that_is_thought_is_shown_and_kept_as_reasoning() -> None:
 
 SOME = st.text(min_size=1, max_size=3)
 NAMES = st.sampled_from(["look", "ask", "send_message"])
-WRITTEN = st.one_of(SOME, st.sampled_from(['{"message": "', "Hi", '\\u00e9\\"', '"}', '"x"', "{}"]))
+WORDS = ['{"message": "', '{"thinking": "', '", "', 'message": "', "Hi", '\\u00e9\\"', '"}', '"x"', "{}"]
+WRITTEN = st.one_of(SOME, st.sampled_from(WORDS))
 DELTAS = st.one_of(
     st.builds(TextDelta, SOME),
     st.builds(ReasoningDelta, SOME, st.sampled_from([None, None, "seal"])),
@@ -320,13 +322,15 @@ DELTAS = st.one_of(
 @settings(deadline=None, max_examples=300)
 @given(
     st.lists(st.lists(DELTAS, max_size=4), max_size=8), st.booleans(), st.booleans(), st.booleans(),
-    st.sampled_from([None, VOICE]),
+    st.sampled_from([None, VOICE]), st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_what_was_streamed_is_what_is_stored(
-    batches: Sequence[list[AnyDelta]], parallel: bool, single: bool, thought: bool, voice: Voice | None
-) -> None:
-    taken = answer(parallel=parallel, single=single, thought=thought, voice=voice)
-    streamed = [event for batch in batches for event in taken.take(batch)]
+    batches: Sequence[list[AnyDelta]], parallel: bool, single: bool, thought: bool, voice: Voice | None, thinks: bool,
+    finished: bool,
+) -> None:  # fmt: skip
+    taken = answer(parallel=parallel, single=single, thought=thought, voice=voice, thinks=thinks)
+    ending: list[list[AnyDelta]] = [[Finished("stop")]] if finished else []
+    streamed = [event for batch in [*batches, *ending] for event in taken.take(batch)]
     kept = [message for message in (taken.message(), taken.request()) if message is not None]
     stored = [event for message in kept for event in whole(message, single_calls=single, voice=voice)]
     assert sorted(told(streamed)) == sorted(told(stored))
