@@ -32,6 +32,8 @@ _SCHEMAS: Final[Mapping[str, str]] = {
     "EmbeddingModel": """handle name display_name provider_name provider_type embedding_model embedding_endpoint_type
         embedding_endpoint? embedding_dim:integer""",
     "Message": """id date:date message_type name? otid? sender_id? step_id? is_err:boolean? seq_id:integer? run_id?""",
+    "Approval": """id agent_id conversation_id? run_id? step_id? tool_call:object tool_calls:[object] created_at:date
+        expires_at:date?""",
     "Reply": "messages:[Message] stop_reason:StopReason usage:Usage logprobs:object? turns:[object]?",
     "StopReason": "message_type stop_reason",
     "Usage": """message_type completion_tokens:integer prompt_tokens:integer total_tokens:integer step_count:integer

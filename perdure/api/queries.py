@@ -12,6 +12,7 @@ from pydantic import Field
 
 from perdure.domain.runs import ACTIVE, StopReason
 from perdure.store.agents import AgentFilter, OrderBy
+from perdure.store.approvals import ApprovalFilter
 from perdure.store.blocks import BlockFilter
 from perdure.store.conversations import ConversationFilter
 from perdure.store.conversations import OrderBy as ConversationOrder
@@ -259,6 +260,18 @@ class ConversationQuery(PageQuery):
             archived=None if self.archive_status == "all" else self.archive_status == "archived",
             summary_search=self.summary_search,
         )
+
+
+@dataclass(frozen=True)
+class ApprovalQuery(PageQuery):
+    """Which requests for approval. `conversation_id` may be `default`, which means default conversations alone."""
+
+    agent_id: str | None = None
+    conversation_id: str | None = None
+    order_by: Literal["created_at"] | None = None
+
+    def filter(self) -> ApprovalFilter:
+        return ApprovalFilter(agent_id=self.agent_id, conversation_id=self.conversation_id)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,20 @@
 
 from typing import Final
 
-from perdure.api import agents, blocks, compaction, conversations, health, messages, models, openai, runs, steps, tools
+from perdure.api import (
+    agents,
+    approvals,
+    blocks,
+    compaction,
+    conversations,
+    health,
+    messages,
+    models,
+    openai,
+    runs,
+    steps,
+    tools,
+)
 from perdure.api.operations import Operation
 from perdure.wire.requests import SendMessageBody
 
@@ -41,6 +54,8 @@ ROUTES: Final = (
               "Change a message", "Message"),
     Operation("GET", "/v1/messages/", messages.list_all_messages, "List the messages of all agents", "[Message]"),
     Operation("GET", "/v1/messages/{message_id}", messages.retrieve_message, "Get a message", "[Message]"),
+
+    Operation("GET", "/v1/approvals/", approvals.list_approvals, "List what waits for approval", "[Approval]"),
 
     # runs and their steps
     Operation("GET", "/v1/runs/", runs.list_runs, "List runs", "[Run]"),

@@ -18,6 +18,15 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     returned: ToolReturnPart | None = None
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that nobody has answered, and the conversation that waits for it."""
+
+    tenant: str
+    conversation_id: str
+    is_default: bool
+    request: Message
+
+
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
     """What a conversation waits for.
 

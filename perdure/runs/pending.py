@@ -13,6 +13,7 @@ from perdure.store import approvals as approval_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store import tools as tool_store
+from perdure.store.approvals import ApprovalFilter
 
 ABANDONED: Final = "The caller went on without carrying out this call."
 RECENT: Final = 20
@@ -79,15 +80,14 @@ def refuse_pending(
     conversation that is being worked on is left alone.
     """
     refused: list[str] = []
-    for owner, thread, request in approval_store.list_all(conn, tenant, before=before):
-        run_id = request.run_id or ""
-        if agent_id not in (None, request.agent_id) or conversation_id not in (None, thread):
-            continue
-        if run_ids is not None and run_id not in run_ids:
-            continue
+    wanted = ApprovalFilter(
+        tenant=tenant, agent_id=agent_id, conversation_id=conversation_id, run_ids=run_ids, before=before
+    )
+    for waiting in approval_store.list_all(conn, wanted):
+        thread, run_id = waiting.conversation_id, waiting.request.run_id or ""
         pending = pending_of(conn, thread)
         if pending is None or run_store.active(conn, thread):
             continue
-        message_store.append(conn, owner, thread, refuse_all(pending, why, run_id=run_id))
+        message_store.append(conn, waiting.tenant, thread, refuse_all(pending, why, run_id=run_id))
         refused.append(run_id)
     return refused

@@ -1,13 +1,15 @@
-"""Answers to pending calls, as callers of both generations send them."""
+"""Requests for approval as callers see them, and their answers as callers of both generations send them."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from perdure.domain.approvals import Decision
+from perdure.domain.approvals import Decision, Waiting
 from perdure.domain.errors import Unprocessable
 from perdure.domain.messages import ToolReturnPart
+from perdure.wire.messages import tool_call
 from perdure.wire.text import Body, Text
+from perdure.wire.times import precise
 
 
 class ApprovalReturn(Body):
@@ -78,6 +80,23 @@ def decisions(body: ApprovalBody) -> tuple[Decision, ...]:
             ("body", "messages"),
         )
     return (Decision(target=body.approval_request_id, approve=body.approve, reason=body.reason),)
+
+
+def waiting(shown: Waiting, *, time_limit: float | None) -> dict[str, Any]:
+    """A request that nobody has answered. `time_limit` is how many seconds there are for that, None for ever."""
+    request, calls = shown.request, [tool_call(call) for call in shown.request.tool_calls]
+    expires_at = None if time_limit is None else request.created_at + int(time_limit * 1_000_000)
+    return {
+        "id": request.id,
+        "agent_id": request.agent_id,
+        "conversation_id": None if shown.is_default else shown.conversation_id,
+        "run_id": request.run_id,
+        "step_id": request.step_id,
+        "tool_call": calls[0],
+        "tool_calls": calls,
+        "created_at": precise(request.created_at),
+        "expires_at": precise(expires_at),
+    }
 
 
 def _decision(answer: ApprovalReturn | ToolReturn) -> Decision:

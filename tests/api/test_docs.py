@@ -8,13 +8,15 @@ from perdure.api.openapi import document, fields
 from perdure.api.operations import Operations
 from perdure.api.routes import ROUTES
 from perdure.domain.agents import Agent, AgentDetails
+from perdure.domain.approvals import Waiting
 from perdure.domain.blocks import Block
 from perdure.domain.conversations import Conversation, ConversationDetails
-from perdure.domain.messages import Message, TextPart
+from perdure.domain.messages import Message, TextPart, ToolCallPart
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.domain.runs import Run, Step, Usage
 from perdure.domain.tools import Tool
 from perdure.wire.agents import agent_state, memory
+from perdure.wire.approvals import waiting
 from perdure.wire.blocks import block
 from perdure.wire.conversations import conversation
 from perdure.wire.generations import Generation
@@ -44,6 +46,11 @@ TOOL = Tool(id="tool-1", name="t", tool_type="custom", description="", json_sche
 CONVERSATION = ConversationDetails(
     conversation=Conversation(id="conv-1", agent_id="agent-1", created_at=1, updated_at=1)
 )
+CALL = ToolCallPart(call_id="call-1", name="f", arguments="{}")
+WAITING = Waiting(
+    tenant="org-1", conversation_id="conv-1", is_default=True,
+    request=Message(id="message-1", agent_id="agent-1", role="approval", parts=(CALL,), created_at=1),
+)  # fmt: skip
 RUN = Run(id="run-1", agent_id="agent-1", status="completed", created_at=1)
 STEP = Step(id="step-1", run_id="run-1", agent_id="agent-1", status="success", created_at=1)
 
@@ -98,6 +105,7 @@ def test_streams_are_told_from_json(openapi: dict[str, Any]) -> None:
         ("Reply", letta_response([], "end_turn", Usage())),
         ("Usage", usage_statistics(Usage())),
         ("Conversation", conversation(CONVERSATION)),
+        ("Approval", waiting(WAITING, time_limit=None)),
     ],
 )
 def test_a_documented_object_has_the_fields_that_are_sent(name: str, shown: dict[str, Any]) -> None:

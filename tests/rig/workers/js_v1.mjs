@@ -2,6 +2,7 @@
 import { answered, sdk, serve } from "./loop.mjs";
 
 const OPERATIONS = {
+  get: (client, { path }) => client.get(path),
   health: async (client) => [await client.health()],
   models: (client) => client.models.list(),
   create_agent: async (client, fields) => [await client.agents.create(fields)],

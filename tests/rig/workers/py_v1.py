@@ -21,6 +21,7 @@ def example(client: Letta, source: str) -> Iterator[Any]:
 
 OPERATIONS: dict[str, Operation] = {
     "example": example,
+    "get": lambda client, path: client.get(path, cast_to=object),
     "health": lambda client: [client.health()],
     "models": lambda client: client.models.list(),
     "create_agent": lambda client, **fields: [client.agents.create(**fields)],
