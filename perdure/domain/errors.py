@@ -7,6 +7,7 @@
     ├── NotFound         404  nothing with that id for this tenant
     ├── Conflict         409  the state does not allow it now
     │   └── Busy         409  another run holds the conversation; try again
+    ├── Expired          410  it was there, and is kept no longer
     ├── NotBuilt         501  an operation of the contract that this version lacks
     ├── Unavailable      503  something this server needs is out of reach
     └── ModelError       a model call failed; `error_type` is the contract's word for why
@@ -49,6 +50,9 @@ class Conflict(PerdureError): ...
 
 
 class Busy(Conflict): ...
+
+
+class Expired(PerdureError): ...
 
 
 class NotBuilt(PerdureError): ...

@@ -141,8 +141,8 @@ class Runner:
         return Follower(self._db, work.live, 0, self._log_of)
 
     async def follow(self, tenant: str, run_id: str, after: int = 0) -> Follower:
-        """A reader of any run from the event after number `after`. Raises NotFound."""
-        await self._db.read(lambda conn: run_store.get(conn, tenant, run_id))
+        """A reader of any run from the event after number `after`. Raises NotFound, and Expired."""
+        await self._db.read(lambda conn: run_store.check_log(conn, tenant, run_id))
         return Follower(self._db, await self._log_of(run_id), after, self._log_of)
 
     async def _log_of(self, run_id: str) -> RunLog:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, Text, bindparam, func, literal_column
 from sqlalchemy import delete as delete_rows
 
 from perdure.domain.conversations import DEFAULT_CONVERSATION
-from perdure.domain.errors import Busy, not_found
+from perdure.domain.errors import Busy, Expired, not_found
 from perdure.domain.events import EVENTS_DECODER, EVENTS_ENCODER, AnyEvent, UsageReported
 from perdure.domain.runs import ACTIVE, Logprobs, Run, RunStatus, Step, StopReason, Usage
 from perdure.store.hot import Hot, insert_into
@@ -219,6 +219,14 @@ def get(conn: Connection, tenant: str, run_id: str) -> Run:
     if row is None:
         raise not_found("Run", run_id)
     return msgspec.convert(row, Run, from_attributes=True)
+
+
+def check_log(conn: Connection, tenant: str, run_id: str) -> None:
+    """Raises NotFound where there is no such run, and Expired where its event log was dropped."""
+    if get(conn, tenant, run_id).completed_at is not None and not last_seq(conn, run_id):
+        raise Expired(
+            f"EXPIRED: The events of run {run_id} are not kept any more. What it said is in /v1/runs/{run_id}/messages."
+        )
 
 
 def list_page(conn: Connection, tenant: str, wanted: RunFilter, page: Page) -> list[Run]:

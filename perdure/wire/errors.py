@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from perdure.domain.errors import (
     Busy,
     Conflict,
+    Expired,
     Invalid,
     ModelError,
     NotBuilt,
@@ -36,6 +37,7 @@ _STATUS: Final[Mapping[type[PerdureError], int]] = {
     NotFound: 404,
     Busy: 409,
     Conflict: 409,
+    Expired: 410,
     NotBuilt: 501,
     Unavailable: 503,
 }

@@ -3,6 +3,7 @@ import pytest
 from perdure.domain.errors import (
     Busy,
     Conflict,
+    Expired,
     Invalid,
     ModelError,
     NotBuilt,
@@ -23,6 +24,7 @@ from perdure.wire.errors import MAX_PROBLEMS, MAX_TEXT, failure, for_message_pos
         (Unauthorized("no"), 401),
         (not_found("Agent", "agent-1"), 404),
         (Conflict("no"), 409),
+        (Expired("gone"), 410),
         (NotBuilt("no"), 501),
         (Unavailable("no"), 503),
     ],
