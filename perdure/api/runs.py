@@ -124,9 +124,9 @@ async def read_run_stream(
 
 
 async def follow(caller: Caller, run_id: str, after: int, *, pings: bool) -> Response:
-    """Answer with a run's events from number `after` on. Raises NotFound."""
+    """Answer with a run's events from number `after` on. Raises NotFound, and Expired."""
     follower = await caller.server.runner.follow(caller.tenant, run_id, after)
-    return EventStream(follower, Frames(run_id, caller.generation, pings=pings))
+    return EventStream(follower, Frames(run_id, caller.generation, pings=pings, after=after))
 
 
 async def shown_run(caller: Caller, run_id: str) -> dict[str, Any]:

@@ -29,15 +29,15 @@ HEADERS: Final = {
 
 
 class Frames:
-    """Encodes one run's events for one reader."""
+    """Encodes one run's events for one reader, who has read up to the event `after`."""
 
     end = DONE
 
-    def __init__(self, run_id: str, generation: Generation, *, pings: bool) -> None:
+    def __init__(self, run_id: str, generation: Generation, *, pings: bool, after: int = 0) -> None:
         self._run_id = run_id
         self._generation = generation
         self._pings = pings
-        self._seq = 0
+        self._seq = after
         self._head_key: tuple[str, int] = ("", 0)
         self._head = ""
 
