@@ -86,6 +86,8 @@ class HttpClient:
         self._streams: set[_Stream] = set()
         self._watchdog: asyncio.Task[None] | None = None
         self._closed = False
+        self.unstreamed: set[str] = set()
+        """Names of providers that were found not to stream; whoever finds it says so, once."""
 
     async def get_json(self, endpoint: Endpoint, url: str) -> Any:
         """The decoded JSON at `url`. Raises ModelError for everything else that may happen."""

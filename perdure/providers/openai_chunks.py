@@ -62,6 +62,8 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
+    message: _Delta | None = None
+    """In the place of `delta` where the answer is not streamed."""
     finish_reason: str | None = None
     logprobs: Any = None
     usage: dict[str, Any] | None = None
@@ -110,6 +112,7 @@ class ChunkReader:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._ids = CallIds(history)
+        self._spoke = False
         self.failure: ModelError | None = None
         """Set where an error came after deltas of the same read: to be raised once they are passed on."""
         self.done = False
@@ -128,6 +131,7 @@ class ChunkReader:
             if not out:
                 raise
             self.failure = error
+        self._spoke = self._spoke or bool(out)
         return out
 
     def end(self, out: list[AnyDelta]) -> None:
@@ -149,6 +153,8 @@ class ChunkReader:
         decode = _DECODER.decode
         for payload in payloads:
             if payload == DONE:
+                if not (self._finish_reason or self._spoke or out):
+                    raise self._endpoint.failed("ended its answer at once", "llm_empty_response")
                 self.end(out)
                 return
             try:
@@ -161,7 +167,7 @@ class ChunkReader:
                 self._aside(chunk, payload)
                 continue
             choice = chunk.choices[0]
-            delta = choice.delta
+            delta = choice.delta or choice.message
             if delta is not None:
                 text = delta.content
                 if (
