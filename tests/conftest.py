@@ -126,6 +126,18 @@ def client(sdk: Sdk, server: Server) -> Client:
 
 
 @pytest.fixture
+def py(py_sdk_name: str, sdks: Callable[[str], Sdk], server: Server) -> Client:
+    """Each Python SDK in turn."""
+    return sdks(py_sdk_name).at(server.base_url)
+
+
+@pytest.fixture
+def py1(sdks: Callable[[str], Sdk], server: Server) -> Client:
+    """The newer Python SDK."""
+    return sdks(PY1).at(server.base_url)
+
+
+@pytest.fixture
 def old_client(old_sdk_name: str, sdks: Callable[[str], Sdk], server: Server) -> Client:
     """Each 0.1.x SDK in turn."""
     return sdks(old_sdk_name).at(server.base_url)
@@ -137,7 +149,7 @@ def new_client(new_sdk_name: str, sdks: Callable[[str], Sdk], server: Server) ->
     return sdks(new_sdk_name).at(server.base_url)
 
 
-SDKS = {"sdk_name": NAMES, "old_sdk_name": (PY0, JS0), "new_sdk_name": (PY1, JS1)}
+SDKS = {"sdk_name": NAMES, "py_sdk_name": (PY0, PY1), "old_sdk_name": (PY0, JS0), "new_sdk_name": (PY1, JS1)}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

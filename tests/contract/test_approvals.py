@@ -11,22 +11,12 @@ from tests.contract.told import fresh_agent, said, told, types, user
 from tests.rig.answers import Hold, call, parallel, text
 from tests.rig.http import Frame
 from tests.rig.model import Script
-from tests.rig.sdks import PY0, PY1, Client, Decoded, Sdk, SdkError
+from tests.rig.sdks import PY0, PY1, Client, Decoded, SdkError
 from tests.rig.server import Server
 
 ENDING = ["stop_reason", "usage_statistics"]
 ASK_FIRST = [{"type": "requires_approval", "tool_name": "weather"}]
 OSLO = {"city": "Oslo"}
-
-
-@pytest.fixture
-def py1(sdks: Callable[[str], Sdk], server: Server) -> Client:
-    return sdks(PY1).at(server.base_url)
-
-
-@pytest.fixture(params=[PY0, PY1])
-def py(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk], server: Server) -> Client:
-    return sdks(request.param).at(server.base_url)
 
 
 def careful_agent(server: Server, script: Script, **fields: Any) -> str:

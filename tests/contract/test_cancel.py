@@ -66,7 +66,7 @@ def assert_goes_on(server: Server, script: Script, agent: str) -> None:
     assert "".join(frame.json["content"] for frame in frames if frame.kind == "assistant_message") == "Still here."
 
 
-def test_while_tokens_flow(client: Client, server: Server, script: Script) -> None:
+def test_s47_while_tokens_flow(client: Client, server: Server, script: Script) -> None:
     script.answer(text("Half of"), Hold(), text(" it."))
     agent = fresh_agent(client, script)
     stream = client.each("stream", agent_id=agent, messages=user("hi"), stream_tokens=True)
@@ -96,6 +96,10 @@ def test_by_each_sdk(client: Client, server: Server, script: Script) -> None:
         assert client.one("cancel", agent_id=agent).fields == {run_id: "cancelled"}
         assert_cancelled(server, stream.read())
     assert client.one("cancel", agent_id=agent, run_ids=[run_id]).fields == {run_id: "cancelled"}
+
+
+def test_s50_nothing_to_cancel(client: Client, script: Script) -> None:
+    agent = fresh_agent(client, script)
     with pytest.raises(SdkError) as raised:
         client.one("cancel", agent_id=agent)
     assert raised.value.status == 409
@@ -118,7 +122,7 @@ def test_while_the_model_is_silent(server: Server, script: Script, before: tuple
     assert_goes_on(server, script, agent)
 
 
-def test_while_a_tool_runs(server: Server, script: Script, tmp_path: Path) -> None:
+def test_s48_while_a_tool_runs(server: Server, script: Script, tmp_path: Path) -> None:
     mark = tmp_path / "begun"
     script.answer(text("Wait."), call("hang", {"mark": str(mark)}))
     agent = agent_of(server, script, tools=["hang"])

@@ -44,7 +44,7 @@ def run_of(reply: Reply) -> str:
     return reply.json["messages"][0]["run_id"]
 
 
-def test_the_same_otids_replay_their_run(client: Client, server: Server, script: Script) -> None:
+def test_s56_the_same_otids_replay_their_run(client: Client, server: Server, script: Script) -> None:
     script.say("On", "ce.")
     agent = fresh_agent(client, script)
     fields = {"agent_id": agent, "messages": named("first"), "stream_tokens": True}

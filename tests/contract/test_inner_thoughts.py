@@ -1,7 +1,6 @@
 """Thoughts as an argument of calls: how older agents think on models that do not think by themselves."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,18 +8,13 @@ import pytest
 from tests.contract.told import said, told, types, user
 from tests.rig.answers import Cut, call, parallel, text
 from tests.rig.model import Script
-from tests.rig.sdks import PY0, PY1, Client, Decoded, Sdk
+from tests.rig.sdks import Client, Decoded
 from tests.rig.server import Server
 
 ENDING = ["stop_reason", "usage_statistics"]
 OSLO = {"thinking": 'Ada asks for "Oslo". \U0001f600', "city": "Oslo", "request_heartbeat": True}
 HELLO = {"thinking": "I greet her.", "message": "Hi"}
 MODES = pytest.mark.parametrize("tokens", [False, True], ids=["steps", "tokens"])
-
-
-@pytest.fixture(params=[PY0, PY1])
-def py(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk], server: Server) -> Client:
-    return sdks(request.param).at(server.base_url)
 
 
 def thinker(server: Server, script: Script, **fields: Any) -> str:
@@ -90,8 +84,7 @@ def test_the_voice_asked_to_be_shown_as_calls(server: Server, script: Script, py
 
 
 @MODES
-def test_a_call_that_needs_approval(server: Server, script: Script, sdks: Callable[[str], Sdk], tokens: bool) -> None:
-    py1 = sdks(PY1).at(server.base_url)
+def test_a_call_that_needs_approval(py1: Client, server: Server, script: Script, tokens: bool) -> None:
     script.answer(call("weather", OSLO, id="call_1"))
     agent = thinker(server, script, tool_rules=[{"type": "requires_approval", "tool_name": "weather"}])
     items = turn(py1, agent, stream_tokens=tokens)

@@ -1,6 +1,5 @@
 """Agents of the older types: S61 to S64, heartbeats, and the voice asked to be shown as calls."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,15 +7,10 @@ import pytest
 from tests.contract.told import said, told, types, user
 from tests.rig.answers import Cut, call, text
 from tests.rig.model import Script
-from tests.rig.sdks import PY0, PY1, Client, Decoded, Sdk
+from tests.rig.sdks import Client, Decoded
 from tests.rig.server import Server
 
 ENDING = ["stop_reason", "usage_statistics"]
-
-
-@pytest.fixture(params=[PY0, PY1])
-def py(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk], server: Server) -> Client:
-    return sdks(request.param).at(server.base_url)
 
 
 def old_agent(server: Server, script: Script, **fields: Any) -> str:

@@ -22,6 +22,18 @@ def fail(reason: str) -> str:
     raise ValueError(reason)
 
 
+def wait(mark: str) -> str:
+    """Ends once a file is there.
+
+    Args:
+        mark: Path of the file.
+    """
+    deadline = time.monotonic() + 30
+    while not Path(mark).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return "It is there."
+
+
 def hang(mark: str) -> str:
     """Begins, and does not end while a test lasts.
 
