@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from perdure.domain import events
-from perdure.domain.errors import Busy, NotFound
+from perdure.domain.errors import Busy, Expired, NotFound
 from perdure.domain.ids import example_id
 from perdure.providers.base import ReasoningDelta, TextDelta
 from perdure.runs import log as log_module
@@ -300,7 +300,8 @@ def test_event_logs_are_dropped_after_their_time_and_history_stays(place: Place)
             await forget_events(at.db, completed)
             assert await read(await at.follow(ended.run_id)) == found
             await forget_events(at.db, completed + 1)
-            assert await read(await at.follow(ended.run_id)) == []
+            with pytest.raises(Expired):
+                await at.follow(ended.run_id)
             hold.set()
             late = await read(live)
             assert await read(await at.follow(live.run_id)) == early + late
