@@ -124,6 +124,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
                 loopback_only=is_loopback(settings.host),
                 allowed_origins=settings.cors_origins,
                 private_callbacks=settings.private_callbacks,
+                private_images=settings.private_images,
                 max_requests=settings.max_requests,
                 access_log=settings.access_log,
                 metrics=settings.metrics,

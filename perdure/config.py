@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tool_seconds: float
     trusted_tools: tuple[str, ...]
     private_callbacks: bool
+    private_images: bool
     max_body: int
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -229,6 +230,11 @@ SETTINGS: Final = (
     Setting(
         name="private_callbacks", variables=("PERDURE_PRIVATE_CALLBACKS",), default="0", read=reading.switch,
         meaning="`1` lets a `callback_url` name this machine or one of its networks, not only the open internet.",
+    ),
+    Setting(
+        name="private_images", variables=("PERDURE_PRIVATE_IMAGES",), default="0", read=reading.switch,
+        meaning="`1` lets the address of an image in a message name this machine or one of its networks, not only the "
+        "open internet.",
     ),
     Setting(
         name="max_body", variables=("PERDURE_MAX_BODY",), default="64MiB", read=reading.size,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from perdure.api.attempt import attempt_of
 from perdure.api.auth import Caller, CallerDep
 from perdure.api.event_stream import EventStream
+from perdure.api.images import inline_images
 from perdure.api.paths import AgentId, MessageId
 from perdure.api.reply import refuse, reply
 from perdure.api.results import result
@@ -49,6 +50,7 @@ class CancelBody(Body):
 
 async def stream_message(caller: CallerDep, agent_id: AgentId, body: SendMessageBody) -> Response:
     """Process user messages and stream the agent's response: steps always, tokens if `stream_tokens` is set."""
+    await read_images(caller, body)
     request = turn_request(body, agent_id, caller.generation, run_type="send_message_streaming", project=caller.project)
     return await stream(caller, request, pings=body.include_pings)
 
@@ -57,6 +59,7 @@ async def send_message(caller: CallerDep, agent_id: AgentId, body: SendMessageBo
     """Process user messages; the answer is JSON, or a stream if `streaming` is set."""
     if not body.streaming:
         refuse_stream_options(body)
+    await read_images(caller, body)
     request = turn_request(body, agent_id, caller.generation, run_type="send_message", project=caller.project)
     if body.streaming:
         return await stream(caller, request, pings=body.include_pings)
@@ -67,6 +70,7 @@ async def send_message_async(caller: CallerDep, agent_id: AgentId, body: AsyncMe
     """Process user messages after this has answered with the run, which can be followed or asked for later."""
     if body.callback_url is not None:
         check_callback(body.callback_url, allow_private=caller.server.private_callbacks)
+    await read_images(caller, body)
     request = async_request(body, agent_id, caller.generation, project=caller.project)
     follower = await start(caller, request)
     return reply(await shown_run(caller, follower.run_id))
@@ -88,6 +92,12 @@ async def cancel_messages(caller: CallerDep, agent_id: AgentId, body: CancelBody
         raise Conflict(f"CONFLICT: No active runs to cancel for agent {agent_id}")
     # One that had ended already is reported like the others, so that cancelling twice is no error.
     return reply(dict.fromkeys(wanted or ended, "cancelled"))
+
+
+async def read_images(caller: Caller, body: SendMessageBody) -> None:
+    """Fetch the images that a body names by their addresses. Raises Invalid where that cannot be."""
+    server = caller.server
+    await inline_images(body, allow_private=server.private_images, most=server.max_body)
 
 
 async def start(caller: Caller, request: TurnRequest, *, queue: bool = True) -> Follower:

@@ -19,7 +19,7 @@ class Server:
     machine alone and must be addressed by a name of this machine, so that no web page can reach it through a name of
     its own. `allowed_origins` are web origins (`https://host[:port]`, or `*`) whose pages may call it. `max_body` is in
     bytes, `max_requests` how many are answered at a time. `private_callbacks` lets callbacks go to addresses that are
-    not of the open internet. `metrics` says who may read them.
+    not of the open internet, `private_images` lets images be fetched from there. `metrics` says who may read them.
     """
 
     db: Database
@@ -34,6 +34,7 @@ class Server:
     loopback_only: bool
     allowed_origins: tuple[str, ...] = ()
     private_callbacks: bool = False
+    private_images: bool = False
     max_requests: int = 10_000
     access_log: bool = False
     metrics: Literal["private", "open", "off"] = "private"

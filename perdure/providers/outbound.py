@@ -1,17 +1,18 @@
 """Requests to addresses that callers chose: only to public ones, unless the operator allows private ones.
 
 A name is resolved once, all its addresses are checked, and the connection goes to what was checked: a name that
-resolves to something else a moment later changes nothing. The address is read by one parser, redirects are not
-followed, and proxies of the environment are not used.
+resolves to something else a moment later changes nothing. The address is read by one parser, proxies of the environment
+are not used, and no redirect leads where a caller could not.
 """
 
 import asyncio
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from perdure import __version__
 from perdure.domain.errors import Invalid, Unavailable
@@ -23,11 +24,13 @@ else:
     aiohttp = lazy_module("aiohttp")
 
 MAX_URL_CHARS: Final = 2048
+MAX_REDIRECTS: Final = 5
 
 _PLAIN: Final = re.compile(r"[!-\[\]-~]+")
 """What an address may be made of: visible ASCII, but no backslash, which some readers take for a slash."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 _PORTS: Final = {"http": 80, "https": 443}
+_MOVED: Final = (301, 302, 303, 307, 308)
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
 
@@ -85,16 +88,75 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 async def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool, time_limit: float) -> int:
     """Send `body` and return the status that came back; nothing of the answer is read. `time_limit` is in seconds.
 
-    Raises Invalid for an address that may not be called, Unavailable where it does not answer.
+    Redirects are not followed. Raises Invalid for an address that may not be called, Unavailable where it does not
+    answer.
     """
     target = read_target(url, allow_private=allow_private)
+    async with (
+        _in_time(target, asyncio.get_running_loop().time() + time_limit, time_limit),
+        _asked("POST", target, allow_private=allow_private, headers=headers, body=body) as answer,
+    ):
+        return answer.status
+
+
+async def get(url: str, *, allow_private: bool, time_limit: float, most: int) -> bytes:
+    """What lies at an address, of at most `most` bytes. `time_limit` is in seconds.
+
+    Redirects are followed, each to an address that may be called as well. Raises Invalid for one that may not and for
+    what is too large, Unavailable where nothing can be had.
+    """
+    ends_at = asyncio.get_running_loop().time() + time_limit
+    redirects = 0
+    while True:
+        target = read_target(url, allow_private=allow_private)
+        async with (
+            _in_time(target, ends_at, time_limit),
+            _asked("GET", target, allow_private=allow_private, headers={"Accept-Encoding": "identity"}) as answer,
+        ):
+            moved = answer.headers.get("Location") if answer.status in _MOVED else None
+            if moved is None:
+                return await _body(target, answer, most)
+        if redirects == MAX_REDIRECTS:
+            raise Unavailable(
+                f"{target.authority} redirects once more than the {MAX_REDIRECTS} times that are followed."
+            )
+        redirects, url = redirects + 1, urljoin(url, moved)
+
+
+@asynccontextmanager
+async def _in_time(target: Target, ends_at: float, time_limit: float) -> AsyncGenerator[None]:
+    """Raises Unavailable for whatever goes wrong on the way, and where it takes too long."""
     try:
-        async with asyncio.timeout(time_limit):
-            return await _post(target, await _addresses(target, allow_private=allow_private), body, headers)
+        async with asyncio.timeout_at(ends_at):
+            yield
     except TimeoutError as error:
         raise Unavailable(f"{target.authority} did not answer within {time_limit:g} seconds.") from error
     except (aiohttp.ClientError, OSError) as error:
         raise Unavailable(f"{target.authority} cannot be reached: {error}") from error
+
+
+@asynccontextmanager
+async def _asked(
+    method: str, target: Target, *, allow_private: bool, headers: Mapping[str, str], body: bytes | None = None
+) -> "AsyncGenerator[aiohttp.ClientResponse]":
+    """The answer of the first address of a host that can be connected to."""
+    addresses = await _addresses(target, allow_private=allow_private)
+    sent = {**headers, "Host": target.authority, "User-Agent": f"perdure/{__version__}"}
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session:
+        for left, address in enumerate(addresses, 1 - len(addresses)):
+            try:
+                answer = await session.request(
+                    method, _at(target, address), data=body, headers=sent, allow_redirects=False,
+                    server_hostname=target.host,
+                )  # fmt: skip
+            except aiohttp.ClientConnectorError:
+                if left == 0:
+                    raise
+                continue
+            async with answer:
+                yield answer
+                return
+    raise Unavailable(f"{target.host} has no address.")
 
 
 async def _addresses(target: Target, *, allow_private: bool) -> list[str]:
@@ -107,19 +169,17 @@ async def _addresses(target: Target, *, allow_private: bool) -> list[str]:
     return list(dict.fromkeys(addresses))
 
 
-async def _post(target: Target, addresses: list[str], body: bytes, headers: Mapping[str, str]) -> int:
-    sent = {**headers, "Host": target.authority, "User-Agent": f"perdure/{__version__}"}
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        for left, address in enumerate(addresses, 1 - len(addresses)):
-            try:
-                async with session.post(
-                    _at(target, address), data=body, headers=sent, allow_redirects=False, server_hostname=target.host
-                ) as response:
-                    return response.status
-            except aiohttp.ClientConnectorError:
-                if left == 0:
-                    raise
-    raise Unavailable(f"{target.host} has no address.")
+async def _body(target: Target, answer: "aiohttp.ClientResponse", most: int) -> bytes:
+    if answer.status != 200:
+        raise Unavailable(f"{target.authority} answered with status {answer.status}.")
+    pieces: list[bytes] = []
+    left = -1 if (answer.content_length or 0) > most else most
+    while left >= 0 and (data := await answer.content.readany()):
+        pieces.append(data)
+        left -= len(data)
+    if left < 0:
+        raise Invalid(f"What {target.authority} sends is larger than {most} bytes.")
+    return b"".join(pieces)
 
 
 def _at(target: Target, address: str) -> str:
@@ -141,6 +201,6 @@ def _number(host: str) -> IPv4Address | IPv6Address | None:
 
 def _private(host: str) -> Invalid:
     return Invalid(
-        f"{host} is not a public address, and this server calls no others. Its operator can allow them with "
-        "PERDURE_PRIVATE_CALLBACKS=1."
+        f"{host} is not a public address, and this server calls no others unless its operator allows it: see "
+        "PERDURE_PRIVATE_CALLBACKS and PERDURE_PRIVATE_IMAGES."
     )

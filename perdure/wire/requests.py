@@ -9,7 +9,7 @@ import msgspec
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from perdure.domain.approvals import Decision
-from perdure.domain.errors import NotBuilt, Unprocessable
+from perdure.domain.errors import Unprocessable
 from perdure.domain.ids import new_id, new_uuid
 from perdure.domain.messages import AnyPart, ImagePart, Message, TextPart
 from perdure.domain.requests import DEFAULT_MAX_STEPS, TurnRequest
@@ -156,7 +156,9 @@ def refuse_stream_options(body: SendMessageBody) -> None:
 def turn_request(
     body: SendMessageBody, agent_id: str, generation: Generation, *, run_type: str, project: str | None
 ) -> TurnRequest:
-    """The domain's reading of a body. Raises Invalid, NotBuilt or Unprocessable for what cannot be worked."""
+    """The domain's reading of a body, in which images are there themselves. Raises Unprocessable for what cannot be
+    worked.
+    """
     kinds = body.include_return_message_types
     return TurnRequest(
         agent_id=agent_id,
@@ -242,10 +244,7 @@ def _part(content: TextContent | ImageContent) -> AnyPart:
         return _image(source.media_type, source.data, source.detail)
     data = _DATA_URL.fullmatch(source.url)
     if data is None:
-        raise NotBuilt(
-            "Images by web address are not built yet in this version. "
-            "Send the image itself: a data: URL, or a source of type base64."
-        )
+        raise Unprocessable("A data: URL of an image looks like data:image/png;base64,…", ("body", "messages"))
     return _image(data["type"], data["data"], source.detail)
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from perdure.domain.errors import Invalid, Unavailable
-from perdure.providers.outbound import is_public, post, read_target
+from perdure.providers.outbound import MAX_REDIRECTS, get, is_public, post, read_target
 
 LIMIT = 10.0
 
@@ -36,9 +36,8 @@ class Peer:
         self.serving.append(task)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.heads.append(head)
-        length = next(
-            int(line.split(":")[1]) for line in head.splitlines() if line.lower().startswith("content-length")
-        )
+        lengths = [line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-length")]
+        length = int(lengths[0]) if lengths else 0
         self.bodies.append(await reader.readexactly(length))
         if self.answer:
             writer.write(self.answer)
@@ -198,6 +197,106 @@ def test_redirects_are_not_followed() -> None:
             async with peer(moved.encode()) as there:
                 assert await call(f"http://127.0.0.1:{there.port}/") == 308
             assert inside.heads == []
+
+    run(go)
+
+
+async def fetch(url: str, *, allow_private: bool = True, time_limit: float = 5.0, most: int = 100) -> bytes:
+    return await get(url, allow_private=allow_private, time_limit=time_limit, most=most)
+
+
+def says(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {text}" for name, text in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def test_what_lies_at_an_address_is_fetched() -> None:
+    async def go() -> None:
+        async with peer(says(b"here")) as there:
+            assert await fetch(f"http://localhost:{there.port}/a?b=c") == b"here"
+            lines = there.heads[0].splitlines()
+            assert lines[0] == "GET /a?b=c HTTP/1.1"
+            assert f"Host: localhost:{there.port}" in lines
+            assert "Accept-Encoding: identity" in lines
+
+    run(go)
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 There", "308 Moved"])
+def test_a_redirect_is_followed_and_may_be_relative(status: str) -> None:
+    async def go() -> None:
+        async with (
+            peer(says(b"here")) as second,
+            peer(says(b"", status, Location=f"http://127.0.0.1:{second.port}/b/c")) as first,
+        ):
+            assert await fetch(f"http://127.0.0.1:{first.port}/a") == b"here"
+            assert second.heads[0].startswith("GET /b/c ")
+        async with peer(says(b"", status, Location="../up")) as first:
+            with pytest.raises(Unavailable, match="redirects once more"):
+                await fetch(f"http://127.0.0.1:{first.port}/a/b")
+            assert [head.split()[1] for head in first.heads] == ["/a/b", *["/up"] * MAX_REDIRECTS]
+
+    run(go)
+
+
+def test_a_redirect_into_the_network_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        async with peer(says(b"secret")) as inside:
+            for location in (
+                f"http://127.0.0.1:{inside.port}/",
+                f"http://inside.example:{inside.port}/",
+                "file:///etc",
+            ):
+                async with peer(says(b"", "302 Found", Location=location)) as there:
+                    resolving_to(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
+                    monkeypatch.setattr("perdure.providers.outbound.is_public", seen_as_public())
+                    with pytest.raises(Invalid):
+                        await fetch(f"http://outside.example:{there.port}/", allow_private=False)
+            assert inside.heads == []
+
+    run(go)
+
+
+def seen_as_public() -> Callable[[object], bool]:
+    """Lets the first address that is asked about pass for one of the open internet."""
+    answers = iter([True])
+    return lambda address: next(answers, False)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Transfer-Encoding": "chunked"}], ids=["announced", "chunked"])
+def test_more_than_is_wanted_is_not_read(headers: dict[str, str]) -> None:
+    body = b"40\r\n" + b"x" * 64 + b"\r\n40\r\n" + b"x" * 64 + b"\r\n0\r\n\r\n" if headers else b"x" * 101
+    answer = says(body, **headers)
+    if headers:
+        answer = answer.replace(f"Content-Length: {len(body)}\r\n".encode(), b"")
+
+    async def go() -> None:
+        async with peer(answer) as there:
+            with pytest.raises(Invalid, match="larger than 100 bytes"):
+                await fetch(f"http://127.0.0.1:{there.port}/")
+
+    run(go)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (says(b"no", "404 Not Found"), "status 404"),
+        (says(b"", "304 Not Modified"), "status 304"),
+        (says(b"", "302 Found"), "status 302"),
+        (says(b"half").replace(b"4", b"9"), "cannot be reached"),
+        (b"", "did not answer within 0.2 seconds"),
+    ],
+)
+def test_nothing_to_be_had(answer: bytes, said: str) -> None:
+    async def go() -> None:
+        async with peer(answer) as there:
+            with pytest.raises(Unavailable, match=said):
+                await fetch(f"http://127.0.0.1:{there.port}/", time_limit=5.0 if answer else 0.2)
 
     run(go)
 
