@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from perdure.agents import create, update
 from perdure.api.auth import Caller, CallerDep
+from perdure.api.in_turn import in_turn
 from perdure.api.paths import AgentId
 from perdure.api.queries import AgentQuery, TagQuery
 from perdure.api.reply import reply
@@ -74,12 +75,13 @@ async def reset_messages(
     body: ResetBody | None = None,
     add_default_initial_messages: bool = False,
 ) -> Response:
-    """Clear an agent's context down to its system message; history keeps the rest."""
+    """Clear an agent's context down to its system message; history keeps the rest. A busy agent is waited for."""
     vault = caller.server.vault
     said = None if body is None else body.add_default_initial_messages
     again = add_default_initial_messages if said is None else said
-    details = await caller.server.db.write(
-        lambda conn: update.reset_messages(conn, caller.tenant, vault, agent_id, add_default_initial_messages=again)
+    details = await in_turn(
+        caller,
+        lambda conn: update.reset_messages(conn, caller.tenant, vault, agent_id, add_default_initial_messages=again),
     )
     return reply(agent_state(details))
 

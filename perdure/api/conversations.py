@@ -13,6 +13,7 @@ from starlette.responses import Response
 from perdure.agents import conversations
 from perdure.api import messages, runs
 from perdure.api.auth import Caller, CallerDep
+from perdure.api.in_turn import in_turn
 from perdure.api.paths import AgentId, ConversationId, MessageId
 from perdure.api.queries import ConversationMessageQuery, ConversationQuery
 from perdure.api.reply import reply
@@ -96,13 +97,13 @@ async def fork_conversation(
     message_id: MessageId | None = None,
     hidden: bool = False,
 ) -> Response:
-    """Open a conversation that goes on from what another has in context, up to a message or whole."""
+    """Open a conversation that goes on from what another has in context, up to a message or whole, once it is idle."""
 
     def fork(conn: Connection) -> ConversationDetails:
         source = conversation_store.addressed(conn, caller.tenant, conversation_id, agent_id)
         return conversations.fork_conversation(conn, caller.tenant, source, up_to=message_id, hidden=hidden)
 
-    return reply(conversation(await caller.server.db.write(fork)))
+    return reply(conversation(await in_turn(caller, fork)))
 
 
 async def recompile_conversation(

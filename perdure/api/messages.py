@@ -8,10 +8,12 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from perdure.agents.update import refuse_running
 from perdure.api.attempt import attempt_of
 from perdure.api.auth import Caller, CallerDep
 from perdure.api.event_stream import EventStream
 from perdure.api.images import inline_images
+from perdure.api.in_turn import in_turn
 from perdure.api.paths import AgentId, MessageId
 from perdure.api.reply import refuse, reply
 from perdure.api.results import result
@@ -25,6 +27,7 @@ from perdure.runs.follower import Follower
 from perdure.store import agents as agent_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
+from perdure.store.runs import RunFilter
 from perdure.wire.errors import run_failure
 from perdure.wire.messages import public_all
 from perdure.wire.requests import (
@@ -198,7 +201,7 @@ class ModifyMessageBody(BaseModel):
 async def modify_message(
     caller: CallerDep, agent_id: AgentId, message_id: MessageId, body: ModifyMessageBody
 ) -> Response:
-    """Change what a stored message says, where it stands; the next request shows the model the new text."""
+    """Change what a stored message says, where it stands, once its agent is idle; the model sees it from then on."""
     content = body.reasoning if body.message_type == "reasoning_message" else body.content
     if not content:
         raise Unprocessable("Give the new text: `content`, or `reasoning` for a reasoning_message.", ("body",))
@@ -208,11 +211,12 @@ async def modify_message(
         message = message_store.get(conn, caller.tenant, message_id)
         if message.agent_id != agent_id:
             raise not_found("Message", message_id)
+        refuse_running(conn, caller.tenant, "The message cannot be changed", RunFilter(agent_ids=(agent_id,)))
         changed = msgspec.structs.replace(message, parts=_with_text(message, body.message_type, text))
         message_store.rewrite(conn, caller.tenant, message, changed.parts)
         return changed
 
-    changed = await caller.server.db.write(change)
+    changed = await in_turn(caller, change)
     shown = public_all([changed], caller.generation, frozenset({body.message_type}))
     return reply(shown[0])
 

@@ -169,7 +169,8 @@ def hand_over(conn: Connection, conversation_id: str) -> str | None:
         return None
     tenant, run, request = run_store.stored(conn, unfinished[0][0])
     run_store.begin(conn, run.id, now())
-    enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent_store.get(conn, tenant, run.agent_id))
+    agent = agent_in(agent_store.get(conn, tenant, run.agent_id), conversation_store.get(conn, tenant, conversation_id))
+    enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent)
     signals.notify(conn, f"turn {run.id}")
     return run.id
 

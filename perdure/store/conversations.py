@@ -1,6 +1,6 @@
 """Conversations: threads of an agent's messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -135,6 +135,11 @@ def details(conn: Connection, conversation: Conversation) -> ConversationDetails
 def details_of(conn: Connection, found: Sequence[Conversation]) -> list[ConversationDetails]:
     """These conversations with their relations, in a fixed number of queries however many they are."""
     ids = [conversation.id for conversation in found]
+    spoken = _spoken_to(conn, [conversation.id for conversation in found if conversation.is_default])
+    found = [
+        msgspec.structs.replace(each, last_message_at=spoken.get(each.id)) if each.is_default else each
+        for each in found
+    ]
     contexts = message_store.contexts_ids(conn, ids)
     isolated = conversation_blocks.ids_of(conn, ids)
     return [
@@ -145,6 +150,16 @@ def details_of(conn: Connection, found: Sequence[Conversation]) -> list[Conversa
         )
         for conversation in found
     ]
+
+
+def _spoken_to(conn: Connection, default_ids: Collection[str]) -> dict[str, int]:
+    """When default conversations were last spoken to: their runs know, so that no message has to note it as well."""
+    at = (
+        select(runs.c.conversation_id, func.max(runs.c.created_at))
+        .where(runs.c.conversation_id.in_(default_ids))
+        .group_by(runs.c.conversation_id)
+    )
+    return {row[0]: row[1] for row in conn.execute(at)} if default_ids else {}
 
 
 def _matching(found: Select[Any], tenant: str, wanted: ConversationFilter) -> Select[Any]:
