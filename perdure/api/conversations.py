@@ -6,7 +6,7 @@ Each is addressed by its own id; an agent's default one by the agent's id, or as
 from typing import Annotated
 
 import msgspec
-from fastapi import Depends
+from fastapi import Depends, Query
 from sqlalchemy import Connection
 from starlette.responses import Response
 
@@ -24,6 +24,7 @@ from perdure.runs.accept import find_run
 from perdure.store import conversations as conversation_store
 from perdure.store import runs as run_store
 from perdure.wire.conversations import (
+    MAX_OTID,
     ConversationMessageBody,
     CreateConversationBody,
     FollowConversationBody,
@@ -157,13 +158,22 @@ async def stream_conversation(
 ) -> Response:
     """Follow a run of a conversation: the one named, the one that a message of this otid started, or the newest."""
     wanted = body or FollowConversationBody()
-
-    def find(conn: Connection) -> str:
-        found = conversation_store.addressed(conn, caller.tenant, conversation_id, agent_id or wanted.agent_id)
-        return _newest_run(conn, found) if wanted.otid is None else _run_of(conn, found, wanted.otid)
-
-    run_id = wanted.run_id or await caller.server.db.read(find)
+    run_id = wanted.run_id or await _run(caller, conversation_id, agent_id or wanted.agent_id, wanted.otid)
     return await runs.follow(caller, run_id, wanted.starting_after, pings=wanted.include_pings is not False)
+
+
+async def read_conversation_stream(
+    caller: CallerDep,
+    conversation_id: ConversationId,
+    agent_id: AgentId | None = None,
+    run_id: str | None = None,
+    otid: Annotated[str | None, Query(max_length=MAX_OTID)] = None,
+    starting_after: int = 0,
+    include_pings: bool = True,
+) -> Response:
+    """The same by GET, for readers that cannot post."""
+    run_id = run_id or await _run(caller, conversation_id, agent_id, otid)
+    return await runs.follow(caller, run_id, max(0, starting_after), pings=include_pings)
 
 
 async def cancel_conversation(
@@ -182,6 +192,16 @@ async def addressed(caller: Caller, conversation_id: str, agent_id: str | None) 
     return await caller.server.db.read(
         lambda conn: conversation_store.addressed(conn, caller.tenant, conversation_id, agent_id)
     )
+
+
+async def _run(caller: Caller, conversation_id: str, agent_id: str | None, otid: str | None) -> str:
+    """The run of a conversation that a message of this otid started; without one, the newest under way."""
+
+    def find(conn: Connection) -> str:
+        found = conversation_store.addressed(conn, caller.tenant, conversation_id, agent_id)
+        return _newest_run(conn, found) if otid is None else _run_of(conn, found, otid)
+
+    return await caller.server.db.read(find)
 
 
 def _newest_run(conn: Connection, found: Conversation) -> str:

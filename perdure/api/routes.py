@@ -96,6 +96,8 @@ ROUTES: Final = (
               "Send messages to a conversation", "Reply|stream", sends_messages=True),
     Operation("POST", "/v1/conversations/{conversation_id}/stream", conversations.stream_conversation,
               "Follow a conversation's run", "stream"),
+    Operation("GET", "/v1/conversations/{conversation_id}/stream", conversations.read_conversation_stream,
+              "Follow a conversation's run without posting", "stream"),
     Operation("POST", "/v1/conversations/{conversation_id}/cancel", conversations.cancel_conversation,
               "Cancel a conversation's runs", "object"),
 

@@ -285,6 +285,12 @@ def test_a_run_is_followed_by_its_id_by_an_otid_or_as_the_newest(
         assert said(again) == "late"
     rest = new_client.all("stream_conversation", conversation_id=thread, run_id=run_id, starting_after=2)
     assert types(rest) == ENDING
+    for query in (f"run_id={run_id}", f"otid={otids[1]}"):
+        path = f"/v1/conversations/{thread}/stream?{query}&starting_after=2&include_pings=false"
+        with server.stream(path, method="GET") as stream:
+            assert [frame.json["seq_id"] for frame in stream.read()[:-1]] == [3, 4]
+    assert server.get(f"/v1/conversations/{thread}/stream").status == 400
+    assert server.get(f"/v1/conversations/{thread}/stream?otid={'x' * 2000}").status == 422
     for which, status in (({}, 400), ({"otid": "unheard-of"}, 404), ({"run_id": f"run-{NOBODY}"}, 404)):
         with pytest.raises(SdkError) as raised:
             new_client.all("stream_conversation", conversation_id=thread, **which)
