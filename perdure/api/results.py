@@ -31,11 +31,11 @@ class Result(NamedTuple):
 
 
 def result(conn: Connection, tenant: str, run_id: str, generation: Generation) -> Result:
-    """Everything an ended run said, why it stopped and what it cost. Raises NotFound."""
+    """Everything an ended run said, as its stream would, why it stopped and what it cost. Raises NotFound."""
     run = run_store.get(conn, tenant, run_id)
     said = message_store.history(
         conn, tenant, run_id=run_id, roles=_SAID, newest_first=False, limit=MOST_MESSAGES,
-        keep=lambda message: message.role != "summary" or _announced(message, generation),
+        keep=lambda message: _is_said(message, generation),
     )  # fmt: skip
     kinds = shown_types(run)
     # As in streams, who asks to be told of compactions is told whatever else is filtered.
@@ -44,9 +44,14 @@ def result(conn: Connection, tenant: str, run_id: str, generation: Generation) -
     return Result(run, wire.letta_response(shown, run.stop_reason, run.usage, logprobs))
 
 
-def _announced(message: Message, generation: Generation) -> bool:
-    """Whether a summary belongs to what the run said, to a caller who asked for it and can read it."""
-    return message.summary is not None and message.summary.announced and generation is Generation.V1
+def _is_said(message: Message, generation: Generation) -> bool:
+    """Whether this came of the run: a caller's own assistant messages and decisions are among its messages as well.
+
+    A summary did to a caller who asked for it and can read it.
+    """
+    if message.role == "summary":
+        return message.summary is not None and message.summary.announced and generation is Generation.V1
+    return message.step_id is not None and (message.role != "approval" or bool(message.tool_calls))
 
 
 def letter(conn: Connection, run_id: str) -> Letter | None:

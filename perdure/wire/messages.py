@@ -77,7 +77,8 @@ def voice_of(request_config: Mapping[str, Any]) -> Voice | None:
 def _generated(message: Message, *, single_calls: bool, voice: Voice | None) -> list[Public]:
     shown: list[Public] = []
     for part_otid, parts in groups(message, single_calls=single_calls, voice=voice):
-        rendered = _group(message, part_otid, parts, voice)
+        # What a caller sent in the agent's name keeps the name that the caller gave it.
+        rendered = _group(message, message.otid or part_otid, parts, voice)
         if rendered is not None:
             shown.append(rendered)
     return shown
@@ -189,8 +190,8 @@ def usage_statistics(usage: Usage) -> Public:
 
 
 def _content(message: Message) -> str | list[Public]:
-    """Text as a string; a list of parts where there is an image."""
-    if not any(isinstance(part, ImagePart) for part in message.parts):
+    """A text as a string; a list of parts where there are several, or an image."""
+    if len(message.parts) == 1 and isinstance(message.parts[0], TextPart):
         return message.text
     content: list[Public] = []
     for part in message.parts:

@@ -106,6 +106,34 @@ def test_the_types_asked_for(client: Client, script: Script) -> None:
         assert types(items) == [*shown, "stop_reason", "usage_statistics"]
 
 
+def test_only_what_the_run_said_itself(server: Server, script: Script) -> None:
+    script.say("Hello")
+    agent = agent_of(server, script)
+    mine = {"role": "assistant", "content": "As I said", "otid": "my-own"}
+    body = {"messages": [mine, {"role": "user", "content": [{"type": "text", "text": "a"}, {"text": "b"}]}]}
+    reply = server.post(f"/v1/agents/{agent}/messages", body).json
+    assert [item["content"] for item in reply["messages"]] == ["Hello"]
+    assert [(message["role"], message["content"]) for message in script.asked[0].messages[1:]] == [
+        ("assistant", "As I said"), ("user", "a\nb"),
+    ]  # fmt: skip
+    kept = server.get(f"/v1/agents/{agent}/messages").json[1:]
+    assert (kept[0]["message_type"], kept[0]["content"], kept[0]["otid"]) == (
+        "assistant_message", "As I said", "my-own"
+    )  # fmt: skip
+    assert kept[1]["content"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+
+def test_a_decision_is_answered_as_its_stream_would_be(py: Client, server: Server, script: Script) -> None:
+    rules = [{"type": "requires_approval", "tool_name": "weather"}]
+    agent = server.new_agent(model=script.handle, tools=["weather"], tool_rules=rules)["id"]
+    script.answer(call("weather", {"city": "Oslo"}, id="call_1")).say("Sunny.")
+    py.all("create", agent_id=agent, messages=user("hi"))
+    yes = {"type": "approval", "approve": True, "approval_request_id": "call_1"}
+    items = py.all("create", agent_id=agent, messages=[yes])
+    assert types(items) == ["tool_return_message", "assistant_message", "stop_reason", "usage_statistics"]
+    assert "approval_response_message" in [item.type for item in py.all("list_messages", agent_id=agent)]
+
+
 def test_answers_wait_for_their_turn(server: Server, script: Script) -> None:
     hold = Hold()
     script.answer(hold, text("first")).say("second")
