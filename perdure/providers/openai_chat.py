@@ -10,6 +10,7 @@ from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.event_stream import EventParser
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_providers import KnownProvider
+from perdure.providers.logprobs import logprobs_in
 from perdure.providers.openai_body import chat_body, reasons_like_openai
 from perdure.providers.openai_chunks import DONE, ChunkReader
 
@@ -61,6 +62,8 @@ async def stream(
         try:
             async for payloads in reads:
                 deltas = reader.read(payloads)
+                if request.settings.return_logprobs:
+                    deltas += logprobs_in(payloads)
                 if deltas:
                     yield deltas
                 if reader.failure:

@@ -13,7 +13,6 @@ from perdure.providers.base import (
     AnyDelta,
     Finished,
     HiddenReasoningDelta,
-    LogprobsDelta,
     ReasoningDelta,
     TextDelta,
     ToolCallDelta,
@@ -21,7 +20,6 @@ from perdure.providers.base import (
 )
 from perdure.providers.call_ids import CallIds
 from perdure.providers.http import Endpoint
-from perdure.providers.logprobs import entries
 from perdure.providers.refusals import decoded, reported
 from perdure.providers.text import Halves, storable
 
@@ -65,7 +63,6 @@ class _Choice(msgspec.Struct, gc=False):
     message: _Delta | None = None
     """In the place of `delta` where the answer is not streamed."""
     finish_reason: str | None = None
-    logprobs: Any = None
     usage: dict[str, Any] | None = None
 
 
@@ -182,8 +179,6 @@ class ChunkReader:
                     out.append(TextDelta(text))
                 else:
                     self._rich(delta, out)
-            if choice.logprobs is not None:
-                _logprobs(choice.logprobs, out)
             if choice.finish_reason is not None or chunk.usage is not None or chunk.error is not None:
                 self._closing(chunk, choice, payload)
 
@@ -290,13 +285,6 @@ def _emit(channel: _Channel, text: str, out: list[AnyDelta]) -> None:
         channel.waiting.append(text)
     else:
         out.append(ToolCallDelta(channel.index, text))
-
-
-def _logprobs(given: Any, out: list[AnyDelta]) -> None:
-    fields: dict[str, Any] = given if isinstance(given, dict) else {}
-    content, refusal = entries(fields.get("content")), entries(fields.get("refusal"))
-    if content or refusal:
-        out.append(LogprobsDelta(content, refusal))
 
 
 def _parts(content: list[Any]) -> Iterator[tuple[Literal["text", "reasoning"], str]]:

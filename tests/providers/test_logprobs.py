@@ -43,7 +43,7 @@ def test_they_come_with_the_text_they_belong_to() -> None:
     text["choices"][0]["logprobs"] = {"content": given, "refusal": None}
     refusal = chunk({"refusal": "No"})
     refusal["choices"][0]["logprobs"] = {"content": None, "refusal": given}
-    found = [delta for delta in deltas(text, refusal, STOP) if isinstance(delta, LogprobsDelta)]
+    found = [delta for delta in deltas(text, refusal, STOP, settings=ASKING) if isinstance(delta, LogprobsDelta)]
     assert found == [LogprobsDelta(given, []), LogprobsDelta([], given)]
 
 
@@ -51,7 +51,7 @@ def test_they_come_with_the_text_they_belong_to() -> None:
 def test_what_is_none_is_left_out(given: Any) -> None:
     text = chunk({"content": "Hi"})
     text["choices"][0]["logprobs"] = given
-    assert not [delta for delta in deltas(text, STOP) if isinstance(delta, LogprobsDelta)]
+    assert not [delta for delta in deltas(text, STOP, settings=ASKING) if isinstance(delta, LogprobsDelta)]
 
 
 def test_entries_can_be_stored_and_shown() -> None:
