@@ -34,6 +34,8 @@ _CLOUD_NAMES: Final[Mapping[DialectName, str]] = {
 """What an account with a cloud is named by, for the dialects that are spoken there."""
 _SECOND_LIMIT: Final = 86_400.0
 _ToolChoice = Literal["named", "required", "auto"]
+_Dialect = Literal["openai_chat", "openai_responses"]
+"""Those that can be chosen for a provider; the others come with accounts and headers of their own."""
 
 
 def limits(environment: Mapping[str, str]) -> Limits:
@@ -99,8 +101,8 @@ def _provider(
     if choice := _choice(environment, f"{own}_TOOL_CHOICE", get_args(_ToolChoice)):
         quirks = msgspec.structs.replace(kind.quirks, tool_choice=cast("_ToolChoice", choice))
         kind = msgspec.structs.replace(kind, quirks=quirks)
-    if dialect := _choice(environment, f"{own}_DIALECT", get_args(DialectName)):
-        kind = msgspec.structs.replace(kind, dialect=cast("DialectName", dialect), reasoning_dialect=None)
+    if dialect := _choice(environment, f"{own}_DIALECT", get_args(_Dialect)):
+        kind = msgspec.structs.replace(kind, dialect=cast("_Dialect", dialect), reasoning_dialect=None)
     elif kind.url is not None and not _is_at(endpoint.url, kind.url):
         kind = msgspec.structs.replace(kind, reasoning_dialect=None)
     return RemoteProvider(http, endpoint, kind, _window(environment, f"{own}_CONTEXT_WINDOW"))

@@ -32,16 +32,22 @@ _TYPES: Final = {
     504: "llm_timeout",
 }
 _NAMED: Final = {
-    # Anthropic's types of errors, and Bedrock's, with the HTTP statuses they stand for.
+    # Anthropic's types of errors, Bedrock's, and OpenAI's codes inside a stream, with the statuses they stand for.
     "api_error": 500,
     "authentication_error": 401,
     "billing_error": 402,
+    "context_length_exceeded": 400,
+    "insufficient_quota": 402,
+    "invalid_api_key": 401,
+    "invalid_encrypted_content": 400,
+    "invalid_prompt": 400,
     "invalid_request_error": 400,
     "modeltimeoutexception": 504,
     "not_found_error": 404,
     "overloaded_error": 529,
     "permission_error": 403,
     "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
     "request_too_large": 413,
     "servicequotaexceededexception": 429,
     "throttlingexception": 429,
@@ -50,15 +56,6 @@ _NAMED: Final = {
 }
 _NO_CREDIT: Final = "credit balance is too low"
 """What Anthropic says, with status 400, to an account without credits."""
-_WORDS: Final = {
-    "context_length_exceeded": 400,
-    "insufficient_quota": 402,
-    "invalid_api_key": 401,
-    "invalid_encrypted_content": 400,
-    "invalid_prompt": 400,
-    "rate_limit_exceeded": 429,
-}
-"""What OpenAI says under `code` inside a stream, and the status it answers with before one."""
 
 _OTHER_REASONS: Final = frozenset({401, 402, 403, 404, 408, 429, 504})
 """Statuses that never mean a request too long, whatever words come with them."""
@@ -158,10 +155,9 @@ def _status_in(answer: Any) -> int:
                 text = str(fields.get(name))
                 if text.isascii() and text.isdecimal():
                     return int(text[:4])
-                if text in _WORDS:
-                    return _WORDS[text]
-            if status := _NAMED.get(str(fields.get("type")).lower()):
-                return status
+            for name in ("code", "type"):
+                if status := _NAMED.get(str(fields.get(name)).lower()):
+                    return status
     return 0
 
 
