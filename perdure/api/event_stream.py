@@ -6,6 +6,8 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from perdure.domain.events import last_events
+from perdure.domain.runs import HANDED_OVER, Usage
 from perdure.runs.follower import Follower, Numbered
 from perdure.telemetry import metrics
 from perdure.wire.sse import HEADERS
@@ -20,10 +22,6 @@ class Frames(Protocol):
 
     def ping(self) -> bytes:
         """What breaks a silence; empty where nothing is to."""
-        ...
-
-    def handed_over(self) -> bytes:
-        """What ends the stream of a run that goes on elsewhere."""
         ...
 
 
@@ -67,7 +65,10 @@ class EventStream(Response):
                 return
             if body:
                 await self._send(send, body, more=True)
-        await self._send(send, frames.handed_over() + frames.end if follower.left else frames.end, more=False)
+        # Where the run goes on elsewhere, its end here belongs to this reader, and repeats the last number.
+        ending = last_events("error", Usage(), HANDED_OVER) if follower.left else []
+        body = frames.encode([(follower.seq, event) for event in ending]) if ending else b""
+        await self._send(send, body + frames.end, more=False)
 
     async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
         self._writes = True

@@ -1,5 +1,6 @@
 """Messages: sent to an agent and answered as a stream or as JSON, and read back."""
 
+from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -23,7 +24,7 @@ from perdure.domain.messages import VOICE, AnyPart, Message, ReasoningPart, Role
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import HANDED_OVER, RunError
 from perdure.runs.callback import check_callback
-from perdure.runs.follower import Follower
+from perdure.runs.follower import Follower, Numbered
 from perdure.store import agents as agent_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
@@ -119,15 +120,20 @@ async def stream(caller: Caller, request: TurnRequest, *, pings: bool, queue: bo
 async def whole(caller: Caller, request: TurnRequest, *, queue: bool = True) -> Response:
     """Start a run, wait for its end and answer with everything it said."""
     follower = await start(caller, request, queue=queue)
-    while await follower.next() is not None:
-        pass
-    if follower.left:
-        raise Unavailable(f"{HANDED_OVER.message} Its id is {follower.run_id}.")
+    await read_to_end(follower)
     ended = await caller.server.db.read(lambda conn: result(conn, caller.tenant, follower.run_id, caller.generation))
     error = ended.run.metadata.get("error")
     if error is not None:
         return refuse(caller.scope, run_failure(msgspec.convert(error, RunError)))
     return reply(ended.response)
+
+
+async def read_to_end(follower: Follower, take: Callable[[list[Numbered]], None] = lambda batch: None) -> None:
+    """Read a run to its end. Raises Unavailable where it goes on elsewhere, since this server stops."""
+    while (batch := await follower.next()) is not None:
+        take(batch)
+    if follower.left:
+        raise Unavailable(f"{HANDED_OVER.message} Its id is {follower.run_id}.")
 
 
 async def list_messages(

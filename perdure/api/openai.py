@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from perdure.api.auth import Caller, CallerDep
 from perdure.api.event_stream import EventStream
-from perdure.api.messages import start
+from perdure.api.messages import read_to_end, start
 from perdure.api.reply import refuse, reply
 from perdure.domain.approvals import Decision
 from perdure.domain.conversations import Conversation
@@ -85,8 +85,7 @@ def _decisions(conn: Connection, conversation_id: str, turn: OpenAITurn) -> Sequ
 
 
 async def _whole(caller: Caller, follower: Follower, answer: Answer) -> Response:
-    while (batch := await follower.next()) is not None:
-        answer.take(batch)
+    await read_to_end(follower, answer.take)
     if answer.error is not None:
         return refuse(caller.scope, run_failure(answer.error))
     return reply(answer.body())

@@ -18,8 +18,8 @@ SENDS_MESSAGES: Final = "perdure.sends_messages"
 COMMITTED: Final = "perdure.committed"
 OPERATION: Final = "perdure.operation"
 LIKE_OPENAI: Final = "perdure.like_openai"
-"""Keys of a request's scope: it carries messages for an agent; they are durable by now; the operation's path; its
-sender is OpenAI's."""
+"""Keys of a request's scope: it carries messages for an agent; they are durable by now; the operation's path; whether
+its errors are told as OpenAI's are."""
 
 
 def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from perdure.domain import events
 from perdure.domain.events import AnyEvent
-from perdure.domain.runs import HANDED_OVER, RunError, StopReason, Usage
+from perdure.domain.runs import RunError, StopReason, Usage
 from perdure.wire.json import ascii_json
 from perdure.wire.openai_calls import CallPiece, OwnCalls
 from perdure.wire.openai_errors import openai_error
@@ -44,10 +44,6 @@ class ChatFrames:
     def ping(self) -> bytes:
         """A sign of life in a silence, which every reader passes over."""
         return b": ping\n\n"
-
-    def handed_over(self) -> bytes:
-        """How a stream ends whose run goes on elsewhere."""
-        return self.encode([(0, event) for event in events.last_events("error", Usage(), HANDED_OVER)])
 
     def _frame(self, event: AnyEvent) -> str:
         match event:

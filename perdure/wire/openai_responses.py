@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from perdure.domain import events
 from perdure.domain.events import AnyEvent
-from perdure.domain.runs import HANDED_OVER, RunError, StopReason, Usage
+from perdure.domain.runs import RunError, StopReason, Usage
 from perdure.wire.json import ascii_json
 from perdure.wire.openai_calls import CallPiece, OwnCalls
 from perdure.wire.openai_errors import openai_error
@@ -74,10 +74,6 @@ class ResponseFrames:
     def ping(self) -> bytes:
         """A sign of life in a silence, which every reader passes over."""
         return b": ping\n\n"
-
-    def handed_over(self) -> bytes:
-        """How a stream ends whose run goes on elsewhere."""
-        return self.encode([(0, event) for event in events.last_events("error", Usage(), HANDED_OVER)])
 
     def body(self) -> dict[str, Any]:
         """The response as it stands."""

@@ -13,7 +13,6 @@ from perdure.domain import events
 from perdure.domain.events import AnyEvent
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import ToolCallPart, ToolReturnPart
-from perdure.domain.runs import HANDED_OVER, Usage
 from perdure.wire.generations import Generation
 from perdure.wire.json import ascii_json
 from perdure.wire.messages import compaction_stats, tool_call, tool_return, usage_statistics
@@ -49,11 +48,6 @@ class Frames:
     def ping(self) -> bytes:
         """An idle ping: it belongs to this reader and repeats the last number. Empty where pings are off."""
         return self._ping(new_id("ping"), now(), self._seq).encode("ascii") if self._pings else b""
-
-    def handed_over(self) -> bytes:
-        """How a stream ends whose run goes on elsewhere; it belongs to this reader, and repeats the last number."""
-        ending = events.last_events("error", Usage(), HANDED_OVER)
-        return "".join([self._frame(self._seq, event) for event in ending]).encode("ascii")
 
     def _frame(self, seq: int, event: AnyEvent) -> str:
         match event:

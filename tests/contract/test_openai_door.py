@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.contract.told import ADA, user
+from tests.operation.waiting import soon
 from tests.rig.answers import Hold, text
 from tests.rig.http import Reply
 from tests.rig.model import Script
@@ -130,6 +132,31 @@ def test_a_busy_agent_may_be_asked_again(new_server: Callable[..., Server], mode
         assert "x-should-retry" not in refused.headers
         hold.release()
         stream.read()
+
+
+def test_a_run_that_waits_when_the_server_stops_claims_no_end(
+    new_server: Callable[..., Server], models: Any, script: Script
+) -> None:
+    hold = Hold()
+    script.answer(text("One"), hold)
+    server = new_server({**models.environment, "PERDURE_DRAIN_SECONDS": "30"}).start()
+    agent = fresh(server, script)
+    asks = [(path, {"model": agent, name: said}) for path, name, said in DOORS]
+    with ThreadPoolExecutor() as pool, server.stream(CHAT, {**asks[0][1], "stream": True}) as first:
+        next(frame for frame in first if b"One" in frame.raw)
+        waiting = [pool.submit(server.post, path, body) for path, body in asks]
+        with server.stream(RESPONSES, {**asks[1][1], "stream": True}) as second:
+            next(iter(second))
+            soon(lambda: len(server.get("/v1/runs/active").json) == 4)
+            server.terminate()
+            soon(lambda: server.get("/v1/health/ready").status == 503)
+            hold.release()
+            first.read()
+            assert second.read()[-1].event == "response.failed"
+        for refused in (each.result(30) for each in waiting):
+            assert (refused.status, error(refused)["type"]) == (503, "server_error")
+            assert refused.headers["x-should-retry"] == "false"
+    assert server.wait() == 0
 
 
 def test_what_responses_cannot_be_asked_names_the_field(server: Server, script: Script) -> None:
