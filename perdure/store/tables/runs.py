@@ -68,9 +68,10 @@ runs = Table(
         "uq_runs_running", "conversation_id", unique=True,
         **partial("status = 'running'"),
     ),
-    # What a new message asks first: is anyone at work here? However many runs there were before.
+    # What a new message asks first: is anyone at work here? It holds all that is asked, or SQLite would as soon read
+    # every run there ever was by the index above.
     Index(
-        "ix_runs_unfinished", "conversation_id", "created_at",
+        "ix_runs_unfinished", "conversation_id", "created_at", "id", "status",
         **partial("status IN ('created', 'running')"),
     ),
     Index("ix_runs_attempt", "attempt", **partial("attempt IS NOT NULL")),

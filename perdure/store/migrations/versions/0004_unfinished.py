@@ -11,5 +11,6 @@ _ACTIVE = sa.text("status IN ('created', 'running')")
 
 def upgrade() -> None:
     op.create_index(
-        "ix_runs_unfinished", "runs", ["conversation_id", "created_at"], sqlite_where=_ACTIVE, postgresql_where=_ACTIVE
-    )
+        "ix_runs_unfinished", "runs", ["conversation_id", "created_at", "id", "status"],
+        sqlite_where=_ACTIVE, postgresql_where=_ACTIVE,
+    )  # fmt: skip
