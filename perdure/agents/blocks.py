@@ -15,15 +15,17 @@ from perdure.store import blocks as block_store
 def attach_block(conn: Connection, tenant: str, agent_id: str, block_id: str) -> None:
     """Attach a block to an agent, if it is not. Raises NotFound for either, Conflict for a second block of a label."""
     agent = agent_store.get(conn, tenant, agent_id)
-    if block_store.attach(conn, agent.id, block_store.get(conn, tenant, block_id)):
-        recompile(conn, tenant, agent)
+    (block,) = block_store.hold(conn, tenant, (block_id,))
+    agent_store.hold(conn, tenant, agent.id)
+    if block_store.attach(conn, agent.id, block):
+        recompile(conn, tenant, agent.id)
 
 
 def detach_block(conn: Connection, tenant: str, agent_id: str, block_id: str) -> None:
     """Detach a block from an agent. Raises NotFound for either, and where it was not attached."""
-    agent = agent_store.get(conn, tenant, agent_id)
+    agent = agent_store.hold(conn, tenant, agent_id)
     block_store.detach(conn, agent.id, block_store.get(conn, tenant, block_id).id)
-    recompile(conn, tenant, agent)
+    recompile(conn, tenant, agent.id)
 
 
 def replace_blocks(conn: Connection, tenant: str, agent_id: str, block_ids: Sequence[str]) -> bool:
@@ -31,7 +33,7 @@ def replace_blocks(conn: Connection, tenant: str, agent_id: str, block_ids: Sequ
 
     Raises NotFound for a block, Conflict for two of a label.
     """
-    wanted = block_store.by_ids(conn, tenant, block_ids)
+    wanted = block_store.hold(conn, tenant, block_ids)
     gone = {block.id for block in block_store.of_agent(conn, agent_id)} - {block.id for block in wanted}
     for block_id in gone:
         block_store.detach(conn, agent_id, block_id)
@@ -49,6 +51,7 @@ def edit_block(conn: Connection, tenant: str, block: Block, changes: Mapping[str
 
 def delete_block(conn: Connection, tenant: str, block_id: str) -> None:
     """Delete a block and take it out of every system message it stands in. Raises NotFound."""
+    block_store.hold(conn, tenant, (block_id,), alone=True)
     attached = block_store.agents_of(conn, block_id)
     block_store.delete(conn, tenant, block_id)
     recompile_all(conn, tenant, attached)
@@ -57,4 +60,4 @@ def delete_block(conn: Connection, tenant: str, block_id: str) -> None:
 def recompile_all(conn: Connection, tenant: str, agent_ids: Iterable[str]) -> None:
     """Rewrite the system messages of several agents."""
     for agent_id in agent_ids:
-        recompile(conn, tenant, agent_store.get(conn, tenant, agent_id))
+        recompile(conn, tenant, agent_id)

@@ -39,7 +39,7 @@ async def create_conversation(
     named = await _resolved(catalog, fields)
 
     def create(conn: Connection) -> ConversationDetails:
-        agent = agent_store.get(conn, tenant, agent_id)
+        agent = agent_store.hold(conn, tenant, agent_id)
         conversation = msgspec.structs.replace(_new(agent.id), **named)
         check_tokens(agent_in(agent, conversation).settings)
         held = block_store.of_agent(conn, agent.id)
@@ -78,8 +78,8 @@ def fork_conversation(
     It shares those messages, and gets a system message and copies of isolated blocks of its own. Raises NotFound where
     the message is not in the context, Busy while a run works on it.
     """
+    agent = agent_store.hold(conn, tenant, source.agent_id, alone=True)
     refuse_running(conn, tenant, "The conversation cannot be forked", RunFilter(conversation_id=source.id))
-    agent = agent_store.get(conn, tenant, source.agent_id)
     fresh = _new(agent.id)
     fork = msgspec.structs.replace(
         source, id=fresh.id, created_at=fresh.created_at, updated_at=fresh.updated_at, is_default=False,
@@ -95,7 +95,7 @@ def fork_conversation(
 
 def recompile_conversation(conn: Connection, tenant: str, conversation: Conversation, *, dry_run: bool) -> str:
     """What a conversation's system message says, compiled now; it is stored unless this is a dry run."""
-    agent = agent_store.get(conn, tenant, conversation.agent_id)
+    agent = agent_store.hold(conn, tenant, conversation.agent_id)
     text = compiled(conn, agent, conversation.id)
     if not dry_run:
         stored = message_store.system_message(conn, conversation.id)
@@ -106,6 +106,7 @@ def recompile_conversation(conn: Connection, tenant: str, conversation: Conversa
 def delete_conversation(conn: Connection, tenant: str, conversation_id: str) -> None:
     """Delete a conversation with its history. Raises NotFound, and Busy while it has unfinished runs."""
     conversation = conversation_store.get(conn, tenant, conversation_id)
+    agent_store.hold(conn, tenant, conversation.agent_id, alone=True)
     refuse_running(conn, tenant, "The conversation cannot be deleted", RunFilter(conversation_id=conversation_id))
     conversation_store.delete(conn, tenant, conversation)
 

@@ -145,7 +145,7 @@ def _attach_blocks(conn: Connection, tenant: str, agent: Agent, new: NewAgent) -
         block = msgspec.structs.replace(block, description=description, created_at=at, updated_at=at)
         block_store.create(conn, tenant, block, actor=MAKER)
         blocks.append(block)
-    blocks += block_store.by_ids(conn, tenant, new.block_ids)
+    blocks += block_store.hold(conn, tenant, new.block_ids)
     for block in blocks:
         block_store.attach(conn, agent.id, block)
     return blocks

@@ -18,14 +18,14 @@ from perdure.store import tools as tool_store
 
 def attach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> None:
     """Give an agent a tool, if it has it not. Raises NotFound for either."""
-    agent = agent_store.get(conn, tenant, agent_id)
+    agent = agent_store.hold(conn, tenant, agent_id)
     if _attach(conn, tenant, agent, [tool_store.get(conn, tenant, tool_id)]):
         _tell_rules(conn, tenant, agent.id)
 
 
 def detach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> None:
     """Take a tool from an agent, if it has it. Raises NotFound for either."""
-    agent = agent_store.get(conn, tenant, agent_id)
+    agent = agent_store.hold(conn, tenant, agent_id)
     tool = tool_store.get(conn, tenant, tool_id)
     if tool_store.detach(conn, agent.id, tool.id):
         agent_store.bump(conn, agent.id)
@@ -34,7 +34,7 @@ def detach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> N
 
 def replace_tools(conn: Connection, tenant: str, agent_id: str, tool_ids: Sequence[str]) -> None:
     """Make these the tools of an agent. Raises Invalid naming the unknown ones."""
-    agent = agent_store.get(conn, tenant, agent_id)
+    agent = agent_store.hold(conn, tenant, agent_id)
     wanted = tool_store.by_ids(conn, tenant, tool_ids)
     gone = {tool.id for tool in tool_store.of_agent(conn, agent.id)} - {tool.id for tool in wanted}
     for tool_id in gone:
@@ -59,4 +59,4 @@ def _attach(conn: Connection, tenant: str, agent: Agent, tools: Sequence[Tool]) 
 def _tell_rules(conn: Connection, tenant: str, agent_id: str) -> None:
     agent = agent_store.get(conn, tenant, agent_id)
     if agent.tool_rules:
-        recompile(conn, tenant, agent)
+        recompile(conn, tenant, agent.id)

@@ -17,6 +17,7 @@ from perdure.domain.ids import now
 from perdure.domain.runs import ACTIVE
 from perdure.loop.context import recompile
 from perdure.store import agents as agent_store
+from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks, search
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
@@ -47,7 +48,7 @@ async def update_agent(
 
 def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
     """Delete an agent with its history; its blocks stay. Raises NotFound, and Busy while it has runs to be ended."""
-    agent = agent_store.get(conn, tenant, agent_id)
+    agent = agent_store.hold(conn, tenant, agent_id, alone=True)
     refuse_running(conn, tenant, "The agent cannot be deleted", RunFilter(agent_ids=(agent.id,)))
     search.forget(conn, agent.id)
     conversation_blocks.delete_of_agent(conn, agent.id)
@@ -61,10 +62,10 @@ def reset_messages(
 
     Raises NotFound, and Busy while a run works on them.
     """
-    agent = agent_store.get(conn, tenant, agent_id)
+    agent = agent_store.hold(conn, tenant, agent_id, alone=True)
     refuse_running(conn, tenant, "The agent cannot be reset", RunFilter(conversation_id=agent.conversation_id))
     message_store.reset_context(conn, agent.conversation_id)
-    recompile(conn, tenant, agent)
+    recompile(conn, tenant, agent.id)
     if add_default_initial_messages:
         first = opening(agent, tool_store.of_agent(conn, agent.id), None, now())
         message_store.append(conn, tenant, agent.conversation_id, first)
@@ -81,7 +82,9 @@ def refuse_running(conn: Connection, tenant: str, refusal: str, runs: RunFilter)
 def _update(
     conn: Connection, tenant: str, vault: Vault, agent_id: str, changes: AgentChanges, chosen: Chosen
 ) -> AgentDetails:
-    before = agent_store.get(conn, tenant, agent_id)
+    if changes.block_ids is not None:
+        block_store.hold(conn, tenant, changes.block_ids)
+    before = agent_store.hold(conn, tenant, agent_id)
     _refuse_other_context(conn, before, changes)
     after = agent_store.update(conn, tenant, before, _changed(before, changes, chosen))
     if changes.tags is not None:
@@ -95,7 +98,7 @@ def _update(
     moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)
     after = agent_store.get(conn, tenant, agent_id)
     if moved or any(getattr(after, name) != getattr(before, name) for name in COMPILED):
-        recompile(conn, tenant, after)
+        recompile(conn, tenant, after.id)
     return agent_store.details(conn, tenant, agent_id, vault)
 
 

@@ -15,6 +15,7 @@ from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart, ToolCallPart, ToolReturnPart
 from perdure.domain.requests import TurnRequest
 from perdure.loop.tool_rules import ToolRules
+from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks
 from perdure.store import messages as message_store
@@ -108,11 +109,12 @@ def local_time(at: int, timezone: str) -> str:
     return datetime.fromtimestamp(at / 1_000_000, ZoneInfo(timezone)).strftime("%Y-%m-%d %I:%M:%S %p %Z%z")
 
 
-def recompile(conn: Connection, tenant: str, agent: Agent) -> None:
+def recompile(conn: Connection, tenant: str, agent_id: str) -> None:
     """Bring the stored system message of each of an agent's conversations up to its current blocks and rules.
 
-    Where nothing but the time of it would change, it stays, so that providers can keep it cached.
+    Where nothing but the time of it would change, it stays, so that providers can keep it cached. Raises NotFound.
     """
+    agent = agent_store.hold(conn, tenant, agent_id)
     blocks = block_store.of_agent(conn, agent.id)
     isolated = conversation_blocks.of_agent(conn, agent.id)
     tool_names = _tool_names(conn, agent)

@@ -152,7 +152,7 @@ class ToolRound:
                 part, changed = outcome.part, changed or outcome.changed_blocks
             parts.append(part)
         if changed:
-            context.recompile(conn, turn.tenant, turn.agent)
+            context.recompile(conn, turn.tenant, turn.agent.id)
         returns = Message(
             id=new_id("message"), agent_id=turn.agent.id, role="tool", parts=tuple(parts), created_at=now(),
             name=parts[0].name, step_id=self._step.id, run_id=turn.run_id,

@@ -50,7 +50,10 @@ class Repeated(msgspec.Struct, frozen=True):
 
 
 class Snapshots:
-    """Agents with their tools as last read, each good for as long as its version is the stored one."""
+    """Agents with their tools as last read, each good for as long as its version is the stored one.
+
+    For units that write: an agent is held, so that nobody resets or deletes it before the unit ends.
+    """
 
     def __init__(self, most: int = 10_000) -> None:
         self._known: dict[str, tuple[Agent, tuple[Tool, ...]]] = {}
@@ -69,7 +72,7 @@ class Snapshots:
         return agent_in(agent, conversation), tools
 
     def _agent(self, conn: Connection, tenant: str, agent_id: str) -> tuple[Agent, tuple[Tool, ...]]:
-        version = agent_store.find_version(conn, tenant, agent_id)
+        version = agent_store.hold_version(conn, tenant, agent_id)
         known = self._known.get(agent_id)
         if known is not None and known[0].version == version:
             return known
@@ -103,7 +106,7 @@ def accept(
     otids = _key(request.otids)
     if otids is not None and (known := run_store.find_by_otids(conn, conversation_id, otids)):
         return _repeated(conn, known, request)
-    ahead = run_store.active(conn, conversation_id)
+    ahead = run_store.hold_active(conn, conversation_id)
     if request.decisions and (handled := decided_by(conn, conversation_id, request.decisions)):
         if not request.input:
             return Repeated(handled)
@@ -167,7 +170,10 @@ def hand_over(conn: Connection, conversation_id: str) -> str | None:
     unfinished = run_store.active(conn, conversation_id)
     if not unfinished or any(status == "running" for _, status in unfinished):
         return None
-    tenant, run, request = run_store.stored(conn, unfinished[0][0])
+    following = run_store.hold_next(conn, conversation_id)
+    if following is None:
+        return None
+    tenant, run, request = run_store.stored(conn, following)
     run_store.begin(conn, run.id, now())
     agent = agent_in(agent_store.get(conn, tenant, run.agent_id), conversation_store.get(conn, tenant, conversation_id))
     enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent)

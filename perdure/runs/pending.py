@@ -6,9 +6,10 @@ from typing import Final
 from sqlalchemy import Connection
 
 from perdure.domain.approvals import Decision, Pending
-from perdure.domain.errors import Conflict, Invalid
+from perdure.domain.errors import Conflict, Invalid, NotFound
 from perdure.domain.requests import TurnRequest
 from perdure.loop.approval import NOTHING_PENDING, PENDING, pending_in, refuse_all, return_chars, settle
+from perdure.store import agents as agent_store
 from perdure.store import approvals as approval_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
@@ -85,6 +86,11 @@ def refuse_pending(
     )
     for waiting in approval_store.list_all(conn, wanted):
         thread, run_id = waiting.conversation_id, waiting.request.run_id or ""
+        try:
+            agent_store.hold(conn, waiting.tenant, waiting.request.agent_id, alone=True)
+        except NotFound:
+            continue
+        # Looked at again: until the agent was held, an answer may have come.
         pending = pending_of(conn, thread)
         if pending is None or run_store.active(conn, thread):
             continue

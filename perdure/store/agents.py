@@ -42,8 +42,10 @@ NOT_SEEN: Final = frozenset(
 )  # fmt: skip
 """The fields that no model call depends on; a change of any other makes a new version."""
 
-_FIND_VERSION: Final = Hot(
-    select(agents.c.version).where(agents.c.id == bindparam("agent"), agents.c.tenant_id == bindparam("tenant"))
+_HOLD_VERSION: Final = Hot(
+    select(agents.c.version)
+    .where(agents.c.id == bindparam("agent"), agents.c.tenant_id == bindparam("tenant"))
+    .with_for_update(read=True, key_share=True)
 )
 _RECORD_RUN: Final = Hot(
     update_rows(agents)
@@ -90,9 +92,24 @@ def get(conn: Connection, tenant: str, agent_id: str) -> Agent:
     return _agent(row)
 
 
-def find_version(conn: Connection, tenant: str, agent_id: str) -> int | None:
-    """The version of an agent, or None where there is none: whether a snapshot of it is still good."""
-    row = _FIND_VERSION.row(conn, agent=agent_id, tenant=tenant)
+def hold(conn: Connection, tenant: str, agent_id: str, *, alone: bool = False) -> Agent:
+    """One agent, held until the unit ends: nobody else changes it or compiles its system messages meanwhile.
+
+    With `alone` nobody begins a run of it either. Whoever holds blocks as well holds them first. Raises NotFound.
+    """
+    found = select(*_COLUMNS).where(agents.c.id == agent_id, agents.c.tenant_id == tenant)
+    row = conn.execute(found.with_for_update(key_share=not alone)).mappings().one_or_none()
+    if row is None:
+        raise not_found("Agent", agent_id)
+    return _agent(row)
+
+
+def hold_version(conn: Connection, tenant: str, agent_id: str) -> int | None:
+    """The version of an agent, or None where there is none: whether a snapshot of it is still good.
+
+    Until the unit ends nobody holds the agent alone.
+    """
+    row = _HOLD_VERSION.row(conn, agent=agent_id, tenant=tenant)
     return None if row is None else row[0]
 
 

@@ -87,6 +87,13 @@ def by_ids(conn: Connection, tenant: str, ids: Iterable[str]) -> list[Block]:
     return [found[block_id] for block_id in wanted]
 
 
+def hold(conn: Connection, tenant: str, ids: Iterable[str], *, alone: bool = False) -> list[Block]:
+    """The same, held until the unit ends: nobody changes them meanwhile. With `alone` nobody attaches them either."""
+    found = select(blocks.c.id).where(blocks.c.id.in_(list(ids)), blocks.c.tenant_id == tenant).order_by(blocks.c.id)
+    conn.execute(found.with_for_update(read=not alone))
+    return by_ids(conn, tenant, ids)
+
+
 def list_page(conn: Connection, tenant: str, wanted: BlockFilter, page: Page) -> list[Block]:
     """A page of the blocks that match, by when they were made. Raises NotFound for an unknown cursor."""
     rows = select_page(
@@ -141,14 +148,14 @@ def with_label(held: Sequence[Block], label: str) -> Block:
 
 
 def agents_of(conn: Connection, block_id: str) -> tuple[str, ...]:
-    """The ids of the agents a block is attached to, or one of whose conversations has it for itself."""
+    """The ids, in order, of the agents a block is attached to, or one of whose conversations has it for itself."""
     attached = select(agents_blocks.c.agent_id).where(agents_blocks.c.block_id == block_id)
     isolated = (
         select(conversations.c.agent_id)
         .join(conversation_blocks, conversation_blocks.c.conversation_id == conversations.c.id)
         .where(conversation_blocks.c.block_id == block_id)
     )
-    return tuple(conn.execute(attached.union(isolated)).scalars())
+    return tuple(sorted(conn.execute(attached.union(isolated)).scalars()))
 
 
 def attach(conn: Connection, agent_id: str, block: Block) -> bool:

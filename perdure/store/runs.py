@@ -31,13 +31,22 @@ _INSERT: Final = Hot(
         "metadata", "usage", "otids", "callback_url", "project_id", "created_at", "started_at", "attempt", "owner",
     )
 )  # fmt: skip
-_ACTIVE: Final = Hot(
+_UNFINISHED: Final = (
     select(runs.c.id, runs.c.status)
     .where(
         runs.c.conversation_id == bindparam("conversation"),
         literal_column("status").in_([literal_column(f"'{status}'") for status in ACTIVE]),
     )
     .order_by(runs.c.created_at)
+)
+_ACTIVE: Final = Hot(_UNFINISHED)
+_HOLD_ACTIVE: Final = Hot(_UNFINISHED.with_for_update(key_share=True))
+_HOLD_NEXT: Final = Hot(
+    select(runs.c.id)
+    .where(runs.c.conversation_id == bindparam("conversation"), literal_column("status = 'created'"))
+    .order_by(runs.c.created_at)
+    .limit(1)
+    .with_for_update(key_share=True)
 )
 _BY_OTIDS: Final = Hot(
     select(runs.c.id).where(runs.c.conversation_id == bindparam("conversation"), runs.c.otids == bindparam("given"))
@@ -110,6 +119,17 @@ def newest(conn: Connection, conversation_id: str) -> int:
     """When the newest unfinished run of a conversation was created; 0 where there is none."""
     found = select(func.max(runs.c.created_at)).where(runs.c.conversation_id == conversation_id)
     return conn.execute(found.where(runs.c.status.in_(ACTIVE))).scalar() or 0
+
+
+def hold_active(conn: Connection, conversation_id: str) -> list[tuple[str, RunStatus]]:
+    """The same, held: until the unit ends none of them ends, so that none leaves without a look at who waits."""
+    return [(row[0], row[1]) for row in _HOLD_ACTIVE.rows(conn, conversation=conversation_id)]
+
+
+def hold_next(conn: Connection, conversation_id: str) -> str | None:
+    """The id of the run that has waited longest for its turn, held until the unit ends; None where none waits."""
+    row = _HOLD_NEXT.row(conn, conversation=conversation_id)
+    return None if row is None else row[0]
 
 
 def find_by_otids(conn: Connection, conversation_id: str, otids: str) -> str | None:

@@ -176,6 +176,7 @@ def _tidy(cluster: Cluster) -> None:
 
 def _leave(cluster: Cluster) -> None:
     """The last to leave turns off the light."""
+    _asker().run(_asker().forget_all())
     with _locked() as state:
         state["users"] = [pid for pid in state["users"] if pid != os.getpid()]
         if not state["users"]:
@@ -215,6 +216,10 @@ class _Asker:
 
     async def execute(self, url: str, script: str) -> None:
         await (await self._connection(url)).execute(script)
+
+    async def forget_all(self) -> None:
+        for url in list(self._connections):
+            await self.forget(url)
 
     async def forget(self, url: str) -> None:
         if url in self._connections:

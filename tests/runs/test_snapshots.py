@@ -24,7 +24,7 @@ def test_an_agent_is_worked_with_what_its_conversation_overrides(place: Place) -
         snapshots = Snapshots()
 
         def worked(agent_id: str, conversation_id: str | None):
-            return home.read(lambda conn: snapshots.get(conn, DEFAULT_TENANT, agent_id, conversation_id))[0]
+            return home.write(lambda conn: snapshots.get(conn, DEFAULT_TENANT, agent_id, conversation_id))[0]
 
         assert worked(agent.id, None) == worked(agent.id, agent.conversation_id) == agent
         own = worked(agent.id, thread.id)

@@ -62,7 +62,7 @@ def test_another_tenants_agent_does_not_exist(home: Home) -> None:
     home.write(lambda conn: conn.execute(insert(tenants).values(id="org-2", name="b", created_at=1, updated_at=1)))
     with pytest.raises(NotFound, match=f"Agent with ID {agent.id} not found"):
         home.read(lambda conn: agents.get(conn, "org-2", agent.id))
-    assert home.read(lambda conn: agents.find_version(conn, "org-2", agent.id)) is None
+    assert home.write(lambda conn: agents.hold_version(conn, "org-2", agent.id)) is None
     assert home.read(lambda conn: agents.list_page(conn, "org-2", ANY, Page())) == []
 
 
@@ -71,7 +71,7 @@ def test_only_what_a_model_sees_makes_a_new_version(home: Home) -> None:
     assert change(home, agent, description="d", metadata={"x": 1}).version == 1
     assert change(home, agent, system="Other.").version == 2
     home.write(lambda conn: agents.bump(conn, agent.id))
-    assert home.read(lambda conn: agents.find_version(conn, DEFAULT_TENANT, agent.id)) == 3
+    assert home.write(lambda conn: agents.hold_version(conn, DEFAULT_TENANT, agent.id)) == 3
 
 
 def test_an_edit_of_an_outdated_agent_is_refused(home: Home) -> None:

@@ -43,7 +43,7 @@ def test_a_changed_tool_keeps_its_id_and_makes_its_agents_new(home: Home) -> Non
     assert (after.id, after.created_at, after.description) == (before.id, before.created_at, "Better.")
 
     def version(agent_id: str) -> int | None:
-        return home.read(lambda conn: agents.find_version(conn, DEFAULT_TENANT, agent_id))
+        return home.write(lambda conn: agents.hold_version(conn, DEFAULT_TENANT, agent_id))
 
     assert (version(with_it.id), version(without.id)) == (2, 1)
 
