@@ -1,5 +1,9 @@
-"""`python -m bench`: prints the figures of docs/performance.md, each as measured in this run."""
+"""`python -m bench`: prints the figures of docs/performance.md, each as measured in this run.
 
+With `--store postgresql` the server keeps its data in a PostgreSQL of its own beside it, with that server's usual care.
+"""
+
+import argparse
 import asyncio
 import json
 import multiprocessing
@@ -20,6 +24,7 @@ import psutil
 
 from bench import long, model
 from bench.load import level
+from tests.rig import postgres
 
 ROUNDS = 3
 TURNS = 5_000
@@ -27,12 +32,40 @@ TURNS = 5_000
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
+    with store(asked.store):
+        measure(asked.rounds)
+
+
+@contextmanager
+def store(name: str) -> Iterator[None]:
+    """What the servers keep their data in."""
+    global database
+    if name == "sqlite":
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        database = postgres.Cluster(postgres.place_for(Path(folder) / "bench"), {}).start()
+        try:
+            yield
+        finally:
+            database.remove()
+
+
+database: postgres.Cluster | None = None
+
+
+def measure(rounds: int) -> None:
+    """Print all figures."""
     starts, memory = zip(*(start_and_rest() for _ in range(5)), strict=True)
     print(f"start to healthy       {statistics.median(starts):6.2f} s      (median of 5, new data directory)")
     print(f"idle memory            {max(memory):6.0f} MiB")
     print(f"base install           {len(base_distributions()):6d} distributions")
     with paced_model() as model_url, server({"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": f"{model_url}/v1"}) as url:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             compare(model_url, url)
         found = long.run(url, "t4-g0", PIDS[url], TURNS)
         print(f"{TURNS:,} turns            {found.last.cpu / found.first.cpu:6.2f} x      CPU of a turn, last tenth "
@@ -75,6 +108,8 @@ def server(environment: dict[str, str]) -> Iterator[str]:
         ready = Path(folder) / "ready.json"
         command = [str(Path(sys.executable).with_name("perdure")), "serve", "--port", "0", "--data", f"{folder}/data"]
         own = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
+        if database is not None:
+            environment = {**environment, "PERDURE_DATABASE_URL": database.new_database()}
         began = time.monotonic()
         process = subprocess.Popen(
             [*command, "--ready-file", str(ready)], env={**own, **environment}, stdout=subprocess.DEVNULL

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
+from perdure.domain.approvals import Pending
 from perdure.domain.conversations import agent_in
 from perdure.domain.errors import Busy, Unprocessable, not_found
 from perdure.domain.events import Started
@@ -111,8 +112,9 @@ def accept(
         if not request.input:
             return Repeated(handled)
         request = msgspec.structs.replace(request, decisions=())
+    pending: Pending | None = None
     if not ahead or request.decisions:
-        check_turn(conn, conversation_id, request, agent.context_window)
+        pending = check_turn(conn, conversation_id, request, agent.context_window)
     if ahead and (not terms.queue or len(ahead) > terms.max_queued):
         raise Busy(
             f"CONFLICT: Cannot send a new message: Another request (run_id={ahead[0][0]}) is currently being processed "
@@ -139,7 +141,7 @@ def accept(
     if conversation_id != agent.conversation_id and request.compaction is None:
         conversation_store.spoken_to(conn, conversation_id, run.created_at)
     if run.status == "running":
-        enter(conn, tenant, run, request, agent)
+        enter(conn, tenant, run, request, agent, pending)
     started = Started(run.created_at, new_id("ping"))
     run_store.log(conn, [(run.id, 1, (started,))])
     return Accepted(
@@ -148,13 +150,12 @@ def accept(
     )  # fmt: skip
 
 
-def enter(conn: Connection, tenant: str, run: Run, request: TurnRequest, agent: Agent) -> None:
+def enter(conn: Connection, tenant: str, run: Run, request: TurnRequest, agent: Agent, pending: Pending | None) -> None:
     """Put a run's input into history, at its turn. While a request for approval is pending, only decisions enter.
 
     What follows decisions enters with the returns of their calls (`loop/`).
     """
     conversation_id = run.conversation_id or ""
-    pending = pending_of(conn, conversation_id)
     if request.decisions and pending is not None:
         chars = return_chars(agent.context_window)
         response = settle(pending, request.decisions, run_id=run.id, return_chars=chars).response
@@ -176,7 +177,7 @@ def hand_over(conn: Connection, conversation_id: str) -> str | None:
     tenant, run, request = run_store.stored(conn, following)
     run_store.begin(conn, run.id, now())
     agent = agent_in(agent_store.get(conn, tenant, run.agent_id), conversation_store.get(conn, tenant, conversation_id))
-    enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent)
+    enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent, pending_of(conn, conversation_id))
     signals.notify(conn, f"turn {run.id}")
     return run.id
 

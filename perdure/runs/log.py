@@ -227,7 +227,7 @@ class EventLog:
         for attempt in count():
             write = _Batch(batch, self._lease, self._number, watched, patient=attempt < COLLISIONS)
             try:
-                await self._lease.db.write(write.apply)
+                await self._lease.db.write(write.apply, repeatable=True)
                 break
             except Lost as error:
                 for entry in batch:

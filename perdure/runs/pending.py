@@ -39,10 +39,11 @@ def abandoned(conn: Connection, pending: Pending) -> Decision | None:
     return Decision(target=pending.request.id, approve=False, reason=ABANDONED)
 
 
-def check_turn(conn: Connection, conversation_id: str, request: TurnRequest, context_window: int) -> None:
-    """Raises Invalid for decisions that fit nothing pending, Conflict for a message while something is.
+def check_turn(conn: Connection, conversation_id: str, request: TurnRequest, context_window: int) -> Pending | None:
+    """What a conversation waits for.
 
-    A compaction leaves alone what is pending.
+    Raises Invalid for decisions that fit nothing pending, Conflict for a message while something is. A compaction
+    leaves alone what is pending.
     """
     pending = pending_of(conn, conversation_id)
     if request.decisions:
@@ -51,6 +52,7 @@ def check_turn(conn: Connection, conversation_id: str, request: TurnRequest, con
         settle(pending, request.decisions, run_id="", return_chars=return_chars(context_window))
     elif pending is not None and request.compaction is None:
         raise Conflict(PENDING, pending_request_id=pending.request.id)
+    return pending
 
 
 def decided_by(conn: Connection, conversation_id: str, decisions: Sequence[Decision]) -> str | None:

@@ -42,11 +42,12 @@ class Database(Protocol):
         """Run `unit` on a consistent snapshot. Raises Unavailable where the database cannot be reached."""
         ...
 
-    async def write(self, unit: Unit[T]) -> T:
+    async def write(self, unit: Unit[T], *, repeatable: bool = False) -> T:
         """Run `unit` in a transaction of its own and return once it is durable.
 
         Units submitted together may share one commit; an exception undoes its own unit alone and is raised here.
-        Raises Unavailable where the commit itself fails; then nothing of the unit is kept.
+        Raises Unavailable where the commit itself fails; then nothing of the unit is kept. A `repeatable` unit finds
+        out by itself whether it was kept before, so where that is unclear it just runs again.
         """
         ...
 
@@ -99,18 +100,31 @@ def is_passing(error: BaseException) -> bool:
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "").startswith(_PASSING)
 
 
+class SavepointWanted(BaseException):
+    """A part of a unit failed that could be undone only with all of it: the unit is to run again with savepoints."""
+
+
 class Savepoint:
-    """Undoes one part of a unit of work when it raises, and leaves the rest of the transaction alone."""
+    """Undoes one part of a unit of work when it raises, and leaves the rest of the transaction alone.
+
+    Where each statement is a journey, a store may hope for the best, and set none until a unit turns out to want one.
+    """
 
     def __init__(self, conn: Connection) -> None:
+        self._is_set = conn.info.get("savepoints", True)
         driver = conn.info.get("driver")
         self._execute: Callable[[str], object] = conn.exec_driver_sql if driver is None else driver.execute
         self._faults: tuple[type[Exception], ...] = conn.info["faults"]
 
     def __enter__(self) -> None:
-        self._execute("SAVEPOINT part")
+        if self._is_set:
+            self._execute("SAVEPOINT part")
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not self._is_set:
+            if error is not None:
+                raise SavepointWanted from error
+            return
         if kind is None:
             self._execute("RELEASE SAVEPOINT part")
             return

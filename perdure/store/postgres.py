@@ -7,7 +7,7 @@ out of reach, units fail with Unavailable, and the next ones try it anew.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, Final, TypeVar
 
@@ -34,6 +34,9 @@ SETTLE_SECONDS: Final = 60.0
 
 MIGRATION_LOCK: Final = 5_283_016_407_713
 """The number of the advisory lock that whoever changes the schema holds. Every version has to use the same."""
+
+_Work = Callable[[Link], Awaitable[T]]
+"""A unit, and how it is to be run."""
 
 log = Log(__name__)
 
@@ -67,10 +70,11 @@ class PostgresDatabase:
         self._listener.add(handler)
 
     async def read(self, unit: Unit[T]) -> T:
-        return await metrics.database_unit("read", self._submitted(unit, writes=False))
+        return await metrics.database_unit("read", self._submitted(lambda link: link.read(unit)))
 
-    async def write(self, unit: Unit[T]) -> T:
-        return await metrics.database_unit("write", self._submitted(unit, writes=True))
+    async def write(self, unit: Unit[T], *, repeatable: bool = False) -> T:
+        work = self._submitted(lambda link: link.write(unit, repeatable=repeatable))
+        return await metrics.database_unit("write", work)
 
     async def migrate(self, unit: Unit[T]) -> T:
         try:
@@ -91,11 +95,11 @@ class PostgresDatabase:
         await asyncio.gather(*self._workers, return_exceptions=True)
         await self._listener.close()
 
-    async def _submitted(self, unit: Unit[T], *, writes: bool) -> T:
+    async def _submitted(self, work: "_Work[T]") -> T:
         if self._jobs.qsize() >= MAX_WAITING:
             raise Unavailable(BEHIND, retry_after=RETRY_S)
         loop = asyncio.get_running_loop()
-        job = _Job(unit, loop.create_future(), writes=writes)
+        job = _Job(work, loop.create_future())
         if self._jobs.qsize() >= self._idle:
             if len(self._workers) < self._most:
                 self._workers.append(asyncio.create_task(self._work(), name="postgres"))
@@ -132,12 +136,11 @@ class PostgresDatabase:
 class _Job:
     """A unit on its way to a connection, and who waits for what comes of it."""
 
-    __slots__ = ("future", "timer", "unit", "writes")
+    __slots__ = ("future", "timer", "work")
 
-    def __init__(self, unit: Unit[Any], future: asyncio.Future[Any], *, writes: bool) -> None:
-        self.unit = unit
+    def __init__(self, work: "_Work[Any]", future: asyncio.Future[Any]) -> None:
+        self.work = work
         self.future = future
-        self.writes = writes
         self.timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> bool:
@@ -148,7 +151,7 @@ class _Job:
 
     async def run(self, lane: "_Lane") -> None:
         try:
-            result = await lane.carry_out(self.unit, writes=self.writes)
+            result = await lane.carry_out(self.work)
         except BaseException as error:
             self.fail(error)
             if isinstance(error, asyncio.CancelledError):
@@ -170,12 +173,11 @@ class _Lane:
         self._location = location
         self._link: Link | None = None
 
-    async def carry_out(self, unit: Unit[T], *, writes: bool) -> T:
+    async def carry_out(self, work: "_Work[T]") -> T:
         """Run a unit until something comes of it. Raises what it raises, or Unavailable."""
         for attempt in count():
             try:
-                link = await self._usable()
-                return await (link.write(unit) if writes else link.read(unit))
+                return await work(await self._usable())
             except Unsettled as broken:
                 await self.close(broken=True)
                 if await self._was_committed(broken.number):

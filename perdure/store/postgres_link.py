@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_, greenlet_spawn
 
-from perdure.store.database import Unit
+from perdure.store.database import SavepointWanted, Unit
 from perdure.store.postgres_faults import FAULTS
 
 T = TypeVar("T")
@@ -90,22 +90,31 @@ class Link:
         finally:
             await self._roll_back()
 
-    async def write(self, unit: Unit[T]) -> T:
+    async def write(self, unit: Unit[T], *, repeatable: bool = False) -> T:
         """Run `unit` in a transaction of its own. Raises Unsettled where the connection breaks while it is committed.
 
         Its statements each see what others have committed by then, so that one which waited for a lock sees why.
         """
+        try:
+            return await self._write(unit, repeatable=repeatable, savepoints=False)
+        except SavepointWanted:
+            return await self._write(unit, repeatable=repeatable, savepoints=True)
+
+    async def _write(self, unit: Unit[T], *, repeatable: bool, savepoints: bool) -> T:
+        self._conn.info["savepoints"] = savepoints
+        number: str | None = None
         await self._raw.execute(_WRITE + self._prologue)
         try:
             result = await greenlet_spawn(unit, self._conn)
-            number = await self._raw.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+            if not repeatable:
+                number = await self._raw.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
         except BaseException:
             await self._roll_back()
             raise
         try:
             await self._raw.execute("COMMIT")
         except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError) as error:
-            if number is None:
+            if number is None:  # nothing was written, or the unit will see by itself
                 raise
             raise Unsettled(number, result) from error
         self._used_at = time.monotonic()

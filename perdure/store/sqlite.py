@@ -67,7 +67,7 @@ class SqliteDatabase:
     async def read(self, unit: Unit[T]) -> T:
         return await metrics.database_unit("read", _submitted(self._reads, unit))
 
-    async def write(self, unit: Unit[T]) -> T:
+    async def write(self, unit: Unit[T], *, repeatable: bool = False) -> T:
         return await metrics.database_unit("write", _submitted(self._writes, unit))
 
     async def migrate(self, unit: Unit[T]) -> T:

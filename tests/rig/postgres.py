@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Generator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,10 +39,10 @@ USER = "nobody"
 """Who runs PostgreSQL where the tests run as root."""
 LIMIT = 60
 """Seconds anything here may take."""
-SETTINGS = {
-    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "400",
-    "shared_buffers": "64MB", "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "timezone": "UTC",
-    "log_min_messages": "fatal", "autovacuum": "off", "max_wal_size": "512MB", "min_wal_size": "64MB",
+SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "log_min_messages": "fatal"}
+HASTE = {
+    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off",
+    "max_connections": "400", "shared_buffers": "64MB", "max_wal_size": "512MB", "min_wal_size": "64MB",
 }  # fmt: skip
 """Safe against nothing, and quick."""
 HBA = """\
@@ -57,9 +57,10 @@ HOME = Path(tempfile.gettempdir()) / f"perdure-test-postgres-{os.geteuid()}-{met
 class Cluster:
     """A cluster in `folder`, which is made on the first start and kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] = HASTE) -> None:
         self.folder = folder
         self.port = 0
+        self._settings = {**SETTINGS, **settings}
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
@@ -74,13 +75,25 @@ class Cluster:
         if not (self._data / "PG_VERSION").exists():
             self._make()
         self.port = self.port or free_port()
-        options = " ".join(f"-c {name}={value}" for name, value in {**SETTINGS, "port": self.port}.items())
+        options = " ".join(f"-c {name}={value}" for name, value in {**self._settings, "port": self.port}.items())
         self._control("start", "-l", str(self.folder / "log"), "-o", options)
         return self
 
     def stop(self, mode: str = "fast") -> None:
         """Ends it: all connections are cut (`fast`), or everything is dropped as in a crash (`immediate`)."""
         self._control("stop", "-m", mode)
+
+    def remove(self) -> None:
+        """Ends it, and nothing is left."""
+        if self.running:
+            self.stop("immediate")
+        shutil.rmtree(self.folder)
+
+    def new_database(self) -> str:
+        """The URL of a new database, without any tables."""
+        name = f"t_{uuid4().hex}"
+        query(self.url(), f"CREATE DATABASE {name}")
+        return self.url(name)
 
     @property
     def _data(self) -> Path:
@@ -309,10 +322,9 @@ def copy_of(name: str) -> str:
 @contextlib.contextmanager
 def database() -> Generator[str]:
     """The URL of a database without any tables, which goes with whoever asked for it."""
-    name = f"t_{uuid4().hex}"
-    query(shared().url(), f"CREATE DATABASE {name}")
-    yield shared().url(name)
-    drop(name)
+    url = shared().new_database()
+    yield url
+    drop(url.rpartition("/")[2])
 
 
 def drop(name: str) -> None:

@@ -26,7 +26,7 @@ class _Stopping:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._db, name)
 
-    async def write(self, unit: Unit[Any]) -> Any:
+    async def write(self, unit: Unit[Any], *, repeatable: bool = False) -> Any:
         def stopping(conn: Connection) -> Any:
             result = unit(conn)
             self.came.set()
