@@ -62,24 +62,26 @@ class ServerInfo(msgspec.Struct, frozen=True):
     catalog: Catalog
 
 
-def serve(settings: Settings, *, ready: Callable[[ServerInfo], None] | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[ServerInfo], None] | None = None,
+    listener: socket.socket | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called once requests are answered.
 
-    Raises Unavailable for a port in use and for data that cannot be used, Invalid for a setting that cannot be.
+    A `listener` is one that `listen` has made, perhaps in another process; without one the port is taken here. Raises
+    Unavailable for a port in use and for data that cannot be used, Invalid for a setting that cannot be.
     """
-    uvloop.run(_serve(settings, ready))
+    uvloop.run(_serve(settings, ready, listener or listen(settings)))
 
 
-async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None) -> None:
-    listener = _listen(settings.host, settings.port)
-    _drop_dead_readers(listener, settings.stalled_seconds)
+async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None, listener: socket.socket) -> None:
     _allow_many_files()
     finish_tracing = tracing.set_up(settings.environment, content=settings.trace_content)
     try:
         async with running(settings) as (server, application):
-            port = listener.getsockname()[1]
-            host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            info = ServerInfo(f"http://{host}:{port}", port, server.db.location, server.catalog)
+            info = ServerInfo(url_of(listener), listener.getsockname()[1], server.db.location, server.catalog)
             http = _Http(application, server.runner, lambda: ready(info) if ready else None)
             # What is alive now stays alive: the collector need not walk it again while tokens flow.
             gc.collect()
@@ -151,8 +153,18 @@ def _policy(settings: Settings) -> Policy:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything else, so that a second server fails before it touches the data."""
+def url_of(listener: socket.socket) -> str:
+    """The address at which it takes connections."""
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Take the port before anything else, so that a second server fails before it touches the data.
+
+    Raises Unavailable where that cannot be.
+    """
+    host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     if os.name == "posix":
@@ -167,6 +179,7 @@ def _listen(host: str, port: int) -> socket.socket:
             "Choose another with --host and --port, or stop what uses it."
         ) from error
     listener.setblocking(False)
+    _drop_dead_readers(listener, settings.stalled_seconds)
     return listener
 
 

@@ -22,6 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     host: str
     port: int
+    workers: int
     sync: Literal["normal", "full"]
     password: str | None
     insecure: bool
@@ -110,6 +111,11 @@ def read_settings(environment: Mapping[str, str], **flags: Any) -> Settings:
             "to one that callers must send, listen on 127.0.0.1, or say PERDURE_INSECURE=1 (or --insecure) if "
             "something in front of this server checks who calls."
         )
+    if settings.workers > 1 and settings.database_url is None:
+        raise Invalid(
+            f"{settings.workers} workers need a database they can share: set PERDURE_DATABASE_URL to a PostgreSQL one. "
+            "A data file is for one process."
+        )
     return settings
 
 
@@ -145,6 +151,11 @@ SETTINGS: Final = (
         name="port", flag="--port", variables=("PERDURE_PORT",), default="8283",
         read=reading.whole(0, 65_535, "a port"),
         meaning="The port to listen on; 0 takes any free one.",
+    ),
+    Setting(
+        name="workers", variables=("PERDURE_WORKERS",), flag="--workers", default="1",
+        read=reading.whole(1, 64, "a number of processes"),
+        meaning="Server processes that share the port, on PostgreSQL. One uses one core.",
     ),
     Setting(
         name="data", flag="--data", variables=("PERDURE_DATA",), default="", read=reading.data,

@@ -76,13 +76,18 @@ def serve(
     data: Data = None,
     database_url: DatabaseUrl = None,
     sync: Sync = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that share the port, on PostgreSQL (1).", metavar="N")
+    ] = None,
     insecure: Insecure = False,
     ready_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    handed: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     settings = read_settings(
-        os.environ, host=host, port=port, data=data, database_url=database_url, sync=sync, insecure=insecure or None
-    )
-    serve_command.run(settings, ready_file)
+        os.environ, host=host, port=port, data=data, database_url=database_url, sync=sync, workers=workers,
+        insecure=insecure or None,
+    )  # fmt: skip
+    serve_command.run(settings, ready_file, handed)
 
 
 @application.command(help="Start a server, tell an agent something, restart it, and see it remember.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ import typer
 
 from perdure import app
 from perdure.app import ServerInfo
+from perdure.cli import workers
 from perdure.config import Settings
 from perdure.domain.errors import Unavailable
 from perdure.domain.models import Model
@@ -21,31 +23,50 @@ HANDLES_SHOWN: Final = 5
 _EVERY_ADDRESS: Final = {"//0.0.0.0:": "//127.0.0.1:", "//[::]:": "//[::1]:"}
 
 
-def run(settings: Settings, ready_file: Path | None) -> None:
+def run(settings: Settings, ready_file: Path | None, handed: str | None) -> None:
     """Serve until told to stop. `ready_file` gets `{"url", "pid"}` as JSON once requests are answered.
 
-    Raises what `app.serve` raises, and Unavailable where `ready_file` cannot be written.
+    With more than one worker this process only looks after them; `handed` is what it gives each. Raises what
+    `app.serve` raises, and Unavailable where `ready_file` cannot be written or a worker does not start.
     """
     set_up_logs(settings.log_format, settings.log_level)
+    if handed is not None:
+        workers.work(settings, handed)
+    elif settings.workers > 1:
+        listener = app.listen(settings)
+        command = [sys.executable, "-m", "perdure", *sys.argv[1:], "--handed"]
+        about = f"PostgreSQL, {settings.workers} workers"
+        workers.supervise(
+            command, listener, settings.workers, lambda: _announce(settings, ready_file, app.url_of(listener), about)
+        )
+    else:
+        _serve_here(settings, ready_file)
+
+
+def _serve_here(settings: Settings, ready_file: Path | None) -> None:
     announced: list[asyncio.Task[None]] = []
 
     def ready(info: ServerInfo) -> None:
-        if ready_file is not None:
-            _write_whole(ready_file, msgspec.json.encode({"url": _reachable(info.url), "pid": os.getpid()}))
-        typer.echo(greeting(info, has_password=settings.password is not None))
+        _announce(settings, ready_file, info.url, info.data)
         # Providers may take seconds to answer; the server is up meanwhile.
         announced.append(asyncio.get_running_loop().create_task(_announce_models(info)))
 
     app.serve(settings, ready=ready)
 
 
-def greeting(info: ServerInfo, *, has_password: bool) -> str:
+def _announce(settings: Settings, ready_file: Path | None, url: str, data: str) -> None:
+    if ready_file is not None:
+        _write_whole(ready_file, msgspec.json.encode({"url": _reachable(url), "pid": os.getpid()}))
+    typer.echo(greeting(url, data, has_password=settings.password is not None))
+
+
+def greeting(url: str, data: str, *, has_password: bool) -> str:
     """What is printed once the server answers."""
     key = ', api_key="<the password>"' if has_password else ""
     lines = [
-        f"Perdure listens on {info.url}",
-        f"  Data     {info.data}",
-        f'  Connect  client = letta_client.Letta(base_url="{_reachable(info.url)}"{key})',
+        f"Perdure listens on {url}",
+        f"  Data     {data}",
+        f'  Connect  client = letta_client.Letta(base_url="{_reachable(url)}"{key})',
     ]
     return "\n".join(lines)
 

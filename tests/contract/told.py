@@ -10,6 +10,7 @@ from tests.rig.sdks import JS0, PY0, PY1, Client, Decoded
 CLASSES = {
     "approval_request_message": "ApprovalRequestMessage",
     "assistant_message": "AssistantMessage",
+    "hidden_reasoning_message": "HiddenReasoningMessage",
     "ping": "LettaPing",
     "reasoning_message": "ReasoningMessage",
     "stop_reason": "LettaStopReason",

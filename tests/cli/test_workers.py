@@ -1,0 +1,65 @@
+"""Several workers behind one port: looked after while they live, and gone together."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perdure.config import read_settings
+from perdure.domain.errors import Invalid
+from tests.contract.told import user
+from tests.rig import postgres
+from tests.rig.model import ModelServer, Script
+from tests.rig.server import Server
+
+LIMIT = 60.0
+COUNT = 2
+
+
+@pytest.fixture
+def server(models: ModelServer, tmp_path: Path) -> Iterator[Server]:
+    with postgres.database() as url:
+        environment = {**models.environment, "PERDURE_DATABASE_URL": url, "PERDURE_LEASE_SECONDS": "1"}
+        with Server(tmp_path / "data", environment, ["--workers", str(COUNT)]) as running:
+            yield running
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    return psutil.Process(server.pid).children()
+
+
+def until(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not check():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+
+
+def test_workers_share_the_port_and_one_that_dies_is_started_again(server: Server, script: Script) -> None:
+    before = workers(server)
+    assert len(before) == COUNT
+    agent = server.new_agent(model=script.handle)["id"]
+    script.say("One.").say("Two.")
+    assert "One." in server.post(f"/v1/agents/{agent}/messages", {"messages": user("1")}).text
+    before[0].kill()
+    until(lambda: len(found := workers(server)) == COUNT and before[0] not in found)
+    assert "Two." in server.post(f"/v1/agents/{agent}/messages", {"messages": user("2")}).text
+
+
+def test_all_stop_together(server: Server) -> None:
+    alive = workers(server)
+    assert server.stop() == 0
+    assert not any(each.is_running() for each in alive)
+
+
+def test_no_worker_outlives_its_parent(server: Server) -> None:
+    alive = workers(server)
+    server.kill()
+    until(lambda: not any(each.is_running() for each in alive))
+
+
+def test_a_data_file_is_for_one_process(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="PostgreSQL"):
+        read_settings({}, workers="2", data=tmp_path)
