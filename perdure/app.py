@@ -31,6 +31,7 @@ from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
 from perdure.runs.policy import Policy
 from perdure.runs.runner import Runner
+from perdure.store import providers as provider_store
 from perdure.store import tools as tool_store
 from perdure.store.migrate import bring_up_to_date
 from perdure.store.opening import open_database
@@ -107,7 +108,13 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         if db.shared:
             await db.write(lambda conn: agree_on_key(conn, vault))
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
-        catalog = Catalog(settings.environment, [OfflineProvider()])
+        catalog = Catalog(
+            settings.environment,
+            [OfflineProvider()],
+            stored=lambda tenant: db.read(lambda conn: provider_store.all_of(conn, tenant)),
+            unseal=vault.open,
+            allow_private=settings.private_providers,
+        )
         executor = Executor(db, registry, settings.tool_seconds)
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)

@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_tools: tuple[str, ...]
     private_callbacks: bool
     private_images: bool
+    private_providers: bool
     max_body: int
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -246,6 +247,11 @@ SETTINGS: Final = (
         name="private_images", variables=("PERDURE_PRIVATE_IMAGES",), default="0", read=reading.switch,
         meaning="`1` lets the address of an image in a message name this machine or one of its networks, not only the "
         "open internet.",
+    ),
+    Setting(
+        name="private_providers", variables=("PERDURE_PRIVATE_PROVIDERS",), default="0", read=reading.switch,
+        meaning="`1` lets the `base_url` of a provider added by `POST /v1/providers/` name this machine or one of its "
+        "networks, such as an Ollama of your own. Variables of the environment may always do so.",
     ),
     Setting(
         name="max_body", variables=("PERDURE_MAX_BODY",), default="64MiB", read=reading.size,

@@ -36,7 +36,7 @@ async def create_conversation(
     `fields` are those of `Conversation`, its `model` as a handle. Raises NotFound for the agent, a label or the model,
     Invalid where token counts contradict.
     """
-    named = await _resolved(catalog, fields)
+    named = await _resolved(catalog, tenant, fields)
 
     def create(conn: Connection) -> ConversationDetails:
         agent = agent_store.hold(conn, tenant, agent_id)
@@ -57,7 +57,7 @@ async def update_conversation(
     db: Database, catalog: Catalog, tenant: str, conversation_id: str, fields: Mapping[str, Any]
 ) -> ConversationDetails:
     """Change fields of a conversation. Raises what `create_conversation` raises."""
-    named = await _resolved(catalog, fields)
+    named = await _resolved(catalog, tenant, fields)
 
     def update(conn: Connection) -> ConversationDetails:
         before = conversation_store.get(conn, tenant, conversation_id)
@@ -120,11 +120,11 @@ def refuse_default(conversation: Conversation) -> None:
         )
 
 
-async def _resolved(catalog: Catalog, fields: Mapping[str, Any]) -> dict[str, Any]:
+async def _resolved(catalog: Catalog, tenant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields with the model itself in the place of its handle, and with what its settings mean."""
     named = dict(fields)
     if named.get("model") is not None:
-        named["model"] = await catalog.resolve(named["model"])
+        named["model"] = await catalog.resolve(tenant, named["model"])
     if "model_settings" in named:
         named["settings"] = settings_named(named["model_settings"] or {})
     return named

@@ -46,12 +46,12 @@ async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str
         raise NotBuilt("include_default_source is not built yet in this version. Leave it out.")
     if new.include_multi_agent_tools:
         raise NotBuilt("include_multi_agent_tools is not built yet in this version. Leave it out.")
-    chosen = await resolve(catalog, new.choice)
-    model = chosen.model or await catalog.resolve(await catalog.default_model())
+    chosen = await resolve(catalog, tenant, new.choice)
+    model = chosen.model or await catalog.resolve(tenant, await catalog.default_model(tenant))
     default = (
         catalog.default_embedding() if new.choice.embedding is None and new.choice.embedding_config is None else None
     )
-    embedding = chosen.embedding if default is None else await catalog.resolve_embedding(default)
+    embedding = chosen.embedding if default is None else await catalog.resolve_embedding(tenant, default)
     agent = _agent(new, model, embedding)
     return await db.write(lambda conn: _store(conn, tenant, vault, agent, new))
 

@@ -13,11 +13,11 @@ from perdure.domain.models import EmbeddingModel, Model, ModelSettings
 class Catalog(Protocol):
     """Who knows the models there are."""
 
-    async def resolve(self, handle: str) -> Model: ...
+    async def resolve(self, tenant: str, handle: str) -> Model: ...
 
-    async def resolve_embedding(self, handle: str) -> EmbeddingModel: ...
+    async def resolve_embedding(self, tenant: str, handle: str) -> EmbeddingModel: ...
 
-    async def default_model(self) -> str:
+    async def default_model(self, tenant: str) -> str:
         """The handle for an agent whose maker names none."""
         ...
 
@@ -33,15 +33,15 @@ class Chosen(msgspec.Struct, frozen=True):
     embedding: EmbeddingModel | None
 
 
-async def resolve(catalog: Catalog, choice: ModelChoice) -> Chosen:
+async def resolve(catalog: Catalog, tenant: str, choice: ModelChoice) -> Chosen:
     """Look up the models a choice names. Raises NotFound for an unknown handle, Invalid for what is none."""
     model, embedding = None, None
     if (handle := _handle(choice)) is not None:
-        model = await catalog.resolve(handle)
+        model = await catalog.resolve(tenant, handle)
     handle = _embedding_handle(choice)
     # What only the hosted service served: search works without, so programs that name it need not fail.
     if handle is not None and not handle.startswith("letta/"):
-        embedding = await catalog.resolve_embedding(handle)
+        embedding = await catalog.resolve_embedding(tenant, handle)
     return Chosen(model, embedding)
 
 

@@ -42,7 +42,7 @@ async def update_agent(
     version lacks.
     """
     refuse_unbuilt(changes.folder_ids, companion=changes.attributes.get("enable_sleeptime"))
-    chosen = await resolve(catalog, changes.choice)
+    chosen = await resolve(catalog, tenant, changes.choice)
     return await db.write(lambda conn: _update(conn, tenant, vault, agent_id, changes, chosen))
 
 

@@ -114,13 +114,7 @@ POST   /v1/messages/search search messages
 GET    /v1/models/embeddings list embedding models under their second path
 POST   /v1/passages/search search passages
 GET    /v1/projects list projects
-GET    /v1/providers/ list providers
-POST   /v1/providers/ add a provider
 GET    /v1/providers/check check the default provider
-POST   /v1/providers/check check a provider's key
-DELETE /v1/providers/{provider_id} remove a provider
-GET    /v1/providers/{provider_id} get a provider
-PATCH  /v1/providers/{provider_id} change a provider
 GET    /v1/runs/{run_id}/trace show a run's spans
 GET    /v1/sources/ list folders under their old name
 POST   /v1/sources/ create a folder under its old name

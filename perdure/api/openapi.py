@@ -72,6 +72,8 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         num_tokens_directories:integer directories? num_tokens_summary_memory:integer summary_memory?
         num_tokens_functions_definitions:integer functions_definitions:[object] num_tokens_messages:integer
         messages:[object]""",
+    "Provider": """id name provider_type provider_category api_key? access_key? base_url? region? api_version?
+        updated_at:date""",
     "Health": "version status",
     "Done": "message",
     "Error": "detail",

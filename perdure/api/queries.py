@@ -17,6 +17,7 @@ from perdure.store.blocks import BlockFilter
 from perdure.store.conversations import ConversationFilter
 from perdure.store.conversations import OrderBy as ConversationOrder
 from perdure.store.pages import DEFAULT_LIMIT, MAX_LIMIT, Page
+from perdure.store.providers import ProviderFilter
 from perdure.store.runs import RunFilter
 from perdure.store.steps import Feedback, StepFilter
 from perdure.store.tools import ToolFilter
@@ -280,6 +281,18 @@ class TagQuery(PageQuery):
 
     name: str | None = None
     query_text: str | None = None
+
+
+@dataclass(frozen=True)
+class ProviderQuery(PageQuery):
+    """Which providers of those that were added."""
+
+    order_by: Literal["created_at"] | None = None
+    name: str | None = None
+    provider_type: str | None = None
+
+    def filter(self) -> ProviderFilter:
+        return ProviderFilter(name=self.name, provider_type=self.provider_type)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from perdure.api import (
     messages,
     models,
     openai,
+    providers,
     runs,
     steps,
     tools,
@@ -143,5 +144,13 @@ ROUTES: Final = (
     # models
     Operation("GET", "/v1/models/", models.list_models, "List models", "[Model]"),
     Operation("GET", "/v1/models/embedding", models.list_embedding_models, "List embedding models", "[EmbeddingModel]"),
+
+    # providers
+    Operation("GET", "/v1/providers/", providers.list_providers, "List the providers added here", "[Provider]"),
+    Operation("POST", "/v1/providers/", providers.create_provider, "Add a provider", "Provider"),
+    Operation("POST", "/v1/providers/check", providers.check_provider, "Check a provider's key", "Done"),
+    Operation("GET", "/v1/providers/{provider_id}", providers.retrieve_provider, "Get a provider", "Provider"),
+    Operation("PATCH", "/v1/providers/{provider_id}", providers.update_provider, "Change a provider", "Provider"),
+    Operation("DELETE", "/v1/providers/{provider_id}", providers.delete_provider, "Remove a provider", "Done"),
 )
 # fmt: on

@@ -15,6 +15,7 @@ from perdure.app import ServerInfo
 from perdure.cli import workers
 from perdure.config import Settings
 from perdure.domain.errors import Unavailable
+from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.models import Model
 from perdure.logs import set_up_logs
 from perdure.providers.offline import OFFLINE_MODEL
@@ -84,7 +85,7 @@ def models_line(models: Sequence[Model]) -> str:
 
 
 async def _announce_models(info: ServerInfo) -> None:
-    typer.echo(models_line(await info.catalog.models()))
+    typer.echo(models_line(await info.catalog.models(DEFAULT_TENANT)))
 
 
 def _reachable(url: str) -> str:

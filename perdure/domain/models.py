@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from perdure.domain.providers import ProviderCategory
+
 MAX_DEFAULT_WINDOW: Final = 128_000
 """Tokens: the largest context window an agent gets without asking for more."""
 EMBEDDING_BATCH: Final = 32
@@ -55,6 +57,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str | None = None
     display_name: str | None = None
     supports_tools: bool = True
+    provider_category: ProviderCategory = "base"
 
 
 def reasons(model: Model) -> bool:
@@ -79,6 +82,7 @@ class EmbeddingModel(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: int
     endpoint: str | None = None
     display_name: str | None = None
+    provider_category: ProviderCategory = "base"
 
 
 class Embedding(msgspec.Struct, frozen=True):

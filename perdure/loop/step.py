@@ -89,7 +89,7 @@ class Step:
         """Call the model and yield the events to show. A failure or an interruption is left in `broken`."""
         self._watch.ask(self._request.messages)
         try:
-            async with aclosing(models.stream(self._request)) as stream:  # pyright: ignore[reportArgumentType]
+            async with aclosing(models.stream(self.turn.tenant, self._request)) as stream:  # pyright: ignore[reportArgumentType]
                 async for batch in stream:
                     if self._ttft_ns is None:
                         self._ttft_ns = time.monotonic_ns() - self._started

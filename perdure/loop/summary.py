@@ -107,7 +107,7 @@ class Summariser:
         if handle is None or handle == own.handle or self._settings.by_itself:
             return [own]
         try:
-            return [await self._models.resolve(handle), own]
+            return [await self._models.resolve(self._turn.tenant, handle), own]
         except PerdureError as error:
             log.warning("the model set for summaries cannot be used", model=handle, error=error.message)
             return [own]
@@ -117,7 +117,7 @@ class Summariser:
         asked = _Asked(model)
         self._was_too_long = False
         try:
-            async with asyncio.timeout(SECONDS), aclosing(self._models.stream(request)) as stream:  # pyright: ignore[reportArgumentType]
+            async with asyncio.timeout(SECONDS), aclosing(self._models.stream(self._turn.tenant, request)) as stream:  # pyright: ignore[reportArgumentType]
                 async for batch in stream:
                     asked.take(batch)
                     if asked.size > most * TOO_LONG:

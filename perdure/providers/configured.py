@@ -74,6 +74,28 @@ def how_to_configure(provider_name: str) -> str:
     return f"set PERDURE_PROVIDER_{_variable(provider_name)}_BASE_URL if it is an OpenAI-compatible server"
 
 
+def endpoint_of(
+    kind: KnownProvider, name: str, address: tuple[str, str], key: str, headers: Mapping[str, str] | None = None
+) -> Endpoint:
+    """The endpoint of a provider of this kind. `address` is where its URL was given, for errors, and the URL itself.
+
+    `/v1` is added where that names a bare host; a name and password in it are a key. Raises Invalid for what is no URL.
+    """
+    parts = _address(*address)
+    sent = {**kind.headers, **(headers or {})}
+    if key:
+        sent[kind.key_header] = f"Bearer {key}" if kind.key_header == "Authorization" else key
+    elif parts.username is not None:
+        key = unquote(parts.password or "")
+        pair = f"{unquote(parts.username)}:{key}"
+        sent["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    path = parts.path.rstrip("/")
+    if not _VERSION.search(path):
+        path += kind.under or ("" if path else "/v1")
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path, query="", fragment="")
+    return Endpoint(name=name, url=bare.geturl(), headers=sent, key=key)
+
+
 def _provider(
     environment: Mapping[str, str], http: HttpClient, kind: KnownProvider, prefix: str
 ) -> RemoteProvider | None:
@@ -90,21 +112,17 @@ def _provider(
     if not (key.isascii() and key.isprintable()):
         raise Invalid(f"{key_name} holds characters that cannot be part of a key")
     name = environment.get(kind.handle_base_name or "", "").strip() or kind.name
-    headers = dict(kind.headers)
-    headers |= {
+    headers = {
         header: value for header, variable in kind.header_names.items() if (value := environment.get(variable, ""))
     }
-    endpoint = _endpoint(name, url_name, url or kind.url or "", (kind.key_header, key), headers)
-    if not _VERSION.search(endpoint.url):
-        bare = urlsplit(endpoint.url).path == ""
-        endpoint = msgspec.structs.replace(endpoint, url=endpoint.url + (kind.under or ("/v1" if bare else "")))
+    endpoint = endpoint_of(kind, name, (url_name, url or kind.url or ""), key, headers)
     if choice := _choice(environment, f"{own}_TOOL_CHOICE", get_args(_ToolChoice)):
         quirks = msgspec.structs.replace(kind.quirks, tool_choice=cast("_ToolChoice", choice))
         kind = msgspec.structs.replace(kind, quirks=quirks)
     if dialect := _choice(environment, f"{own}_DIALECT", get_args(_Dialect)):
         kind = msgspec.structs.replace(kind, dialect=cast("_Dialect", dialect), reasoning_dialect=None)
-    elif kind.url is not None and not _is_at(endpoint.url, kind.url):
-        kind = msgspec.structs.replace(kind, reasoning_dialect=None)
+    else:
+        kind = kind_at(kind, endpoint.url)
     return RemoteProvider(http, endpoint, kind, _window(environment, f"{own}_CONTEXT_WINDOW"))
 
 
@@ -119,20 +137,6 @@ def _cloud_endpoint(
     return vertex_endpoint(environment, http, kind.name, kind.publisher, root)
 
 
-def _endpoint(name: str, url_name: str, url: str, sealed: tuple[str, str], headers: dict[str, str]) -> Endpoint:
-    """The endpoint at `url`. A name and password in it are a key."""
-    parts = _address(url_name, url)
-    header, key = sealed
-    if key:
-        headers[header] = f"Bearer {key}" if header == "Authorization" else key
-    elif parts.username is not None:
-        key = unquote(parts.password or "")
-        pair = f"{unquote(parts.username)}:{key}"
-        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
-    return Endpoint(name=name, url=bare._replace(path=parts.path.rstrip("/")).geturl(), headers=headers, key=key)
-
-
 def _address(url_name: str, url: str) -> SplitResult:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -140,10 +144,12 @@ def _address(url_name: str, url: str) -> SplitResult:
     return parts
 
 
-def _is_at(url: str, own: str) -> bool:
-    """Whether `url` is at the provider's own host, or at one of its regions'."""
-    host, home = urlsplit(url).hostname or "", urlsplit(own).hostname or ""
-    return host == home or host.endswith(f".{home}")
+def kind_at(kind: KnownProvider, url: str) -> KnownProvider:
+    """How a provider behaves at an address: who serves another's models there is not taken to speak all it speaks."""
+    host, home = urlsplit(url).hostname or "", urlsplit(kind.url or url).hostname or ""
+    if host == home or host.endswith(f".{home}"):
+        return kind
+    return msgspec.structs.replace(kind, reasoning_dialect=None)
 
 
 def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

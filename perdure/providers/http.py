@@ -18,6 +18,7 @@ from perdure import __version__
 from perdure.domain.errors import ModelError
 from perdure.lazy import lazy_module
 from perdure.providers.event_stream import EventParser, Framing
+from perdure.providers.outbound import PublicResolver
 from perdure.providers.refusals import decoded, refusal, reported, tidy
 
 if TYPE_CHECKING:
@@ -78,10 +79,14 @@ class HttpClient:
 
     Limits on connecting and on response headers are timers of the request. Silence in open streams is found by one task
     that looks at all of them, so that a chunk costs no timer.
+
+    With a `public_resolver` names lead to public addresses only, and no proxy is used: for base URLs that callers
+    chose. Numbers in their place must have been checked before (`outbound.read_target`).
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, public_resolver: PublicResolver | None = None) -> None:
         self._limits = limits or Limits()
+        self._public_resolver = public_resolver
         self._session: aiohttp.ClientSession | None = None
         self._streams: set[_Stream] = set()
         self._watchdog: asyncio.Task[None] | None = None
@@ -200,7 +205,7 @@ class HttpClient:
     async def _send(self, endpoint: Endpoint, method: str, url: str, body: bytes | None) -> "aiohttp.ClientResponse":
         """Asks, and asks once more where a kept connection turns out to have died before it answered a byte."""
         session = self._opened()
-        proxy, credentials = _proxy(url)
+        proxy, credentials = (None, {}) if self._public_resolver else _proxy(url)
         tunnelled = url.startswith("https:")
         headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
         if body is not None:
@@ -239,13 +244,14 @@ class HttpClient:
             trace.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS
+                    limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS,
+                    resolver=self._public_resolver,  # pyright: ignore[reportArgumentType]
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
                 max_field_size=MAX_ERROR_BYTES,
                 trace_configs=[trace],
-            )
+            )  # fmt: skip
         return self._session
 
     def _watch(self, stream: "_Stream") -> "_Stream":

@@ -38,6 +38,8 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
     """The path that its API is always under, also where the address given stops before; it ends in the version."""
     publisher: str = ""
     """Whose models it serves out of an account with a cloud (`vertex.py`, `bedrock.py`), which has the credentials."""
+    key_path: str | None = None
+    """What only those with a key may read, where models are listed to anyone."""
     handle_base_name: str | None = None
     """The variable that gives another first half for its handles."""
     headers: Mapping[str, str] = {}
@@ -231,6 +233,7 @@ KNOWN_PROVIDERS: Final = (
         types=("openrouter", "openrouter", "openai"),
         url="https://openrouter.ai/api/v1",
         key_names=("OPENROUTER_API_KEY",),
+        key_path="/key",
         handle_base_name="OPENROUTER_HANDLE_BASE",
         header_names={"HTTP-Referer": "OPENROUTER_REFERER", "X-Title": "OPENROUTER_TITLE"},
         quirks=Quirks(tool_choice="required", parallel_tool_calls=True, effort="nested"),

@@ -6,6 +6,7 @@ are not used, and no redirect leads where a caller could not.
 """
 
 import asyncio
+import errno
 import re
 import socket
 from collections.abc import AsyncGenerator, Mapping
@@ -20,19 +21,33 @@ from perdure.lazy import lazy_module
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp.abc import ResolveResult
 else:
     aiohttp = lazy_module("aiohttp")
 
 MAX_URL_CHARS: Final = 2048
 MAX_REDIRECTS: Final = 5
 
+CALLBACKS: Final = "PERDURE_PRIVATE_CALLBACKS"
+IMAGES: Final = "PERDURE_PRIVATE_IMAGES"
+"""The settings by which an operator allows callbacks to private addresses, and images from there."""
+
 _PLAIN: Final = re.compile(r"[!-\[\]-~]+")
 """What an address may be made of: visible ASCII, but no backslash, which some readers take for a slash."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 _PORTS: Final = {"http": 80, "https": 443}
+_AS_IT_IS: Final = {"Accept-Encoding": "identity"}
 _MOVED: Final = (301, 302, 303, 307, 308)
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
+
+
+class PrivateAddressError(OSError):
+    """A name leads to an address that may not be called. An OSError, since that is what resolvers fail with."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EACCES, message)
+        self.message = message
 
 
 class Target(NamedTuple):
@@ -50,10 +65,10 @@ class Target(NamedTuple):
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def read_target(url: str, *, allow_private: bool) -> Target:
+def read_target(url: str, *, allow_private: bool, setting: str = CALLBACKS) -> Target:
     """The parts of an http or https address. Names are not resolved yet.
 
-    Raises Invalid for what is no such address, and for numbers that name a private one.
+    Raises Invalid for what is no such address, and for numbers that name a private one; `setting` would allow those.
     """
     if len(url) > MAX_URL_CHARS or not _PLAIN.fullmatch(url):
         raise Invalid(f"An address must be at most {MAX_URL_CHARS} visible ASCII characters, without backslashes.")
@@ -71,7 +86,7 @@ def read_target(url: str, *, allow_private: bool) -> Target:
         raise Invalid(f"The address does not name a host that can be called: {parts.netloc[:200]!r}.")
     number = _number(host)
     if number is not None and not allow_private and not is_public(number):
-        raise _private(host)
+        raise Invalid(_private(host, setting))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or _PORTS[parts.scheme], path)
 
@@ -94,7 +109,7 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_priva
     target = read_target(url, allow_private=allow_private)
     async with (
         _in_time(target, asyncio.get_running_loop().time() + time_limit, time_limit),
-        _asked("POST", target, allow_private=allow_private, headers=headers, body=body) as answer,
+        _asked("POST", target, allow_private=allow_private, setting=CALLBACKS, headers=headers, body=body) as answer,
     ):
         return answer.status
 
@@ -108,10 +123,10 @@ async def get(url: str, *, allow_private: bool, time_limit: float, most: int) ->
     ends_at = asyncio.get_running_loop().time() + time_limit
     redirects = 0
     while True:
-        target = read_target(url, allow_private=allow_private)
+        target = read_target(url, allow_private=allow_private, setting=IMAGES)
         async with (
             _in_time(target, ends_at, time_limit),
-            _asked("GET", target, allow_private=allow_private, headers={"Accept-Encoding": "identity"}) as answer,
+            _asked("GET", target, allow_private=allow_private, setting=IMAGES, headers=_AS_IT_IS) as answer,
         ):
             moved = answer.headers.get("Location") if answer.status in _MOVED else None
             if moved is None:
@@ -129,6 +144,8 @@ async def _in_time(target: Target, ends_at: float, time_limit: float) -> AsyncGe
     try:
         async with asyncio.timeout_at(ends_at):
             yield
+    except PrivateAddressError as error:
+        raise Invalid(error.message) from error
     except TimeoutError as error:
         raise Unavailable(f"{target.authority} did not answer within {time_limit:g} seconds.") from error
     except (aiohttp.ClientError, OSError) as error:
@@ -137,10 +154,16 @@ async def _in_time(target: Target, ends_at: float, time_limit: float) -> AsyncGe
 
 @asynccontextmanager
 async def _asked(
-    method: str, target: Target, *, allow_private: bool, headers: Mapping[str, str], body: bytes | None = None
+    method: str,
+    target: Target,
+    *,
+    allow_private: bool,
+    setting: str,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
 ) -> "AsyncGenerator[aiohttp.ClientResponse]":
     """The answer of the first address of a host that can be connected to."""
-    addresses = await _addresses(target, allow_private=allow_private)
+    addresses = await resolve(target.host, target.port, allow_private=allow_private, setting=setting)
     sent = {**headers, "Host": target.authority, "User-Agent": f"perdure/{__version__}"}
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session:
         for left, address in enumerate(addresses, 1 - len(addresses)):
@@ -159,14 +182,33 @@ async def _asked(
     raise Unavailable(f"{target.host} has no address.")
 
 
-async def _addresses(target: Target, *, allow_private: bool) -> list[str]:
-    """What the host resolves to. Raises Invalid where any of it may not be called."""
-    found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    addresses = [str(place[0]) for *_, place in found]
-    for address in addresses:
-        if not allow_private and not is_public(ip_address(address)):
-            raise _private(target.host)
-    return list(dict.fromkeys(addresses))
+async def resolve(host: str, port: int, *, allow_private: bool, setting: str = CALLBACKS) -> list[str]:
+    """The addresses of a host, each once. Raises PrivateAddressError where any may not be called, OSError for none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+    if not (allow_private or all(is_public(ip_address(address)) for address in addresses)):
+        raise PrivateAddressError(_private(host, setting))
+    return addresses
+
+
+class PublicResolver:
+    """Resolves names for aiohttp, and none to an address that is not public: what was checked is connected to."""
+
+    def __init__(self, setting: str) -> None:
+        self._setting = setting
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> "list[ResolveResult]":
+        found = await resolve(host, port, allow_private=False, setting=self._setting)
+        return [
+            {
+                "hostname": host, "host": address, "port": port, "proto": 0, "flags": socket.AI_NUMERICHOST,
+                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+            }
+            for address in found
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
 
 
 async def _body(target: Target, answer: "aiohttp.ClientResponse", most: int) -> bytes:
@@ -199,8 +241,8 @@ def _number(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _private(host: str) -> Invalid:
-    return Invalid(
-        f"{host} is not a public address, and this server calls no others unless its operator allows it: see "
-        "PERDURE_PRIVATE_CALLBACKS and PERDURE_PRIVATE_IMAGES."
+def _private(host: str, setting: str) -> str:
+    return (
+        f"{host} is not a public address, and this server calls no others. Its operator can allow them with "
+        f"{setting}=1."
     )

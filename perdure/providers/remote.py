@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
+from perdure.domain.providers import ProviderCategory
 from perdure.providers import anthropic, embeddings, gemini, listing, openai_chat, openai_responses
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
@@ -47,13 +48,21 @@ _LISTINGS: Final[Mapping[Listing, _List]] = {
 class RemoteProvider:
     """A `Provider` reached at `endpoint` that behaves as `kind` says.
 
-    `window` (tokens) overrides the context window of every model it serves.
+    `window` (tokens) overrides the context window of every model it serves. `category` says whose it is.
     """
 
-    def __init__(self, http: HttpClient, endpoint: Endpoint, kind: KnownProvider, window: int | None = None) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        endpoint: Endpoint,
+        kind: KnownProvider,
+        window: int | None = None,
+        category: ProviderCategory = "base",
+    ) -> None:
         self._http = http
         self.kind = kind
         self._window = window
+        self._category: ProviderCategory = category
         self.endpoint = endpoint
         self.refused: Mapping[str, str] = {}
         """Models of the last listing that cannot serve an agent, with the reason."""
@@ -84,6 +93,7 @@ class RemoteProvider:
             context_window=self._window or window or context_window(name, self.kind.types[1]),
             endpoint=self.endpoint.url,
             display_name=name,
+            provider_category=self._category,
         )
 
     def embedding_model(self, name: str, size: int | None = None) -> EmbeddingModel:
@@ -97,6 +107,7 @@ class RemoteProvider:
             dimensions=size or dimensions(name),
             endpoint=self.endpoint.url,
             display_name=name,
+            provider_category=self._category,
         )
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
@@ -105,6 +116,13 @@ class RemoteProvider:
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await embeddings.embed(self._http, self.endpoint, self.kind.embeddings, model, texts)
+
+    async def check(self) -> None:
+        """Ask for something that needs its key. Raises ModelError where that is refused."""
+        if self.kind.key_path:
+            await self._http.get_json(self.endpoint, f"{self.endpoint.url}{self.kind.key_path}")
+        else:
+            await self._listed()
 
     async def close(self) -> None:
         """Nothing of its own to close: connections belong to the client it was given."""

@@ -114,7 +114,8 @@ class Runner:
             raise Unavailable("The server is stopping. Send the message again once it is back.", retry_after=5)
         if len(self._works) >= policy.max_runs:
             raise Unavailable(OVERLOADED.format(most=policy.max_runs), retry_after=5)
-        model = await self._rooms.models.resolve(request.override_model) if request.override_model else None
+        override = request.override_model
+        model = await self._rooms.models.resolve(tenant, override) if override else None
 
         def unit(conn: Connection) -> Accepted | Repeated:
             self._lease.check(conn)
@@ -361,7 +362,7 @@ class Runner:
         accepted = taken.accepted
         model = accepted.agent.model
         if accepted.request.override_model:
-            model = await self._rooms.models.resolve(accepted.request.override_model)
+            model = await self._rooms.models.resolve(accepted.tenant, accepted.request.override_model)
         if owner != self._lease.id:
             return
         work = Work(accepted, model, taken.last)

@@ -8,9 +8,6 @@ from perdure.wire.model_settings import NO_EMBEDDING
 
 Wire = dict[str, Any]
 
-PROVIDER_CATEGORY: Final = "base"
-"""Models come from the server's own settings, not from a key of the caller's."""
-
 DEFAULT_CHUNK_SIZE: Final = 300
 
 _ENDPOINT_TYPES: Final = frozenset({
@@ -111,7 +108,7 @@ def _llm(shown: Model, settings: ModelSettings, context_window: int, *, thoughts
         "model_endpoint_type": shown.endpoint_type if shown.endpoint_type in _ENDPOINT_TYPES else "openai",
         "model_endpoint": shown.endpoint,
         "provider_name": shown.provider_name,
-        "provider_category": PROVIDER_CATEGORY,
+        "provider_category": shown.provider_category,
         "model_wrapper": None,
         "context_window": context_window,
         "temperature": settings.temperature,

@@ -37,17 +37,17 @@ EMBEDDING = EmbeddingModel(
 class KnownModels:
     """A catalog of these models; agents get the first of them by default."""
 
-    async def resolve(self, handle: str) -> Model:
+    async def resolve(self, tenant: str, handle: str) -> Model:
         if handle not in MODELS:
             raise NotFound(f"Model {handle!r} not found")
         return MODELS[handle]
 
-    async def resolve_embedding(self, handle: str) -> EmbeddingModel:
+    async def resolve_embedding(self, tenant: str, handle: str) -> EmbeddingModel:
         if handle != EMBEDDING.handle:
             raise NotFound(f"Embedding model {handle!r} not found")
         return EMBEDDING
 
-    async def default_model(self) -> str:
+    async def default_model(self, tenant: str) -> str:
         return next(iter(MODELS))
 
     def default_embedding(self) -> str | None:

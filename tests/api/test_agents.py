@@ -18,10 +18,10 @@ Ask = Callable[..., Answer]
 
 
 class ListedModels(KnownModels):
-    async def models(self) -> list[Any]:
+    async def models(self, tenant: str) -> list[Any]:
         return list(MODELS.values())
 
-    async def embedding_models(self) -> list[Any]:
+    async def embedding_models(self, tenant: str) -> list[Any]:
         return [EMBEDDING]
 
 

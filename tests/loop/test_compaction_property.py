@@ -58,13 +58,13 @@ class Moody:
         self.sizes: list[int] = []
         """Tokens of what was sent to be answered."""
 
-    async def resolve(self, handle: str) -> Model:
+    async def resolve(self, tenant: str, handle: str) -> Model:
         return MODEL
 
     def estimate(self, model: Model, size: int) -> int:
         return -(-size // 3)
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]:
+    async def stream(self, tenant: str, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]:
         self.asked.append(request)
         tokens = self.estimate(MODEL, size_of(request.messages, request.tools))
         last = request.messages[-1].text

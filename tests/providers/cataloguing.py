@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from perdure.domain.errors import Invalid, NotFound
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.providers.base import AnyDelta, Finished, ModelRequest, TextDelta
 from perdure.providers.catalog import Catalog, ProviderReport
@@ -69,7 +70,7 @@ async def serving_lists(
 def listed(replies: dict[str, Any], variable: str = "OPENAI_BASE_URL", suffix: str = "/v1", **env: str) -> list[Model]:
     async def go() -> list[Model]:
         async with serving_lists(replies, variable, suffix, **env) as (catalog, _):
-            return await catalog.models()
+            return await catalog.models(TENANT)
 
     return run(go())
 
@@ -89,7 +90,7 @@ def report_of(replies: dict[str, Any], variable: str, suffix: str = "", **env: s
 def resolved(handle: str, replies: dict[str, Any], **environment: str) -> Model:
     async def go() -> Model:
         async with serving_lists(replies, **environment) as (catalog, _):
-            return await catalog.resolve(handle)
+            return await catalog.resolve(TENANT, handle)
 
     return run(go())
 
@@ -98,7 +99,7 @@ def refused(handle: str, environment: Mapping[str, str] | None = None, embedding
     async def go() -> Exception:
         async with cataloguing(environment or {}) as catalog:
             with pytest.raises((Invalid, NotFound)) as raised:
-                await (catalog.resolve_embedding(handle) if embedding else catalog.resolve(handle))
+                await (catalog.resolve_embedding(TENANT, handle) if embedding else catalog.resolve(TENANT, handle))
             return raised.value
 
     return run(go())

@@ -10,6 +10,7 @@ from zlib import crc32
 import pytest
 
 from perdure.domain.errors import Invalid, ModelError
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.providers.aws_event_stream import AwsEventParser
 from perdure.providers.aws_signing import AwsSigner
 from perdure.providers.base import Finished, ModelRequest, TextDelta
@@ -138,8 +139,8 @@ def test_messages_that_make_no_sense_are_named(raw: bytes) -> None:
 
 
 async def asked(catalog: Catalog, model: str = MODEL) -> list[Any]:
-    request = ModelRequest(model=await catalog.resolve(f"bedrock/{model}"), messages=(SYSTEM, HELLO))
-    return [delta async for batch in catalog.stream(request) for delta in batch]
+    request = ModelRequest(model=await catalog.resolve(TENANT, f"bedrock/{model}"), messages=(SYSTEM, HELLO))
+    return [delta async for batch in catalog.stream(TENANT, request) for delta in batch]
 
 
 def on_bedrock(answer: Answer, model: str = MODEL, **environment: str) -> tuple[list[Any], Asked]:
@@ -244,7 +245,7 @@ def test_models_and_profiles_are_listed() -> None:
 
     async def go() -> dict[str, int]:
         async with serving(lists(replies)) as server, cataloguing(on(server)) as catalog:
-            return windows(await catalog.models())
+            return windows(await catalog.models(TENANT))
 
     found = run(go())
     assert found.pop("local/tiny")

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from perdure.domain.errors import Invalid, ModelError, NotFound
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.messages import Message, TextPart
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.providers import catalog as catalog_module
+from perdure.providers import source
 from perdure.providers.base import AnyDelta, Finished, ModelRequest, TextDelta
 from perdure.providers.catalog import ProviderReport
 from tests.providers.cataloguing import (
@@ -30,9 +32,9 @@ def test_a_handle_of_the_wrong_form_is_told_the_right_one(handle: str) -> None:
 def test_a_bare_name_is_told_whose_it_may_be() -> None:
     async def go() -> str:
         async with serving_lists(OPENAI_LIST) as (catalog, _):
-            await catalog.models()
+            await catalog.models(TENANT)
             with pytest.raises(Invalid) as raised:
-                await catalog.resolve("qwen")
+                await catalog.resolve(TENANT, "qwen")
             return raised.value.message
 
     assert "did you mean 'openai/qwen'?" in run(go())
@@ -59,7 +61,7 @@ def test_no_more_than_ten_handles_are_named_those_of_the_provider_first() -> Non
         data = [{"id": f"model-{n}"} for n in range(30)]
         async with serving_lists({"/v1/models": {"data": data}}) as (catalog, _):
             with pytest.raises(NotFound) as raised:
-                await catalog.resolve("openai/none-such")
+                await catalog.resolve(TENANT, "openai/none-such")
             return raised.value.message
 
     message = run(go())
@@ -75,7 +77,7 @@ def test_listed_models_resolve_also_through_the_alias() -> None:
 def test_given_providers_resolve() -> None:
     async def go() -> Model:
         async with cataloguing({}) as catalog:
-            return await catalog.resolve("local/tiny")
+            return await catalog.resolve(TENANT, "local/tiny")
 
     assert run(go()).context_window == 1000
 
@@ -92,8 +94,8 @@ def test_a_known_name_needs_its_list_behind_another_address_but_not_at_openai() 
 
     async def go() -> tuple[Model, EmbeddingModel]:
         async with cataloguing({"OPENAI_API_KEY": "k"}) as catalog:
-            known = await catalog.resolve("openai/gpt-4o-2024-08-06")
-            return known, await catalog.resolve_embedding("openai/text-embedding-3-small")
+            known = await catalog.resolve(TENANT, "openai/gpt-4o-2024-08-06")
+            return known, await catalog.resolve_embedding(TENANT, "openai/text-embedding-3-small")
 
     model, embedding = run(go())
     assert model.endpoint == "https://api.openai.com/v1"
@@ -104,8 +106,8 @@ def test_embedding_handles() -> None:
     async def go() -> tuple[EmbeddingModel, str]:
         async with serving_lists(OPENAI_LIST) as (catalog, _):
             with pytest.raises(NotFound) as raised:
-                await catalog.resolve_embedding("openai/gpt-4o")
-            return await catalog.resolve_embedding("openai/text-embedding-3-large"), raised.value.message
+                await catalog.resolve_embedding(TENANT, "openai/gpt-4o")
+            return await catalog.resolve_embedding(TENANT, "openai/text-embedding-3-large"), raised.value.message
 
     model, message = run(go())
     assert (model.dimensions, model.endpoint_type) == (3072, "openai")
@@ -119,9 +121,9 @@ def test_a_model_pulled_a_moment_ago_is_found(monkeypatch: pytest.MonkeyPatch) -
     async def go() -> Model:
         replies: dict[str, Any] = {"/v1/models": {"data": []}}
         async with serving_lists(replies) as (catalog, _):
-            await catalog.models()
+            await catalog.models(TENANT)
             replies["/v1/models"] = OPENAI_LIST["/v1/models"]
-            return await catalog.resolve("openai/qwen")
+            return await catalog.resolve(TENANT, "openai/qwen")
 
     assert run(go()).name == "qwen"
 
@@ -129,8 +131,8 @@ def test_a_model_pulled_a_moment_ago_is_found(monkeypatch: pytest.MonkeyPatch) -
 def test_lists_are_asked_for_once_however_many_want_them() -> None:
     async def go() -> int:
         async with serving_lists(OPENAI_LIST) as (catalog, server):
-            await asyncio.gather(*(catalog.models() for _ in range(10)))
-            await catalog.resolve("openai/qwen")
+            await asyncio.gather(*(catalog.models(TENANT) for _ in range(10)))
+            await catalog.resolve(TENANT, "openai/qwen")
             return len(server.asked)
 
     assert run(go()) == 1
@@ -139,15 +141,15 @@ def test_lists_are_asked_for_once_however_many_want_them() -> None:
 def test_a_provider_that_fails_is_left_out_and_logged_once(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    monkeypatch.setattr(catalog_module, "FAILURE_SECONDS", 0.0)
+    monkeypatch.setattr(source, "FAILURE_SECONDS", 0.0)
 
     async def go() -> list[str]:
         replies: dict[str, Any] = {"/v1/models": 500}
         async with serving_lists(replies) as (catalog, _):
             for _ in range(3):
-                handles = [model.handle for model in await catalog.models()]
+                handles = [model.handle for model in await catalog.models(TENANT)]
             replies["/v1/models"] = OPENAI_LIST["/v1/models"]
-            await catalog.models()
+            await catalog.models(TENANT)
             return handles
 
     assert run(go()) == ["local/tiny"]
@@ -155,13 +157,13 @@ def test_a_provider_that_fails_is_left_out_and_logged_once(
 
 
 def test_a_slow_provider_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_module, "ASK_SECONDS", 0.5)
+    monkeypatch.setattr(source, "ASK_SECONDS", 0.5)
 
     async def go() -> tuple[list[str], str | None]:
         async with serving(says()) as silent, serving(lists(OPENAI_LIST)) as quick:
             environment = {"VLLM_API_BASE": silent.url, "OPENAI_BASE_URL": quick.url}
             async with cataloguing(environment) as catalog:
-                handles = [model.handle for model in await catalog.models()]
+                handles = [model.handle for model in await catalog.models(TENANT)]
                 return handles, {row.name: row.error for row in await catalog.report()}["vllm"]
 
     handles, error = run(go())
@@ -195,9 +197,9 @@ def default(environment: Mapping[str, str], replies: dict[str, Any] | None = Non
     async def go() -> str:
         if replies is None:
             async with cataloguing(environment) as catalog:
-                return await catalog.default_model()
+                return await catalog.default_model(TENANT)
         async with serving_lists(replies, **environment) as (catalog, _):
-            return await catalog.default_model()
+            return await catalog.default_model(TENANT)
 
     return run(go())
 
@@ -228,9 +230,14 @@ def test_a_request_goes_to_the_provider_of_its_model() -> None:
             serving(streams(*events(stop, "[DONE]"))) as server,
             cataloguing({"OPENAI_BASE_URL": server.url}) as catalog,
         ):
-            there = await catalog.resolve("openai/anything")
-            here = await catalog.resolve("local/tiny")
-            return [d for model in (there, here) async for batch in catalog.stream(request_for(model)) for d in batch]
+            there = await catalog.resolve(TENANT, "openai/anything")
+            here = await catalog.resolve(TENANT, "local/tiny")
+            return [
+                d
+                for model in (there, here)
+                async for batch in catalog.stream(TENANT, request_for(model))
+                for d in batch
+            ]
 
     assert run(go()) == [TextDelta("from there"), Finished("stop"), TextDelta("from here"), Finished("stop")]
 
@@ -248,7 +255,7 @@ def test_a_model_of_a_provider_that_is_gone_says_what_to_set() -> None:
     async def go() -> ModelError:
         async with cataloguing({}) as catalog:
             with pytest.raises(ModelError) as raised:
-                catalog.stream(request_for(model))
+                await anext(catalog.stream(TENANT, request_for(model)))
             return raised.value
 
     assert "set GROQ_API_KEY" in run(go()).detail

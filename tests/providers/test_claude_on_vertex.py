@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.models import Model
 from perdure.providers.base import AnyDelta, Finished, ModelRequest, TextDelta
 from tests.providers.cataloguing import cataloguing, refused
@@ -42,10 +43,10 @@ def environment(server: Scripted, folder: Path) -> dict[str, str]:
 def test_claude_is_listed_and_asked_with_a_token(tmp_path: Path) -> None:
     async def go() -> tuple[list[Model], list[AnyDelta], Asked]:
         async with serving(answering()) as server, cataloguing(environment(server, tmp_path)) as catalog:
-            model = await catalog.resolve("anthropic_vertex/claude-sonnet-4-5")
+            model = await catalog.resolve(TENANT, "anthropic_vertex/claude-sonnet-4-5")
             request = ModelRequest(model=model, messages=(SYSTEM, HELLO), tools=(ADD,))
-            got = [delta async for batch in catalog.stream(request) for delta in batch]
-            return await catalog.models(), got, server.asked[-1]
+            got = [delta async for batch in catalog.stream(TENANT, request) for delta in batch]
+            return await catalog.models(TENANT), got, server.asked[-1]
 
     models, got, asked = run(go())
     assert [model.handle for model in models] == ["anthropic_vertex/claude-sonnet-4-5", "local/tiny"]

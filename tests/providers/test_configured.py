@@ -3,6 +3,7 @@ from collections.abc import Mapping
 import pytest
 
 from perdure.domain.errors import Invalid
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.providers.catalog import Catalog, ProviderReport
 from perdure.providers.remote import RemoteProvider
 from tests.providers.cataloguing import OPENAI_LIST, cataloguing, listed, windows
@@ -70,7 +71,7 @@ def test_each_provider_gets_its_own_key_and_headers() -> None:
                 "OPENROUTER_TITLE": "Mine",
             }
             async with cataloguing(environment) as catalog:
-                await catalog.models()
+                await catalog.models(TENANT)
                 return one.asked[0], two.asked[0]
 
     first, second = run(go())

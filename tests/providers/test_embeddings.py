@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from perdure.domain.errors import ModelError, NotFound
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.models import EMBEDDING_BATCH, Embedding, EmbeddingModel
 from perdure.providers import embeddings
 from perdure.providers.catalog import Catalog
@@ -303,14 +304,14 @@ BOX = {
 
 
 def test_every_vector_carries_its_model_and_length() -> None:
-    found, _ = catalogued(BOX, lambda catalog: catalog.embed("openai/embed-strange", ["one", "two"]))
+    found, _ = catalogued(BOX, lambda catalog: catalog.embed(TENANT, "openai/embed-strange", ["one", "two"]))
     assert [(each.model, each.dimensions) for each in found] == [("openai/embed-strange", 3)] * 2
     assert found[0] == Embedding("openai/embed-strange", array("f", vector("one")))
 
 
 def test_a_model_nobody_knows_is_measured_once() -> None:
     async def use(catalog: Catalog) -> list[int]:
-        models = [await catalog.resolve_embedding("openai/embed-strange") for _ in range(3)]
+        models = [await catalog.resolve_embedding(TENANT, "openai/embed-strange") for _ in range(3)]
         return [model.dimensions for model in models]
 
     sizes, asked = catalogued(BOX, use)
@@ -322,10 +323,10 @@ def test_a_model_that_cannot_be_measured_now_is_believed_and_measured_later() ->
     replies = {**BOX, "/v1/embeddings": 400}
 
     async def use(catalog: Catalog) -> list[int]:
-        before = await catalog.resolve_embedding("openai/embed-strange")
+        before = await catalog.resolve_embedding(TENANT, "openai/embed-strange")
         replies["/v1/embeddings"] = BOX["/v1/embeddings"]
-        after = await catalog.resolve_embedding("openai/embed-strange")
-        return [before.dimensions, after.dimensions, (await catalog.embed(before, ["a"]))[0].dimensions]
+        after = await catalog.resolve_embedding(TENANT, "openai/embed-strange")
+        return [before.dimensions, after.dimensions, (await catalog.embed(TENANT, before, ["a"]))[0].dimensions]
 
     assert catalogued(replies, use)[0] == [0, 3, 3]
 
@@ -334,12 +335,12 @@ def test_who_is_not_there_is_named() -> None:
     async def go() -> tuple[NotFound, ModelError]:
         async with cataloguing({}) as catalog:
             with pytest.raises(NotFound) as unknown:
-                await catalog.embed("openai/text-embedding-3-small", ["a"])
+                await catalog.embed(TENANT, "openai/text-embedding-3-small", ["a"])
             gone = EmbeddingModel(
                 handle="groq/e", name="e", provider_name="groq", provider_type="g", endpoint_type="g", dimensions=3
             )
             with pytest.raises(ModelError) as missing:
-                await catalog.embed(gone, ["a"])
+                await catalog.embed(TENANT, gone, ["a"])
             return unknown.value, missing.value
 
     unknown, missing = run(go())
@@ -353,7 +354,7 @@ def test_a_server_that_cannot_be_reached_is_named() -> None:
             url = server.url
         async with cataloguing({"OPENAI_BASE_URL": f"{url}/v1"}) as catalog:
             with pytest.raises(ModelError) as raised:
-                await catalog.embed("openai/text-embedding-3-small", ["a"])
+                await catalog.embed(TENANT, "openai/text-embedding-3-small", ["a"])
             return raised.value
 
     assert "cannot be reached" in run(go()).detail
@@ -371,7 +372,7 @@ def test_ollama_is_embedded_with_through_the_catalogue() -> None:
 
     async def go() -> list[Embedding]:
         async with serving(lists(replies)) as server, cataloguing({"OLLAMA_BASE_URL": server.url}) as catalog:
-            return await catalog.embed("ollama/nomic-embed-text:latest", ["one"])
+            return await catalog.embed(TENANT, "ollama/nomic-embed-text:latest", ["one"])
 
     [found] = run(go())
     assert (found.model, found.dimensions) == ("ollama/nomic-embed-text:latest", 3)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.messages import ImagePart, ToolCallPart, ToolReturnPart
 from perdure.domain.models import Model
 from perdure.providers.base import ModelRequest
@@ -84,10 +85,10 @@ def test_the_catalog_learns_from_the_answers_it_passes_on() -> None:
 
     async def go() -> tuple[int, int]:
         async with serving(answer) as server, cataloguing({"OPENAI_BASE_URL": f"{server.url}/v1"}) as catalog:
-            asked = catalog._remote["openai"].model("gpt-4o")
+            asked = await catalog.resolve(TENANT, "openai/gpt-4o")
             before = catalog.estimate(asked, 9_000)
             for _ in range(3):
-                assert [batch async for batch in catalog.stream(prompt(of=asked))]
+                assert [batch async for batch in catalog.stream(TENANT, prompt(of=asked))]
             return before, catalog.estimate(asked, 9_000)
 
     before, after = run(go())

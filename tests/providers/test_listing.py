@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from perdure.domain.errors import NotFound
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.models import EmbeddingModel
 from perdure.providers.listing import PAGES
 from tests.providers.cataloguing import OPENAI_LIST, listed, report_of, serving_lists, windows
@@ -106,7 +107,7 @@ def test_ollama_models_without_tools_are_refused_with_a_reason() -> None:
     async def go() -> str:
         async with serving_lists(OLLAMA, "OLLAMA_BASE_URL", "") as (catalog, _):
             with pytest.raises(NotFound) as raised:
-                await catalog.resolve("ollama/gemma:2b")
+                await catalog.resolve(TENANT, "ollama/gemma:2b")
             return raised.value.message
 
     message = run(go())
@@ -118,7 +119,7 @@ def test_ollama_embedding_models_know_their_dimensions() -> None:
     async def go() -> list[EmbeddingModel]:
         tags = {"models": [{"name": "nomic-embed-text:latest"}, {"name": "llama3.1:8b"}]}
         async with serving_lists({**OLLAMA, "/api/tags": tags}, "OLLAMA_BASE_URL", "") as (catalog, _):
-            return await catalog.embedding_models()
+            return await catalog.embedding_models(TENANT)
 
     [model] = run(go())
     assert (model.handle, model.dimensions) == ("ollama/nomic-embed-text:latest", 512)

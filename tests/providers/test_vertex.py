@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from perdure.domain.errors import Invalid, NotFound
+from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.models import Model
 from perdure.providers.base import AnyDelta, Finished, ModelRequest, TextDelta
 from perdure.providers.catalog import Catalog, ProviderReport
@@ -56,10 +57,10 @@ def test_models_are_listed_and_asked_with_a_token(tmp_path: Path) -> None:
             serving(answering(REPLIES)) as server,
             cataloguing(environment(server, tmp_path)) as catalog,
         ):
-            model = await catalog.resolve("google_vertex/gemini-3.8-flash")
+            model = await catalog.resolve(TENANT, "google_vertex/gemini-3.8-flash")
             request = ModelRequest(model=model, messages=(SYSTEM, HELLO))
-            got = [delta async for batch in catalog.stream(request) for delta in batch]
-            return await catalog.models(), got, (await catalog.report())[0], server.asked
+            got = [delta async for batch in catalog.stream(TENANT, request) for delta in batch]
+            return await catalog.models(TENANT), got, (await catalog.report())[0], server.asked
 
     models, got, report, asked = run(go())
     assert [model.handle for model in models] == ["google_vertex/gemini-3.8-flash", "local/tiny"]
@@ -96,7 +97,7 @@ def test_without_all_it_needs_it_is_not_there_and_says_what_to_set(missing: str,
     async def go() -> str:
         async with cataloguing(variables) as catalog:
             with pytest.raises(NotFound) as raised:
-                await catalog.resolve("google_vertex/gemini-3.8-flash")
+                await catalog.resolve(TENANT, "google_vertex/gemini-3.8-flash")
             return raised.value.message
 
     assert "set GOOGLE_CLOUD_LOCATION, GOOGLE_CLOUD_PROJECT and GOOGLE_APPLICATION_CREDENTIALS" in run(go())

@@ -73,7 +73,7 @@ class Voice:
         """Puts an answer before those that are queued."""
         self._answers.appendleft(said)
 
-    async def resolve(self, handle: str) -> Model:
+    async def resolve(self, tenant: str, handle: str) -> Model:
         if handle not in (MODEL.handle, OTHER.handle):
             raise NotFound(f"Model {handle!r} not found")
         return MODEL if handle == MODEL.handle else OTHER
@@ -81,7 +81,7 @@ class Voice:
     def estimate(self, model: Model, size: int) -> int:
         return -(-size // 3)
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]:
+    async def stream(self, tenant: str, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]:
         self.asked.append(request)
         self.when_asked()
         number = len(self.asked)

@@ -11,7 +11,7 @@ function camelized(value) {
 
 const OPERATIONS = {
   health: async (client) => [await client.health.check()],
-  models: (client) => client.models.list(),
+  models: (client, query) => client.models.list(query),
   create_agent: async (client, fields) => [await client.agents.create(fields)],
   retrieve_agent: async (client, { agentId }) => [await client.agents.retrieve(agentId)],
   update_agent: async (client, { agentId, ...fields }) => [await client.agents.modify(agentId, fields)],
@@ -48,6 +48,11 @@ const OPERATIONS = {
   list_steps: (client, query) => client.steps.list(query),
   retrieve_step: async (client, { stepId }) => [await client.steps.retrieve(stepId)],
   rate_step: async (client, { stepId, ...fields }) => [await client.steps.feedback.create(stepId, fields)],
+  create_provider: async (client, fields) => [await client.providers.create(fields)],
+  update_provider: async (client, { providerId, ...fields }) => [await client.providers.modify(providerId, fields)],
+  delete_provider: async (client, { providerId }) => [await client.providers.delete(providerId)],
+  list_providers: (client, query) => client.providers.list(query),
+  check_provider: async (client, fields) => [await client.providers.checkProvider(fields)],
   retrieve_step_metrics: async (client, { stepId }) => [await client.steps.retrieveStepMetrics(stepId)],
 };
 

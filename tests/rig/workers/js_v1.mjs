@@ -4,7 +4,7 @@ import { answered, sdk, serve } from "./loop.mjs";
 const OPERATIONS = {
   get: (client, { path }) => client.get(path),
   health: async (client) => [await client.health()],
-  models: (client) => client.models.list(),
+  models: (client, query) => client.models.list(query),
   create_agent: async (client, fields) => [await client.agents.create(fields)],
   retrieve_agent: async (client, { agent_id }) => [await client.agents.retrieve(agent_id)],
   update_agent: async (client, { agent_id, ...fields }) => [await client.agents.update(agent_id, fields)],

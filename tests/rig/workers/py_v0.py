@@ -22,7 +22,7 @@ def example(client: Letta, source: str) -> Iterator[Any]:
 OPERATIONS: dict[str, Operation] = {
     "example": example,
     "health": lambda client: [client.health.check()],
-    "models": lambda client: client.models.list(),
+    "models": lambda client, **query: client.models.list(**query),
     "create_agent": lambda client, **fields: [client.agents.create(**fields)],
     "retrieve_agent": lambda client, agent_id: [client.agents.retrieve(agent_id)],
     "update_agent": lambda client, agent_id, **fields: [client.agents.modify(agent_id, **fields)],
@@ -59,6 +59,12 @@ OPERATIONS: dict[str, Operation] = {
     "retrieve_step": lambda client, step_id: [client.steps.retrieve(step_id)],
     "rate_step": lambda client, step_id, **fields: [client.steps.feedback.create(step_id, **fields)],
     "list_step_messages": lambda client, step_id, **query: client.steps.messages.list(step_id, **query),
+    "create_provider": lambda client, **fields: [client.providers.create(**fields)],
+    "retrieve_provider": lambda client, provider_id: [client.providers.retrieve_provider(provider_id)],
+    "update_provider": lambda client, provider_id, **fields: [client.providers.modify(provider_id, **fields)],
+    "delete_provider": lambda client, provider_id: [client.providers.delete(provider_id)],
+    "list_providers": lambda client, **query: client.providers.list(**query),
+    "check_provider": lambda client, **fields: [client.providers.check(**fields)],
     "retrieve_step_metrics": lambda client, step_id: [client.steps.metrics.retrieve(step_id)],
 }
 

@@ -23,7 +23,7 @@ OPERATIONS: dict[str, Operation] = {
     "example": example,
     "get": lambda client, path: client.get(path, cast_to=object),
     "health": lambda client: [client.health()],
-    "models": lambda client: client.models.list(),
+    "models": lambda client, **query: client.models.list(**query),
     "create_agent": lambda client, **fields: [client.agents.create(**fields)],
     "retrieve_agent": lambda client, agent_id: [client.agents.retrieve(agent_id)],
     "update_agent": lambda client, agent_id, **fields: [client.agents.update(agent_id, **fields)],
