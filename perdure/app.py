@@ -114,6 +114,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
             stored=lambda tenant: db.read(lambda conn: provider_store.all_of(conn, tenant)),
             unseal=vault.open,
             allow_private=settings.private_providers,
+            fall_backs=settings.fallback_models,
         )
         executor = Executor(db, registry, settings.tool_seconds)
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)

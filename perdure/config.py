@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trace_content: bool
     default_model: str | None
     default_embedding: str | None
+    fallback_models: tuple[str, ...]
     encryption_key: str | None
     database_url: str | None
     database_listen_url: str | None
@@ -286,6 +287,11 @@ SETTINGS: Final = (
         name="default_embedding", variables=("LETTA_DEFAULT_EMBEDDING_HANDLE", "PERDURE_DEFAULT_EMBEDDING"),
         default="", read=reading.handle,
         meaning="The embedding handle of agents created without one. Search works without.",
+    ),
+    Setting(
+        name="fallback_models", variables=("PERDURE_FALLBACK_MODELS",), default="", read=reading.handles,
+        meaning="Model handles, separated by commas, asked in this order in the place of a model of this server's that "
+        "fails. The step records who answered.",
     ),
     Setting(
         name="encryption_key", variables=("PERDURE_ENCRYPTION_KEY", "LETTA_ENCRYPTION_KEY"), default="",

@@ -139,6 +139,14 @@ def handle(text: str) -> str | None:
     return text or None
 
 
+def handles(text: str) -> tuple[str, ...]:
+    """Model handles."""
+    handles = items_of(text)
+    for each in handles:
+        handle(each)
+    return handles
+
+
 def database(text: str) -> str | None:
     """A PostgreSQL URL as libpq has it, from any form that SQLAlchemy's drivers use."""
     scheme, separator, rest = text.strip().partition("://")

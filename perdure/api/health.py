@@ -1,13 +1,15 @@
 """Whether the server is up, and whether it takes work."""
 
 import asyncio
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 from fastapi import Request, Response
+from starlette.exceptions import HTTPException
 
-from perdure.api.auth import server_of
+from perdure.api.auth import authenticate, server_of
 from perdure.api.reply import reply
-from perdure.domain.errors import Unavailable
+from perdure.domain.errors import Unauthorized, Unavailable
 from perdure.runs.policy import State
 
 READY_SECONDS: Final = 2.0
@@ -15,8 +17,17 @@ READY_SECONDS: Final = 2.0
 
 
 async def check_health(request: Request) -> Response:
-    """Whether the process answers at all; as every SDK expects it."""
-    return reply({"version": server_of(request).version, "status": "ok"})
+    """Whether the process answers at all; as every SDK expects it.
+
+    Whoever may use the server also learns which providers are left alone because they fail.
+    """
+    server = server_of(request)
+    said: dict[str, Any] = {"version": server.version, "status": "ok"}
+    with suppress(Unauthorized, HTTPException):
+        authenticate(request)
+        if paused := server.catalog.paused():
+            said["paused_providers"] = paused
+    return reply(said)
 
 
 async def check_ready(request: Request) -> Response:

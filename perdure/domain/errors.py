@@ -79,13 +79,19 @@ MODEL_ERROR_TEXT: Final = {
 
 
 class ModelError(PerdureError):
-    """A model call failed. `detail` is the provider's own words; `retry_after` is in seconds, where it said so."""
+    """A model call failed. `detail` is the provider's own words; `retry_after` is in seconds, where it said so.
 
-    def __init__(self, error_type: str, detail: str, *, retry_after: float | None = None) -> None:
+    `transient` says that the same call may succeed a little later.
+    """
+
+    def __init__(
+        self, error_type: str, detail: str, *, retry_after: float | None = None, transient: bool = False
+    ) -> None:
         super().__init__(MODEL_ERROR_TEXT[error_type])
         self.error_type = error_type
         self.detail = detail
         self.retry_after = retry_after
+        self.transient = transient
 
 
 class ContextOverflow(ModelError): ...

@@ -24,9 +24,11 @@ from perdure.domain.messages import (
     begins,
     groups,
 )
+from perdure.domain.models import Model
 from perdure.domain.runs import Logprobs, Usage
 from perdure.loop.thoughts import THOUGHTS
 from perdure.providers.base import (
+    AnsweredBy,
     AnyDelta,
     Finished,
     HiddenReasoningDelta,
@@ -114,6 +116,8 @@ class Answer:
         self.chars = 0
         """Characters that have come so far."""
         self._logprobs: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+        self.model: Model | None = None
+        """Who answers, where that is not the model that was asked."""
         self._agent_id = agent_id
         self._run_id = run_id
         self._step_id = step_id
@@ -157,6 +161,8 @@ class Answer:
                 case Finished():
                     self.finish = delta
                     shown += self._unfinished(at)
+                case AnsweredBy(model):
+                    self.model = model
             if event is not None:
                 shown.append(event)
         return shown if self._show else []

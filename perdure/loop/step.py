@@ -108,7 +108,9 @@ class Step:
             self.error = None if self.broken == "cancelled" else INTERRUPTED
         self._model_ns = time.monotonic_ns() - self._started
         answer, finish = self.answer, None if self.answer.finish is None else self.answer.finish.reason
-        self._watch.answer(self._outcome, self._model_ns, self._ttft_ns, answer.usage, finish, answer.message)
+        self._watch.answer(
+            self._outcome, self._model_ns, self._ttft_ns, answer.usage, finish, answer.message, answer.model
+        )
         if self.broken is None and self.cut and self.answer.has_calls:
             self.broken = "max_tokens_exceeded"
 
@@ -161,11 +163,11 @@ class Step:
     ) -> None:
         """Store the step's own row."""
         self._watch.end(status)
-        turn = self.turn
+        turn, model = self.turn, self.answer.model or self.turn.model
         record = StepRecord(
             id=self.id, run_id=turn.run_id, agent_id=turn.agent.id, status=status, created_at=self._created_at,
-            model=turn.model.name, model_handle=turn.model.handle, provider_name=turn.model.provider_name,
-            model_endpoint=turn.model.endpoint, context_window_limit=turn.agent.context_window,
+            model=model.name, model_handle=model.handle, provider_name=model.provider_name,
+            model_endpoint=model.endpoint, context_window_limit=turn.agent.context_window,
             stop_reason=stop_reason, usage=self.answer.usage, error=self.error, ttft_ns=self._ttft_ns,
             model_ns=self._model_ns, tool_ns=tool_ns,
         )  # fmt: skip

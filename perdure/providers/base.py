@@ -71,7 +71,22 @@ class Finished(Delta, frozen=True):
     reason: Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-AnyDelta = TextDelta | ReasoningDelta | HiddenReasoningDelta | ToolCallDelta | LogprobsDelta | UsageDelta | Finished
+class AnsweredBy(Delta, frozen=True):
+    """Another model than the one that was asked answers: a fall-back of the operator's. Comes before all else."""
+
+    model: Model
+
+
+AnyDelta = (
+    AnsweredBy
+    | TextDelta
+    | ReasoningDelta
+    | HiddenReasoningDelta
+    | ToolCallDelta
+    | LogprobsDelta
+    | UsageDelta
+    | Finished
+)
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,10 @@ from perdure.domain.models import Embedding, EmbeddingModel, Model
 from perdure.domain.providers import Provider as StoredProvider
 from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest, Provider, UsageDelta
-from perdure.providers.configured import configured, how_to_configure, limits
-from perdure.providers.estimate import TokenEstimate
+from perdure.providers.breaker import Pause
+from perdure.providers.configured import configured, how_to_configure, limits, patience
+from perdure.providers.estimate import TokenEstimate, size_of
+from perdure.providers.fall_back import Route, first_answer
 from perdure.providers.http import HttpClient
 from perdure.providers.known_models import OPENAI_EMBEDDINGS, is_known_openai
 from perdure.providers.known_providers import ALIASES, KNOWN_PROVIDERS
@@ -61,8 +63,9 @@ class Catalog:
     """The providers this server can reach: those of the environment, those it is given, and those of each tenant.
 
     A tenant's own come before the server's of the same name, and nobody else sees them: `stored` reads a tenant's, and
-    `unseal` opens their keys. Their addresses must be of the open internet unless `allow_private`. Owns the HTTP
-    clients they share. Raises Invalid for an environment that makes no sense.
+    `unseal` opens their keys. Their addresses must be of the open internet unless `allow_private`. `fall_backs` are the
+    handles of models asked in the place of one that fails. Owns the HTTP clients they share. Raises Invalid for an
+    environment that makes no sense.
     """
 
     def __init__(
@@ -73,14 +76,17 @@ class Catalog:
         stored: Callable[[str], Awaitable[Sequence[StoredProvider]]] = _none_stored,
         unseal: Callable[[bytes], str] = _sealed,
         allow_private: bool = False,
+        fall_backs: Sequence[str] = (),
     ) -> None:
         self.http = HttpClient(limits(environment))
         self._public_http = HttpClient(limits(environment), PublicResolver(SETTING))
         self._environment = environment
         every = [*configured(environment, self.http), *providers]
-        self._own = {provider.name: Source(provider) for provider in every}
+        self._patience = patience(environment)
+        self._fall_backs = fall_backs
+        self._own = {provider.name: Source(provider, self._patience) for provider in every}
         self._vendors = Vendors(self.http, self._public_http, allow_private=allow_private)
-        self._stored = StoredProviders(stored, unseal, self._vendors)
+        self._stored = StoredProviders(stored, unseal, self._vendors, self._patience)
         self._estimate = TokenEstimate()
         self._dimensions: dict[tuple[str | None, str], int] = {}
 
@@ -150,19 +156,51 @@ class Catalog:
         return next((handle for handle in named if handle), None)
 
     async def stream(self, tenant: str, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
-        """Asks the provider of `request.model`; see `Provider.stream`. Raises ModelError where it is not configured."""
-        sources = await self._sources(tenant)
-        source = _source_of(sources, request.model.provider_name)
-        prompt_tokens = 0
-        answer = source.provider.stream(request)
-        async with contextlib.aclosing(answer):  # pyright: ignore[reportArgumentType]
-            async for batch in answer:
+        """Asks the provider of `request.model`; see `Provider.stream`.
+
+        What passes is asked again, and a fall-back answers where it does not pass (`AnsweredBy` says so), as long as
+        nothing of the answer has come. Raises ModelError: for a provider that is not configured, too.
+        """
+        reported: tuple[ModelRequest, int] | None = None
+        answer = first_answer(self._routes(tenant, request), self._patience)
+        async with contextlib.aclosing(answer):
+            async for asked, batch in answer:
                 for delta in batch:
                     if type(delta) is UsageDelta:
-                        prompt_tokens = delta.usage.prompt_tokens
+                        reported = asked, delta.usage.prompt_tokens
                 yield batch
-        if prompt_tokens:
-            self._estimate.learn(request, prompt_tokens)
+        if reported:
+            self._estimate.learn(*reported)
+
+    async def _routes(self, tenant: str, request: ModelRequest) -> AsyncGenerator[Route]:
+        """The model that is asked, and the fall-backs that can take its place.
+
+        What a tenant sends to a provider of their own goes to nobody else.
+        """
+        sources = await self._sources(tenant)
+        source = _source_of(sources, request.model.provider_name)
+        is_own = source is self._own.get(source.provider.name)
+        handles = [handle for handle in self._fall_backs if is_own and handle != request.model.handle]
+        yield Route(source, request, is_last=not handles)
+        for left, handle in enumerate(handles, 1 - len(handles)):
+            model = await self._stand_in(tenant, handle, request)
+            if model is not None:
+                spare = msgspec.structs.replace(request, model=model)
+                yield Route(_source_of(sources, model.provider_name), spare, is_last=not left)
+
+    async def _stand_in(self, tenant: str, handle: str, request: ModelRequest) -> Model | None:
+        """The fall-back of this handle, unless it is not there or cannot hold the request."""
+        try:
+            model = await self.resolve(tenant, handle)
+        except (Invalid, NotFound) as error:
+            _log.warning("fall_back_passed_over", model=handle, reason=error.message)
+            return None
+        needed = self.estimate(model, size_of(request.messages, request.tools))
+        if needed > model.context_window:
+            reason = f"the request needs about {needed} tokens, and it holds {model.context_window}"
+            _log.warning("fall_back_passed_over", model=handle, reason=reason)
+            return None
+        return model
 
     async def embed(self, tenant: str, model: EmbeddingModel | str, texts: Sequence[str]) -> list[Embedding]:
         """What a model, or the one of that handle, makes of each text, in their order.
@@ -219,6 +257,10 @@ class Catalog:
     def forget(self, tenant: str) -> None:
         """Read a tenant's providers again before they are used: they changed."""
         self._stored.forget(tenant)
+
+    def paused(self) -> list[Pause]:
+        """The server's own providers that are being left alone because they failed again and again."""
+        return [state for source in self._own.values() if (state := source.breaker.state()) is not None]
 
     async def report(self) -> list[ProviderReport]:
         """How each of the server's own providers is doing, asked now."""

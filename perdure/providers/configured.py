@@ -14,6 +14,7 @@ from perdure.providers.google_auth import KEY_FILE_NAME
 from perdure.providers.http import Endpoint, HttpClient, Limits
 from perdure.providers.known_providers import CUSTOM, KNOWN_PROVIDERS, DialectName, KnownProvider
 from perdure.providers.remote import RemoteProvider
+from perdure.providers.retry import Patience
 from perdure.providers.vertex import (
     CLAUDE_LOCATION_NAME,
     CLAUDE_PROJECT_NAME,
@@ -44,6 +45,16 @@ def limits(environment: Mapping[str, str]) -> Limits:
     return Limits(
         first_byte=_seconds(environment, "LETTA_LLM_REQUEST_TIMEOUT_SECONDS", standard.first_byte),
         gap=_seconds(environment, "LETTA_LLM_STREAM_TIMEOUT_SECONDS", standard.gap),
+        whole=_seconds(environment, "PERDURE_LLM_CALL_SECONDS", standard.whole),
+    )
+
+
+def patience(environment: Mapping[str, str]) -> Patience:
+    """How long to go on with providers that fail. Raises Invalid for what is no such number."""
+    standard = Patience()
+    return Patience(
+        seconds=_seconds(environment, "PERDURE_RETRY_SECONDS", standard.seconds, least=0.0),
+        failures=_count(environment, "PERDURE_BREAKER_FAILURES", standard.failures),
     )
 
 
@@ -176,15 +187,22 @@ def _window(environment: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _seconds(environment: Mapping[str, str], name: str, standard: float) -> float:
+def _count(environment: Mapping[str, str], name: str, standard: int) -> int:
+    text = environment.get(name, "").strip() or str(standard)
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise Invalid(f"{name} must be a number such as {standard}, or 0")
+    return int(text)
+
+
+def _seconds(environment: Mapping[str, str], name: str, standard: float, least: float = 1e-9) -> float:
     text = environment.get(name, "").strip()
     if not text:
         return standard
     try:
         seconds = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _SECOND_LIMIT:
+        seconds = -1.0
+    if not least <= seconds <= _SECOND_LIMIT:
         raise Invalid(f"{name} must be a number of seconds, such as {standard:g}")
     return seconds
 

@@ -6,11 +6,10 @@ It knows requests, JSON and streams, and nothing of any dialect.
 import asyncio
 import contextlib
 import math
+import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import unquote, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -19,6 +18,7 @@ from perdure.domain.errors import ModelError
 from perdure.lazy import lazy_module
 from perdure.providers.event_stream import EventParser, Framing
 from perdure.providers.outbound import PublicResolver
+from perdure.providers.proxies import proxy_for
 from perdure.providers.refusals import decoded, refusal, reported, tidy
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ _USER_AGENT: Final = f"perdure/{__version__}"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds a provider may take to accept a connection, to send its first byte, and between two bytes."""
+    """Seconds a provider may take to accept a connection, to its first byte, between two bytes, and for an answer."""
 
     connect: float = 10.0
     first_byte: float = 300.0
     gap: float = 120.0
+    whole: float = 3600.0
 
 
 class Signer(Protocol):
@@ -69,9 +70,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Endpoint({self.name!r}, {self.url!r})"
 
-    def failed(self, what: str, error_type: str = "llm_error") -> ModelError:
-        """An error of ours, not of the provider's making: `what` completes the sentence `<name> at <url> …`."""
-        return ModelError(error_type, tidy(f"{self.name} at {self.url} {what}", self.key))
+    def failed(self, what: str, error_type: str = "llm_error", *, transient: bool = False) -> ModelError:
+        """An error of ours, not of the provider's making: `what` completes the sentence `<name> at <url> …`.
+
+        What took too long is always `transient`.
+        """
+        detail = tidy(f"{self.name} at {self.url} {what}", self.key)
+        return ModelError(error_type, detail, transient=transient or error_type == "llm_timeout")
 
 
 class HttpClient:
@@ -124,7 +129,8 @@ class HttpClient:
         that framing, for silence over the limits and for a connection lost; a stream that merely ends is no error here.
         """
         clock = asyncio.get_running_loop().time
-        due = clock() + self._limits.first_byte
+        begun = clock()
+        due, end = begun + self._limits.first_byte, begun + self._limits.whole
         response = await self._answer(endpoint, "POST", url, body, due)
         stream = self._watch(_Stream(response, due))
         try:
@@ -138,14 +144,18 @@ class HttpClient:
                         yield payloads
                         return
                     yield payloads
-                stream.deadline = clock() + self._limits.gap
+                now = clock()
+                if now >= end:
+                    raise _LateError
+                stream.deadline = min(now + self._limits.gap, end)
                 data = await response.content.readany()
             if payloads := framing.finish():
                 yield payloads
-        except _SilenceError:
-            raise endpoint.failed("fell silent before its answer was complete", "llm_timeout") from None
+        except _LateError:
+            late = f"took longer than {self._limits.whole:g} seconds" if clock() >= end else "fell silent"
+            raise endpoint.failed(f"{late} before its answer was complete", "llm_timeout") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise endpoint.failed("lost the connection before its answer was complete") from error
+            raise endpoint.failed("lost the connection before its answer was complete", transient=True) from error
         finally:
             if not stream.lingering:
                 self._streams.discard(stream)
@@ -172,7 +182,7 @@ class HttpClient:
         except TimeoutError:
             raise endpoint.failed("did not complete its answer in time", "llm_timeout") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise endpoint.failed("lost the connection before its answer was complete") from error
+            raise endpoint.failed("lost the connection before its answer was complete", transient=True) from error
         finally:
             response.close()
         if len(raw) > MAX_JSON_BYTES:
@@ -194,7 +204,7 @@ class HttpClient:
         except TimeoutError:
             raise endpoint.failed("did not begin to answer in time", "llm_timeout") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise endpoint.failed(f"cannot be reached: {error}") from error
+            raise endpoint.failed(f"cannot be reached: {error}", transient=_passes(error)) from error
         if 200 <= response.status < 300:
             return response
         try:
@@ -205,7 +215,7 @@ class HttpClient:
     async def _send(self, endpoint: Endpoint, method: str, url: str, body: bytes | None) -> "aiohttp.ClientResponse":
         """Asks, and asks once more where a kept connection turns out to have died before it answered a byte."""
         session = self._opened()
-        proxy, credentials = (None, {}) if self._public_resolver else _proxy(url)
+        proxy, credentials = (None, {}) if self._public_resolver else proxy_for(url)
         tunnelled = url.startswith("https:")
         headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
         if body is not None:
@@ -263,7 +273,8 @@ class HttpClient:
 
     async def _end_silence(self) -> None:
         clock = asyncio.get_running_loop().time
-        pause = max(0.01, min(1.0, self._limits.first_byte / 4, self._limits.gap / 4))
+        limits = self._limits
+        pause = max(0.01, min(1.0, limits.first_byte / 4, limits.gap / 4, limits.whole / 4))
         while self._streams:
             await asyncio.sleep(pause)
             now = clock()
@@ -275,7 +286,7 @@ class HttpClient:
                     stream.response.content.set_exception(aiohttp.ClientConnectionError())
 
 
-class _SilenceError(Exception):
+class _LateError(Exception):
     """Set on a stream whose time is up."""
 
 
@@ -304,7 +315,7 @@ class _Stream:
         if self.lingering:
             self.response.close()
         else:
-            self.response.content.set_exception(_SilenceError())
+            self.response.content.set_exception(_LateError())
 
 
 class _Attempt:
@@ -317,6 +328,13 @@ class _Attempt:
 
 async def _note_reuse(session: object, context: Any, params: "TraceConnectionReuseconnParams") -> None:
     context.trace_request_ctx.reused = True
+
+
+def _passes(error: Exception) -> bool:
+    """Whether an address that cannot be reached may be a little later: not one with a wrong certificate or name."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return error.os_error.errno == socket.EAI_AGAIN
+    return not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL)
 
 
 async def _refusal(endpoint: Endpoint, response: "aiohttp.ClientResponse") -> ModelError:
@@ -365,28 +383,3 @@ async def _not_a_stream(endpoint: Endpoint, response: "aiohttp.ClientResponse", 
 
 def _beginning(body: bytes) -> str:
     return " ".join(body[:2000].decode("utf-8", "replace").split())[:200]
-
-
-def _proxy(url: str) -> tuple[str | None, dict[str, str]]:
-    """The proxy the environment names for `url`, with the headers that admit us. Loopback is never proxied."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    proxy = None if _is_loopback(host) else getproxies().get(parts.scheme)
-    if not proxy or proxy_bypass(host):
-        return None, {}
-    where = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if where.username is None:
-        return where.geturl(), {}
-    credentials = aiohttp.encode_basic_auth(unquote(where.username), unquote(where.password or ""))
-    bare = where._replace(netloc=where.netloc.rpartition("@")[2])
-    return bare.geturl(), {"Proxy-Authorization": credentials}
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified

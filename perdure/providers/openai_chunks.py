@@ -135,7 +135,8 @@ class ChunkReader:
         """Completes the answer. Raises ModelError if the model never said why it stopped: then the stream was cut."""
         reason = self._finish_reason
         if reason is None:
-            raise self._endpoint.failed("ended before its answer was complete: there was no finish_reason")
+            what = "ended before its answer was complete: there was no finish_reason"
+            raise self._endpoint.failed(what, transient=True)
         for channel, text in self._halves.flush():
             _emit(channel, text, out)
         for call in self._calls:

@@ -54,9 +54,6 @@ _NAMED: Final = {
     "timeout_error": 504,
     "validationexception": 400,
 }
-_NO_CREDIT: Final = "credit balance is too low"
-"""What Anthropic says, with status 400, to an account without credits."""
-
 _OTHER_REASONS: Final = frozenset({401, 402, 403, 404, 408, 429, 504})
 """Statuses that never mean a request too long, whatever words come with them."""
 
@@ -69,6 +66,11 @@ _TOO_LONG: Final = re.compile(
     re.IGNORECASE,
 )
 """How vendors and local servers say that a request does not fit: each in words of its own, hardly any by a code."""
+
+
+_TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+_SPENT: Final = ("insufficient_quota", "insufficient_credits", "credit balance is too low")
+"""Words in which providers say that there is no money left, some under the status of a rate limit."""
 
 
 def error_type(status: int) -> str:
@@ -84,15 +86,14 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> M
     answer = decoded(body)
     message = message_in(answer) or body.decode("utf-8", "replace").strip()[:PLAIN_CHARS]
     detail = tidy(message, key) or f"HTTP {status} without a message"
-    if _NO_CREDIT in detail:
-        status = 402
+    said = body[:MESSAGE_CHARS].decode("utf-8", "replace")
     delay = _retry_after(headers)
     for each in _google_details(answer):
         if delay is None:
             delay = _seconds(str(each.get("retryDelay")))
         if each.get("reason") == "API_KEY_INVALID":
             status = 401
-    return _failure(status, detail, retry_after=delay)
+    return _failure(status, said, detail, delay)
 
 
 def reported(answer: Any, key: str) -> ModelError | None:
@@ -103,13 +104,16 @@ def reported(answer: Any, key: str) -> ModelError | None:
     message = message_in(answer)
     if message is None:
         return None
-    return _failure(_status_in(answer), tidy(message, key))
+    return _failure(_status_in(answer), str(answer)[:MESSAGE_CHARS], tidy(message, key))
 
 
-def _failure(status: int, detail: str, retry_after: float | None = None) -> ModelError:
-    """The error for a status and what came with it; a ContextOverflow where that says so."""
-    too_long = status not in _OTHER_REASONS and _TOO_LONG.search(detail) is not None
-    return (ContextOverflow if too_long else ModelError)(error_type(status), detail, retry_after=retry_after)
+def _failure(status: int, said: str, detail: str, retry_after: float | None = None) -> ModelError:
+    """The error for a status and all that was `said` with it; a ContextOverflow where that means a request too long."""
+    if any(words in said for words in _SPENT):
+        return ModelError("llm_insufficient_credits", detail)
+    if status not in _OTHER_REASONS and _TOO_LONG.search(detail):
+        return ContextOverflow(error_type(status), detail)
+    return ModelError(error_type(status), detail, retry_after=retry_after, transient=status in _TRANSIENT)
 
 
 def decoded(body: bytes) -> Any:

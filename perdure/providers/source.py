@@ -10,7 +10,9 @@ from perdure.domain.errors import ModelError
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.logs import Log
 from perdure.providers.base import Provider
+from perdure.providers.breaker import Breaker
 from perdure.providers.remote import RemoteProvider
+from perdure.providers.retry import Patience
 
 LIST_SECONDS: Final = 60.0
 """How long a list is trusted."""
@@ -24,10 +26,11 @@ _log = Log(__name__)
 
 
 class Source:
-    """One provider, and the lists of its models. `remote` is the provider where it is reached over the network."""
+    """One provider, its breaker and the lists of its models. `remote` is the provider where it is over the network."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, patience: Patience) -> None:
         self.provider = provider
+        self.breaker = Breaker(provider.name, patience.failures)
         self.remote = provider if isinstance(provider, RemoteProvider) else None
         self.models = ModelList[Model](provider.name, provider.models)
         self.embedding_models = ModelList[EmbeddingModel](provider.name, provider.embedding_models, quiet=True)

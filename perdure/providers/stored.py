@@ -21,6 +21,7 @@ from perdure.providers.http import HttpClient
 from perdure.providers.known_providers import KNOWN_PROVIDERS, KnownProvider
 from perdure.providers.outbound import PrivateAddressError, read_target, resolve
 from perdure.providers.remote import RemoteProvider
+from perdure.providers.retry import Patience
 from perdure.providers.source import Source
 
 SETTING: Final = "PERDURE_PRIVATE_PROVIDERS"
@@ -89,8 +90,13 @@ class StoredProviders:
     """
 
     def __init__(
-        self, read: Callable[[str], Awaitable[Sequence[Provider]]], unseal: Callable[[bytes], str], vendors: Vendors
+        self,
+        read: Callable[[str], Awaitable[Sequence[Provider]]],
+        unseal: Callable[[bytes], str],
+        vendors: Vendors,
+        patience: Patience,
     ) -> None:
+        self._patience = patience
         self._read = read
         self._unseal = unseal
         self._vendors = vendors
@@ -120,7 +126,7 @@ class StoredProviders:
         sources = {
             row.name: shelf.sources[row.name]
             if shelf.versions.get(row.name) == versions[row.name]
-            else Source(await self._made(row))
+            else Source(await self._made(row), self._patience)
             for row in rows
         }
         shelf.versions, shelf.sources = versions, sources

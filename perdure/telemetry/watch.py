@@ -153,15 +153,22 @@ class StepWatch:
 
     def answer(
         self, outcome: str, total_ns: int, first_ns: int | None, usage: Usage, finish: str | None,
-        said: Callable[[], Message | None],
+        said: Callable[[], Message | None], by: Model | None = None,
     ) -> None:  # fmt: skip
-        """The model has answered or failed to. `outcome` is success, cancelled, or the type of the error."""
+        """The model has answered, or another one in its place, or it has failed to.
+
+        `outcome` is success, cancelled, or the type of the error.
+        """
         first = None if first_ns is None else first_ns / 1e9
-        metrics.model_answered(self._model.provider_name, outcome, total_ns / 1e9, first, usage)
+        model = by or self._model
+        # The names that callers give their providers are without number.
+        provider = model.provider_name if model.provider_category == "base" else model.provider_category
+        metrics.model_answered(provider, outcome, total_ns / 1e9, first, usage)
         if self._call is None:
             return
         attributes = {
             **_usage(usage),
+            "gen_ai.response.model": None if by is None else by.name,
             "gen_ai.response.finish_reasons": None if finish is None else [_FINISHES.get(finish, finish)],
             "gen_ai.response.time_to_first_chunk": first,
         }

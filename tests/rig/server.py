@@ -49,6 +49,8 @@ class Server:
         self.options = list(options)
         self.environment = {name: value for name, value in os.environ.items() if not foreign(name)}
         self.environment["PYTHONPATH"] = str(ROOT)
+        # Scripted models fail on purpose and at once, and many tests share one of them.
+        self.environment |= {"PERDURE_RETRY_SECONDS": "0", "PERDURE_BREAKER_FAILURES": "0"}
         self.environment.update(environment or {})
         if tools := ",".join(tools):
             self.environment["PERDURE_TOOLS"] = tools

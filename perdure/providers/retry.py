@@ -1,0 +1,88 @@
+"""Asking again where that may help, and only as long as nothing of an answer has come: what was shown stays true."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+import msgspec
+
+from perdure.domain.errors import ModelError
+from perdure.logs import Log
+from perdure.providers.base import AnyDelta, ModelRequest, Provider
+from perdure.providers.breaker import Breaker
+
+FIRST_PAUSE: Final = 0.5
+LAST_PAUSE: Final = 8.0
+"""Seconds: a pause is drawn from 0 to this at first, to twice as much each time, and to this at most."""
+
+_log = Log(__name__)
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a call is repeated: `calls` in all, none begun later than `seconds` after the first.
+
+    `failures` in a row after which a provider is left alone; 0 for never.
+    """
+
+    seconds: float = 30.0
+    calls: int = 5
+    failures: int = 10
+
+
+async def ask(
+    provider: Provider, breaker: Breaker, request: ModelRequest, patience: Patience
+) -> AsyncGenerator[Sequence[AnyDelta]]:
+    """What `provider.stream` yields. Raises ModelError where asking again does not help, or not soon enough.
+
+    A provider that says when to come back is waited for at least so long. Once anything was yielded, whatever goes
+    wrong is raised.
+    """
+    first = time.monotonic()
+    for call in itertools.count(1):
+        trying = breaker.enter()
+        begun = False
+        try:
+            answer = provider.stream(request)
+            async with contextlib.aclosing(answer):  # pyright: ignore[reportArgumentType]
+                async for batch in answer:
+                    if not begun:
+                        begun = True
+                        breaker.answered()
+                    yield batch
+            return
+        except ModelError as error:
+            breaker.failed(error, trying=trying)
+            spent = time.monotonic() - first
+            pause = max(_jitter(call), error.retry_after or 0.0)
+            if begun or not error.transient:
+                raise
+            if call >= patience.calls or spent + pause > patience.seconds or breaker.is_open:
+                raise _tried(error, call, spent) from error
+            _log.info(
+                "model_asked_again",
+                model=request.model.handle, call=call + 1, pause=round(pause, 3), reason=error.detail,
+            )  # fmt: skip
+        finally:
+            if trying:
+                breaker.tried()
+        await asyncio.sleep(pause)
+
+
+def _jitter(call: int) -> float:
+    return random.uniform(0.0, min(LAST_PAUSE, FIRST_PAUSE * 2 ** (call - 1)))
+
+
+def _tried(error: ModelError, calls: int, seconds: float) -> ModelError:
+    """The error, with how often it came."""
+    if calls == 1:
+        return error
+    return ModelError(
+        error.error_type,
+        f"{error.detail} (asked {calls} times in {seconds:.1f} s)",
+        retry_after=error.retry_after,
+        transient=error.transient,
+    )
