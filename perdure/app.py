@@ -26,7 +26,10 @@ from perdure.domain.ids import DEFAULT_TENANT
 from perdure.lazy import warm_up
 from perdure.logs import Log
 from perdure.loop.turn import Rooms
+from perdure.providers.base import Provider
 from perdure.providers.catalog import Catalog
+from perdure.providers.configured import limits
+from perdure.providers.local import open_local
 from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
 from perdure.runs.policy import Policy
@@ -110,7 +113,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         catalog = Catalog(
             settings.environment,
-            [OfflineProvider()],
+            await _built_in(settings),
             stored=lambda tenant: db.read(lambda conn: provider_store.all_of(conn, tenant)),
             unseal=vault.open,
             allow_private=settings.private_providers,
@@ -146,6 +149,13 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
             await catalog.close()
     finally:
         await db.close()
+
+
+async def _built_in(settings: Settings) -> list[Provider]:
+    """The providers inside this process. A model of the operator's own comes before the stand-in."""
+    if settings.gguf is None:
+        return [OfflineProvider()]
+    return [await open_local(settings.gguf, settings.gguf_context, limits(settings.environment)), OfflineProvider()]
 
 
 def _policy(settings: Settings) -> Policy:

@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_model: str | None
     default_embedding: str | None
     fallback_models: tuple[str, ...]
+    gguf: Path | None
+    gguf_context: int
     encryption_key: str | None
     database_url: str | None
     database_listen_url: str | None
@@ -292,6 +294,17 @@ SETTINGS: Final = (
         name="fallback_models", variables=("PERDURE_FALLBACK_MODELS",), default="", read=reading.handles,
         meaning="Model handles, separated by commas, asked in this order in the place of a model of this server's that "
         "fails. The step records who answered.",
+    ),
+    Setting(
+        name="gguf", flag="--gguf", variables=("PERDURE_GGUF",), default="", read=reading.file,
+        meaning="A GGUF file, run by llama.cpp inside the server as the model `local/<name of the file>`. Needs the "
+        "extra `perdure[local]`.",
+    ),
+    Setting(
+        name="gguf_context", variables=("PERDURE_GGUF_CONTEXT",), default="16384",
+        read=reading.whole(0, 2**31 - 1, "a number of tokens"),
+        meaning="Tokens that model can hold, at most those it was trained with; `0` for all of these. More needs more "
+        "memory.",
     ),
     Setting(
         name="encryption_key", variables=("PERDURE_ENCRYPTION_KEY", "LETTA_ENCRYPTION_KEY"), default="",

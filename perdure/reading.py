@@ -28,6 +28,14 @@ def data(text: str) -> Path | None:
         raise ValueError("it must be a directory, and there is no such home directory") from None
 
 
+def file(text: str) -> Path | None:
+    """A file; None where none is given."""
+    try:
+        return Path(text).expanduser().absolute() if text else None
+    except RuntimeError:
+        raise ValueError("it must be a file, and there is no such home directory") from None
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """One of these words, in any case."""
 

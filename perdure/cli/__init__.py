@@ -48,6 +48,9 @@ Place = Annotated[
     Path,
     typer.Argument(help="A directory, which gets the key of secrets too, or a file that ends in .db.", metavar="PLACE"),
 ]
+Gguf = Annotated[
+    Path | None, typer.Option(help="Run the model in this GGUF file, too.", metavar="FILE", show_default=False)
+]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Let others on the network in without a password.")]
 
 
@@ -79,12 +82,13 @@ def serve(
     workers: Annotated[
         str | None, typer.Option(help="Processes that share the port, on PostgreSQL (1).", metavar="N")
     ] = None,
+    gguf: Gguf = None,
     insecure: Insecure = False,
     ready_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
     handed: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     settings = read_settings(
-        os.environ, host=host, port=port, data=data, database_url=database_url, sync=sync, workers=workers,
+        os.environ, host=host, port=port, data=data, database_url=database_url, sync=sync, workers=workers, gguf=gguf,
         insecure=insecure or None,
     )  # fmt: skip
     serve_command.run(settings, ready_file, handed)
@@ -108,8 +112,10 @@ def doctor(
     port: Port = None,
     data: Data = None,
     database_url: DatabaseUrl = None,
+    gguf: Gguf = None,
 ) -> None:
-    raise typer.Exit(doctor_command.run(os.environ, host=host, port=port, data=data, database_url=database_url))
+    flags = {"host": host, "port": port, "data": data, "database_url": database_url, "gguf": gguf}
+    raise typer.Exit(doctor_command.run(os.environ, **flags))
 
 
 @application.command(help="Copy the data. A server may be using it.")

@@ -45,6 +45,8 @@ def run(settings: Settings, ready_file: Path | None, handed: str | None) -> None
 
 
 def _serve_here(settings: Settings, ready_file: Path | None) -> None:
+    if settings.gguf is not None:
+        typer.echo(f"Loading {settings.gguf} …")
     announced: list[asyncio.Task[None]] = []
 
     def ready(info: ServerInfo) -> None:

@@ -21,7 +21,8 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         recipe = hashlib.sha256(WORKER.read_bytes()).hexdigest()[:12]
-        model = CACHE / "engine" / f"random-{recipe}.gguf"
+        self.file = model = CACHE / "engine" / f"random-{recipe}.gguf"
+        """The model, which stays when the engine has ended."""
         model.parent.mkdir(parents=True, exist_ok=True)
         python = python_with("engine", *PACKAGES)
         with locked("engine-model"):
