@@ -1,24 +1,21 @@
 """`perdure doctor`: what is found on this machine, what is missing, and how to get it."""
 
-import asyncio
 import platform
 import socket
 import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import typer
 
 from perdure import __version__
-from perdure.cli import machine
+from perdure.cli import doctor_models, machine
+from perdure.cli.finding import Finding
 from perdure.config import Settings, read_settings
 from perdure.domain.errors import PerdureError, Unavailable
 from perdure.lazy import lazy_module
 from perdure.logs import set_up_logs
-from perdure.providers.catalog import Catalog, ProviderReport
-from perdure.providers.offline import OFFLINE_MODEL, OfflineProvider
 from perdure.store.migrate import HEAD
 from perdure.store.options import PostgresOptions
 from perdure.store.sqlite_file import DataFile, look_into
@@ -32,15 +29,6 @@ else:
     steps: ModuleType = lazy_module("perdure.store.migrations.steps")
 
 OLDEST_PYTHON: Final = (3, 11)
-NAMES_SHOWN: Final = 8
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One line. A `problem` keeps the server from starting; a `note` is missing, and it starts all the same."""
-
-    mark: Literal["ok", "note", "problem"]
-    subject: str
-    text: str
 
 
 def run(environment: Mapping[str, str], **flags: Any) -> int:
@@ -67,14 +55,16 @@ def _findings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Itera
         yield Finding("problem", "settings", error.message)
     else:
         if settings.postgres is not None:
-            yield _database(settings.postgres)
+            found, schema = _database(settings.postgres)
+            yield found
             yield _port(settings, None)
         else:
             file = look_into(settings.data)
             yield _data(file)
             yield _port(settings, file.holder)
+            schema = file.schema
         yield _tools(settings)
-        yield from _providers(environment)
+        yield from doctor_models.models(settings, has_data=schema == HEAD)
     yield from _sandbox()
     yield _node()
 
@@ -101,22 +91,20 @@ def _data(file: DataFile) -> Finding:
     return Finding("ok", "data", f"{found.text}, in use by the server that is process {file.holder}")
 
 
-def _database(options: PostgresOptions) -> Finding:
+def _database(options: PostgresOptions) -> tuple[Finding, str | None]:
+    """What is found, and the schema of the data where it can be used."""
     try:
         view = postgres_view.look_at(options)
     except ModuleNotFoundError as error:
-        return Finding("problem", "data", f"PostgreSQL needs {error.name}: pip install 'perdure[postgres]'")
+        return Finding("problem", "data", f"PostgreSQL needs {error.name}: pip install 'perdure[postgres]'"), None
     except Unavailable as error:
-        return Finding("problem", "data", error.message)
+        return Finding("problem", "data", error.message), None
     text = f"{view.location}, PostgreSQL {view.version}, "
     if not (view.vectors or view.has_vectors):
-        return Finding(
-            "problem",
-            "data",
-            f"{text}without pgvector. Install it there (postgresql-18-pgvector, or the image pgvector/pgvector:pg18).",
-        )
+        remedy = "Install it there (postgresql-18-pgvector, or the image pgvector/pgvector:pg18)"
+        return Finding("problem", "data", f"{text}without pgvector. {remedy}."), None
     text += f"pgvector {view.vectors or 'to be added'}, {view.size / 2**20:.1f} MiB"
-    return _schema(text, view.schema, "")
+    return _schema(text, view.schema, ""), view.schema
 
 
 def _schema(text: str, schema: str | None, precaution: str) -> Finding:
@@ -158,52 +146,6 @@ def _tools(settings: Settings) -> Finding:
         return Finding("problem", "tools", error.message)
     count = len(settings.trusted_tools)
     return Finding("ok", "tools", f"built in, and {count} named in PERDURE_TOOLS" if count else "the built-in ones")
-
-
-def _providers(environment: Mapping[str, str]) -> Iterator[Finding]:
-    try:
-        reports = asyncio.run(_reports(environment))
-    except PerdureError as error:
-        yield Finding("problem", "models", error.message)
-        return
-    for report in reports:
-        if report.name != OFFLINE_MODEL.provider_name:
-            yield _provider(report)
-    if len(reports) == 1:
-        yield Finding(
-            "note",
-            "models",
-            f"only {OFFLINE_MODEL.handle}, a rule-based stand-in. Set OPENAI_API_KEY for OpenAI's models, or "
-            "OLLAMA_BASE_URL=http://127.0.0.1:11434 for those of Ollama; docs/configuration.md has the others.",
-        )
-
-
-async def _reports(environment: Mapping[str, str]) -> list[ProviderReport]:
-    catalog = Catalog(environment, [OfflineProvider()])
-    try:
-        return await catalog.report()
-    finally:
-        await catalog.close()
-
-
-def _provider(report: ProviderReport) -> Finding:
-    place = f"{report.name} at {report.url}, {'with a key' if report.has_key else 'without a key'}"
-    if report.error is not None:
-        return Finding("note", "models", f"{place}: it could not be asked for its models. {report.error}")
-    text = f"{place}: {_named(report.name, report.models)}"
-    if report.embedding_models:
-        text += f"; for embeddings {_named(report.name, report.embedding_models)}"
-    if report.refused:
-        reasons = "; ".join(f"{name} {why}" for name, why in list(report.refused.items())[:NAMES_SHOWN])
-        text += f"; {len(report.refused)} that cannot serve an agent: {reasons}"
-    return Finding("ok" if report.models else "note", "models", text)
-
-
-def _named(provider: str, names: tuple[str, ...]) -> str:
-    if not names:
-        return "no models"
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(f"{provider}/{name}" for name in names[:NAMES_SHOWN]) + more
 
 
 def _sandbox() -> Iterator[Finding]:

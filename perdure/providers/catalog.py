@@ -11,6 +11,7 @@ import msgspec
 from perdure.domain.errors import Conflict, Invalid, ModelError, NotFound
 from perdure.domain.models import Embedding, EmbeddingModel, Model
 from perdure.domain.providers import Provider as StoredProvider
+from perdure.domain.providers import ProviderCategory
 from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest, Provider, UsageDelta
 from perdure.providers.breaker import Pause
@@ -40,12 +41,17 @@ _Sources = Mapping[str, Source]
 
 
 class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `perdure doctor` shows of one provider. `refused` maps models that cannot serve an agent to the reason."""
+    """What `perdure doctor` shows of one provider. `refused` maps models that cannot serve an agent to the reason.
+
+    `windows` holds the context windows of `models`, in tokens.
+    """
 
     name: str
     url: str | None
     has_key: bool
+    category: ProviderCategory = "base"
     models: tuple[str, ...] = ()
+    windows: Mapping[str, int] = {}
     embedding_models: tuple[str, ...] = ()
     refused: Mapping[str, str] = {}
     error: str | None = None
@@ -262,9 +268,14 @@ class Catalog:
         """The server's own providers that are being left alone because they failed again and again."""
         return [state for source in self._own.values() if (state := source.breaker.state()) is not None]
 
-    async def report(self) -> list[ProviderReport]:
-        """How each of the server's own providers is doing, asked now."""
-        return list(await asyncio.gather(*(_report(source) for source in self._own.values())))
+    async def report(self, tenant: str) -> list[ProviderReport]:
+        """How each provider of the server's and of a tenant's is doing, asked now."""
+        sources = await self._sources(tenant)
+        return list(
+            await asyncio.gather(
+                *(_report(source, is_own=self._own.get(name) is source) for name, source in sources.items())
+            )
+        )
 
     async def close(self) -> None:
         """Closes the providers and hangs up on everyone."""
@@ -286,14 +297,16 @@ def _source_of(sources: _Sources, provider_name: str) -> Source:
     return source
 
 
-async def _report(source: Source) -> ProviderReport:
+async def _report(source: Source, *, is_own: bool) -> ProviderReport:
     models, embeddings, remote = source.models, source.embedding_models, source.remote
     await asyncio.gather(models.read(0.0), embeddings.read(0.0))
     return ProviderReport(
         name=source.provider.name,
         url=remote.endpoint.url if remote else None,
         has_key=bool(remote and (remote.endpoint.key or remote.endpoint.sign)),
+        category="base" if is_own else "byok",
         models=tuple(model.name for model in models.items),
+        windows={model.name: model.context_window for model in models.items},
         embedding_models=tuple(model.name for model in embeddings.items),
         refused=remote.refused if remote else {},
         error=models.failed.detail if models.failed else None,

@@ -65,20 +65,23 @@ async def list_llamacpp(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed
 
 
 async def list_lmstudio(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
-    """LM Studio's own listing, which knows kinds and windows; the plain one where this version has no other."""
-    try:
-        entries = _entries(await http.get_json(endpoint, f"{root(endpoint)}/api/v0/models"), "data")
-    except ModelError:
-        entries = []
-    if not entries:
-        return await list_openai(http, endpoint)
-    return [listed for entry in entries if (listed := _listed(entry)) is not None]
+    """LM Studio's own listing, which knows kinds and windows: that of 0.4, the one before, or the plain one."""
+    for path, name, read in (("v1", "models", _loaded), ("v0", "data", _listed)):
+        entries = await _entries_if_any(http, endpoint, f"{root(endpoint)}/api/{path}/models", name)
+        if entries:
+            return [listed for entry in entries if (listed := read(entry)) is not None]
+    return await list_openai(http, endpoint)
 
 
 async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
-    """All pulled models, each asked what it can do and how long its window is."""
+    """All pulled models, each asked what it can do and how long its window is.
+
+    A model that is loaded has the window it was given then (`OLLAMA_CONTEXT_LENGTH`), which may be far below its own.
+    """
     entries = _entries(await http.get_json(endpoint, f"{root(endpoint)}/api/tags"), "models")
     names = [name for entry in entries if isinstance(name := entry.get("name"), str)]
+    running = await _entries_if_any(http, endpoint, f"{root(endpoint)}/api/ps", "models")
+    given = {entry.get("name"): window for entry in running if (window := _number(entry.get("context_length")))}
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(name: str) -> Listed:
@@ -87,7 +90,8 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
                 shown = await http.post_json(endpoint, f"{root(endpoint)}/api/show", {"model": name})
             except ModelError as error:
                 return Listed(name=name, refused=f"could not be asked what it can do: {error.detail}")
-        return _shown(name, _fields(shown))
+        listed = _shown(name, _fields(shown))
+        return msgspec.structs.replace(listed, window=given.get(name, listed.window))
 
     return await asyncio.gather(*(ask(name) for name in names))
 
@@ -218,6 +222,19 @@ def _deployed(name: str, model: str) -> Listed:
     return Listed(name=name, window=context_window(model, "azure"), refused=why_not_chat(model))
 
 
+def _loaded(entry: Mapping[str, Any]) -> Listed | None:
+    """LM Studio's description of a model since 0.4. One that is loaded has the window it was loaded with."""
+    name, loaded = entry.get("key"), entry.get("loaded_instances")
+    if not isinstance(name, str) or not name:
+        return None
+    if entry.get("type") == "embedding":
+        return Listed(name=name, kind="embedding")
+    instances = _entries(loaded, "")
+    windows = [_number(_fields(instance.get("config")).get("context_length")) for instance in instances]
+    window = min((each for each in windows if each), default=_number(entry.get("max_context_length")))
+    return Listed(name=name, window=window, refused=why_not_chat(name))
+
+
 def _shown(name: str, shown: Mapping[str, Any]) -> Listed:
     """Ollama's description of one model. Versions before capabilities were listed show tools in the template."""
     about = _fields(shown.get("model_info"))
@@ -231,6 +248,14 @@ def _shown(name: str, shown: Mapping[str, Any]) -> Listed:
     if configured := _NUM_CTX.search(str(shown.get("parameters") or "")):
         window = min(int(configured[1]), window or int(configured[1]))
     return Listed(name=name, window=window, refused=None if "tools" in capabilities else "has no tool support")
+
+
+async def _entries_if_any(http: HttpClient, endpoint: Endpoint, url: str, name: str) -> list[Mapping[str, Any]]:
+    """The list at an address that a server need not have."""
+    try:
+        return _entries(await http.get_json(endpoint, url), name)
+    except ModelError:
+        return []
 
 
 def _entries(answer: Any, name: str) -> list[Mapping[str, Any]]:

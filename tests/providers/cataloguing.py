@@ -83,7 +83,7 @@ def windows(models: Sequence[Model]) -> dict[str, int]:
 def report_of(replies: dict[str, Any], variable: str, suffix: str = "", **env: str) -> ProviderReport:
     async def go() -> ProviderReport:
         async with serving_lists(replies, variable, suffix, **env) as (catalog, _):
-            return (await catalog.report())[0]
+            return (await catalog.report(TENANT))[0]
 
     return run(go())
 

@@ -164,7 +164,7 @@ def test_a_slow_provider_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyP
             environment = {"VLLM_API_BASE": silent.url, "OPENAI_BASE_URL": quick.url}
             async with cataloguing(environment) as catalog:
                 handles = [model.handle for model in await catalog.models(TENANT)]
-                return handles, {row.name: row.error for row in await catalog.report()}["vllm"]
+                return handles, {row.name: row.error for row in await catalog.report(TENANT)}["vllm"]
 
     handles, error = run(go())
     assert handles == ["openai/gpt-4o", "openai/qwen", "local/tiny"]
@@ -180,7 +180,7 @@ def test_the_report_says_how_each_provider_is_and_never_a_key() -> None:
                 "VLLM_API_BASE": bad.url,
             }
             async with cataloguing(environment) as catalog:
-                return await catalog.report()
+                return await catalog.report(TENANT)
 
     openai, vllm, local = run(go())
     assert (openai.has_key, openai.models, openai.embedding_models) == (

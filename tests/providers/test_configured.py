@@ -143,7 +143,7 @@ def test_credentials_in_an_address_become_a_header() -> None:
         async with serving(lists(OPENAI_LIST)) as server:
             address = server.url.replace("http://", "http://me:s%20cret@")
             async with cataloguing({"OPENAI_BASE_URL": f"{address}/v1"}) as catalog:
-                return (await catalog.report())[0], server.asked[0]
+                return (await catalog.report(TENANT))[0], server.asked[0]
 
     report, asked = run(go())
     assert asked.headers["authorization"] == "Basic bWU6cyBjcmV0"

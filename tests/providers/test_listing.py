@@ -136,6 +136,33 @@ def test_lm_studio_tells_kinds_and_windows() -> None:
     assert models[0].provider_type == "lmstudio_openai"
 
 
+def test_lm_studio_since_0_4_tells_what_is_loaded_and_how() -> None:
+    def instance(length: int) -> dict[str, Any]:
+        return {"id": "qwen", "config": {"context_length": length}}
+
+    entries = [
+        {
+            "type": "llm",
+            "key": "qwen",
+            "max_context_length": 32768,
+            "loaded_instances": [instance(8192), instance(4096)],
+        },
+        {"type": "llm", "key": "idle/one", "max_context_length": 16384, "loaded_instances": []},
+        {"type": "embedding", "key": "nomic", "max_context_length": 2048, "loaded_instances": []},
+        {"type": "llm", "display_name": "nameless"},
+    ]
+    replies = {"/api/v1/models": {"models": entries}, "/api/v0/models": {"data": [{"id": "old"}]}}
+    models = listed(replies, "LMSTUDIO_BASE_URL", "/v1")
+    assert windows(models[:-1]) == {"lmstudio/qwen": 4096, "lmstudio/idle/one": 16384}
+    assert report_of(replies, "LMSTUDIO_BASE_URL").embedding_models == ("nomic",)
+
+
+def test_a_model_that_ollama_runs_has_the_window_it_was_given() -> None:
+    running = {"models": [{"name": "llama3.1:8b", "context_length": 4096}, {"name": "old:latest"}]}
+    models = listed({**OLLAMA, "/api/ps": running}, "OLLAMA_BASE_URL", "")[:-1]
+    assert windows(models) == {"ollama/llama3.1:8b": 4096, "ollama/small:latest": 8192, "ollama/old:latest": 32_768}
+
+
 def test_lm_studio_without_that_listing_is_asked_the_plain_way() -> None:
     models = listed({"/v1/models": {"data": [{"id": "qwen"}]}}, "LMSTUDIO_BASE_URL", "/v1")
     assert windows(models[:-1]) == {"lmstudio/qwen": 32_768}

@@ -60,7 +60,7 @@ def test_models_are_listed_and_asked_with_a_token(tmp_path: Path) -> None:
             model = await catalog.resolve(TENANT, "google_vertex/gemini-3.8-flash")
             request = ModelRequest(model=model, messages=(SYSTEM, HELLO))
             got = [delta async for batch in catalog.stream(TENANT, request) for delta in batch]
-            return await catalog.models(TENANT), got, (await catalog.report())[0], server.asked
+            return await catalog.models(TENANT), got, (await catalog.report(TENANT))[0], server.asked
 
     models, got, report, asked = run(go())
     assert [model.handle for model in models] == ["google_vertex/gemini-3.8-flash", "local/tiny"]

@@ -1,0 +1,125 @@
+"""The part of `perdure doctor` about models: every provider asked now, and each model accepted or refused, with why."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from perdure.cli.finding import Finding
+from perdure.config import Settings
+from perdure.domain.errors import ModelError, PerdureError, Unavailable
+from perdure.domain.ids import DEFAULT_TENANT
+from perdure.domain.providers import Provider
+from perdure.providers import local
+from perdure.providers.catalog import Catalog, ProviderReport
+from perdure.providers.http import Endpoint, HttpClient, Limits
+from perdure.providers.offline import OFFLINE_MODEL, OfflineProvider
+from perdure.store import providers as provider_store
+from perdure.store.opening import open_database
+from perdure.store.secrets import KEY_FILE, open_vault
+from perdure.store.sqlite_file import DATA_FILE, examine
+
+SUBJECT: Final = "models"
+HEALTH_SECONDS: Final = 3.0
+_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def models(settings: Settings, *, has_data: bool) -> Iterator[Finding]:
+    """What each provider serves, those of `POST /v1/providers/` included where the data can be read as it is."""
+    try:
+        reports, paused = asyncio.run(_asked(settings, has_data=has_data))
+    except PerdureError as error:
+        yield Finding("problem", SUBJECT, error.message)
+        return
+    if settings.gguf is not None:
+        problem = local.why_not(settings.gguf)
+        text = problem or f"{settings.gguf}: to be run as {local.NAME}/{settings.gguf.stem}"
+        yield Finding("problem" if problem else "ok", SUBJECT, text)
+    for report in reports:
+        if report.name != OFFLINE_MODEL.provider_name:
+            yield from _provider(report, paused.get(report.name))
+    if len(reports) == 1 and settings.gguf is None:
+        yield Finding(
+            "note",
+            SUBJECT,
+            f"only {OFFLINE_MODEL.handle}, a rule-based stand-in. Set OPENAI_API_KEY for OpenAI's models, "
+            "OLLAMA_BASE_URL=http://127.0.0.1:11434 for those of Ollama, or PERDURE_GGUF for a file of your own; "
+            "docs/configuration.md has the others.",
+        )
+
+
+async def _asked(settings: Settings, *, has_data: bool) -> tuple[list[ProviderReport], Mapping[str, str]]:
+    rows = await _stored(settings) if has_data else []
+
+    async def stored(tenant: str) -> Sequence[Provider]:
+        return rows
+
+    def unseal(blob: bytes) -> str:
+        if settings.encryption_key is None and not (settings.data / KEY_FILE).exists():
+            raise Unavailable(f"Its key cannot be opened: {KEY_FILE} is not in the data directory.")
+        return open_vault(settings.data, settings.encryption_key).open(blob)
+
+    catalog = Catalog(
+        settings.environment, [OfflineProvider()],
+        stored=stored, unseal=unseal, allow_private=settings.private_providers,
+    )  # fmt: skip
+    try:
+        return await catalog.report(DEFAULT_TENANT), await _paused(settings)
+    finally:
+        await catalog.close()
+
+
+async def _stored(settings: Settings) -> list[Provider]:
+    if settings.postgres is None:
+        return examine(settings.data / DATA_FILE, lambda conn: provider_store.all_of(conn, DEFAULT_TENANT))
+    db = await open_database(settings.data, settings.sync, settings.postgres)
+    try:
+        return await db.read(lambda conn: provider_store.all_of(conn, DEFAULT_TENANT))
+    finally:
+        await db.close()
+
+
+async def _paused(settings: Settings) -> Mapping[str, str]:
+    """The providers that a server running at this address leaves alone, and its words for it."""
+    host = _EVERY_ADDRESS.get(settings.host, settings.host)
+    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    headers = {"Authorization": f"Bearer {settings.password}"} if settings.password else {}
+    http = HttpClient(Limits(connect=HEALTH_SECONDS, first_byte=HEALTH_SECONDS))
+    try:
+        said: Any = await http.get_json(Endpoint(name="server", url=url, headers=headers), f"{url}/v1/health/")
+        return {
+            each["provider"]: f"the running server leaves it alone for {each['seconds']:.0f} s more, after "
+            f"{each['failures']} failures in a row: {each['reason']}"
+            for each in said.get("paused_providers", ())
+        }
+    except (ModelError, AttributeError, KeyError, TypeError, ValueError):
+        return {}  # No server, or another one.
+    finally:
+        await http.close()
+
+
+def _provider(report: ProviderReport, paused: str | None) -> Iterator[Finding]:
+    place = f"{report.name} at {report.url}" if report.url else report.name
+    place += f", {'with a key' if report.has_key else 'without a key'}"
+    if report.category == "byok":
+        place += ", added by POST /v1/providers/"
+    if report.error is not None:
+        yield Finding("note", SUBJECT, f"{place}: it could not be asked for its models. {report.error}")
+    else:
+        count = len(report.models)
+        yield Finding("ok" if count else "note", SUBJECT, f"{place}: {count or 'no'} model{'s' * (count != 1)}")
+    if paused:
+        yield Finding("note", SUBJECT, f"{report.name}: {paused}")
+    for window, names in _grouped({name: report.windows[name] for name in report.models}).items():
+        yield Finding("ok", SUBJECT, f"{report.name}: accepted, {window:,} tokens: {', '.join(names)}")
+    if report.embedding_models:
+        yield Finding("ok", SUBJECT, f"{report.name}: accepted for embeddings: {', '.join(report.embedding_models)}")
+    for why, names in _grouped(report.refused).items():
+        yield Finding("note", SUBJECT, f"{report.name}: refused, {why}: {', '.join(names)}")
+
+
+def _grouped(outcomes: Mapping[str, Any]) -> dict[Any, list[str]]:
+    """The names of each outcome, in order."""
+    groups: dict[Any, list[str]] = {}
+    for name, outcome in outcomes.items():
+        groups.setdefault(outcome, []).append(name)
+    return groups
