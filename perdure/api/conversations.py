@@ -129,7 +129,7 @@ async def send_conversation_message(
 ) -> Response:
     """Process user messages; the answer is a stream, or JSON if `streaming` is false. A busy conversation refuses."""
     found = await addressed(caller, conversation_id, agent_id or body.agent_id)
-    await messages.read_images(caller, body)
+    await messages.read_images(caller, body.contents())
     request = turn_request(body, found.agent_id, caller.generation, run_type="send_message", project=caller.project)
     if not found.is_default:
         request = msgspec.structs.replace(request, conversation_id=found.id)

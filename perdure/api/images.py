@@ -6,12 +6,12 @@ can still mend it.
 
 import asyncio
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from perdure.domain.errors import Invalid, Unavailable
 from perdure.providers import outbound
-from perdure.wire.requests import Base64Image, ImageContent, MessageBody, SendMessageBody, UrlImage
+from perdure.wire.requests import Base64Image, ImageContent, SentContent, UrlImage
 
 MAX_IMAGE: Final = 20 * 1024 * 1024
 """Bytes of one image, which is what providers take at most."""
@@ -26,35 +26,30 @@ _KINDS: Final = (
 )
 
 
-async def inline_images(body: SendMessageBody, *, allow_private: bool, most: int) -> None:
-    """Put the images themselves where `body` has their addresses, `most` bytes of them in all.
+async def inline_images(contents: Iterable[SentContent], *, allow_private: bool, most: int) -> None:
+    """Put the images themselves where messages have their addresses, `most` bytes of them in all.
 
     Raises Invalid for an address that may not be called, that does not answer, or that gives no image.
     """
-    fetched: dict[str, Base64Image] = {}
+    fetched: dict[str, tuple[str, str]] = {}
     ends_at = asyncio.get_running_loop().time() + TIME_LIMIT
-    for part in _named(body):
-        url = part.source.url if isinstance(part.source, UrlImage) else ""
-        if url not in fetched:
+    for part, source in _named(contents):
+        if source.url not in fetched:
             left = ends_at - asyncio.get_running_loop().time()
-            data = await _fetched(url, allow_private=allow_private, time_limit=left, most=min(most, MAX_IMAGE))
+            data = await _fetched(source.url, allow_private=allow_private, time_limit=left, most=min(most, MAX_IMAGE))
             most -= len(data)
-            encoded = base64.b64encode(data).decode()
-            fetched[url] = Base64Image(type="base64", media_type=_media_type(url, data), data=encoded)
-        part.source = fetched[url]
+            fetched[source.url] = _media_type(source.url, data), base64.b64encode(data).decode()
+        media_type, encoded = fetched[source.url]
+        part.source = Base64Image(type="base64", media_type=media_type, data=encoded, detail=source.detail)
 
 
-def _named(body: SendMessageBody) -> Iterator[ImageContent]:
+def _named(contents: Iterable[SentContent]) -> Iterator[tuple[ImageContent, UrlImage]]:
     """The images that are named by an address."""
-    contents = [message.content for message in body.messages or () if isinstance(message, MessageBody)]
-    for content in (body.input, *contents):
+    for content in contents:
         for part in content if isinstance(content, list) else ():
-            if (
-                isinstance(part, ImageContent)
-                and isinstance(part.source, UrlImage)
-                and part.source.url[:5].lower() != "data:"
-            ):
-                yield part
+            source = part.source if isinstance(part, ImageContent) else None
+            if isinstance(part, ImageContent) and isinstance(source, UrlImage) and source.url[:5].lower() != "data:":
+                yield part, source
 
 
 async def _fetched(url: str, *, allow_private: bool, time_limit: float, most: int) -> bytes:

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection
 
 from perdure.api.auth import Caller
+from perdure.api.results import read_to_end
 from perdure.domain.errors import Busy, Expired, NotFound
 
 PATIENCE: Final = 45.0
@@ -21,7 +22,7 @@ async def in_turn(caller: Caller, change: Callable[[Connection], T]) -> T:
     """What `change` gives, in a transaction in which it found that no run is in its way.
 
     Until then it raises Busy with the `run_id` of the one that is; so does this where the operator lets nothing wait,
-    and where it takes too long.
+    and where it takes too long. Raises Unavailable where this server stops meanwhile.
     """
     server = caller.server
     asked_at = asyncio.get_running_loop().time()
@@ -42,5 +43,4 @@ async def _ended(caller: Caller, run_id: str) -> None:
         reader = await caller.server.runner.follow(caller.tenant, run_id, _TO_THE_END)
     except (NotFound, Expired):
         return
-    while await reader.next() is not None:
-        pass
+    await read_to_end(reader)

@@ -1,6 +1,6 @@
 """Messages: sent to an agent and answered as a stream or as JSON, and read back."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -17,14 +17,14 @@ from perdure.api.images import inline_images
 from perdure.api.in_turn import in_turn
 from perdure.api.paths import AgentId, MessageId
 from perdure.api.reply import refuse, reply
-from perdure.api.results import result
+from perdure.api.results import read_to_end, result
 from perdure.api.runs import shown_run
-from perdure.domain.errors import Conflict, Invalid, Unavailable, Unprocessable, not_found
+from perdure.domain.errors import Conflict, Invalid, Unprocessable, not_found
 from perdure.domain.messages import VOICE, AnyPart, Message, ReasoningPart, Role, TextPart, Voice
 from perdure.domain.requests import TurnRequest
-from perdure.domain.runs import HANDED_OVER, RunError
+from perdure.domain.runs import RunError
 from perdure.runs.callback import check_callback
-from perdure.runs.follower import Follower, Numbered
+from perdure.runs.follower import Follower
 from perdure.store import agents as agent_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
@@ -35,6 +35,7 @@ from perdure.wire.requests import (
     AsyncMessageBody,
     MessageType,
     SendMessageBody,
+    SentContent,
     TextContent,
     async_request,
     refuse_stream_options,
@@ -54,7 +55,7 @@ class CancelBody(Body):
 
 async def stream_message(caller: CallerDep, agent_id: AgentId, body: SendMessageBody) -> Response:
     """Process user messages and stream the agent's response: steps always, tokens if `stream_tokens` is set."""
-    await read_images(caller, body)
+    await read_images(caller, body.contents())
     request = turn_request(body, agent_id, caller.generation, run_type="send_message_streaming", project=caller.project)
     return await stream(caller, request, pings=body.include_pings)
 
@@ -63,7 +64,7 @@ async def send_message(caller: CallerDep, agent_id: AgentId, body: SendMessageBo
     """Process user messages; the answer is JSON, or a stream if `streaming` is set."""
     if not body.streaming:
         refuse_stream_options(body)
-    await read_images(caller, body)
+    await read_images(caller, body.contents())
     request = turn_request(body, agent_id, caller.generation, run_type="send_message", project=caller.project)
     if body.streaming:
         return await stream(caller, request, pings=body.include_pings)
@@ -74,7 +75,7 @@ async def send_message_async(caller: CallerDep, agent_id: AgentId, body: AsyncMe
     """Process user messages after this has answered with the run, which can be followed or asked for later."""
     if body.callback_url is not None:
         check_callback(body.callback_url, allow_private=caller.server.private_callbacks)
-    await read_images(caller, body)
+    await read_images(caller, body.contents())
     request = async_request(body, agent_id, caller.generation, project=caller.project)
     follower = await start(caller, request)
     return reply(await shown_run(caller, follower.run_id))
@@ -98,10 +99,10 @@ async def cancel_messages(caller: CallerDep, agent_id: AgentId, body: CancelBody
     return reply(dict.fromkeys(wanted or ended, "cancelled"))
 
 
-async def read_images(caller: Caller, body: SendMessageBody) -> None:
-    """Fetch the images that a body names by their addresses. Raises Invalid where that cannot be."""
+async def read_images(caller: Caller, contents: Iterable[SentContent]) -> None:
+    """Fetch the images that messages name by their addresses. Raises Invalid where that cannot be."""
     server = caller.server
-    await inline_images(body, allow_private=server.private_images, most=server.max_body)
+    await inline_images(contents, allow_private=server.private_images, most=server.max_body)
 
 
 async def start(caller: Caller, request: TurnRequest, *, queue: bool = True) -> Follower:
@@ -126,14 +127,6 @@ async def whole(caller: Caller, request: TurnRequest, *, queue: bool = True) -> 
     if error is not None:
         return refuse(caller.scope, run_failure(msgspec.convert(error, RunError)))
     return reply(ended.response)
-
-
-async def read_to_end(follower: Follower, take: Callable[[list[Numbered]], None] = lambda batch: None) -> None:
-    """Read a run to its end. Raises Unavailable where it goes on elsewhere, since this server stops."""
-    while (batch := await follower.next()) is not None:
-        take(batch)
-    if follower.left:
-        raise Unavailable(f"{HANDED_OVER.message} Its id is {follower.run_id}.")
 
 
 async def list_messages(

@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from perdure.api.auth import Caller, CallerDep
 from perdure.api.event_stream import EventStream
-from perdure.api.messages import read_to_end, start
+from perdure.api.messages import read_images, start
 from perdure.api.reply import refuse, reply
+from perdure.api.results import read_to_end
 from perdure.domain.approvals import Decision
 from perdure.domain.conversations import Conversation
 from perdure.domain.errors import NotFound
@@ -64,6 +65,7 @@ async def _started(caller: Caller, turn: OpenAITurn) -> tuple[Follower, frozense
         return found, _decisions(conn, found.id, turn)
 
     found, decisions = await caller.server.db.read(find)
+    await read_images(caller, [message.content for message in turn.said])
     request = turn.request(found.agent_id, None if found.is_default else found.id, decisions, caller.project)
     return await start(caller, request), frozenset(tool.name for tool in turn.tools)
 

@@ -64,6 +64,10 @@ Content = Annotated[
 ]
 
 
+SentContent = str | list[TextContent | ImageContent] | None
+"""What somebody sends to be said: text, or parts of it with images between them."""
+
+
 class MessageBody(Body):
     type: Literal["message"] | None = None
     role: Literal["user", "system", "assistant"]
@@ -120,6 +124,10 @@ class SendMessageBody(Body):
     override_model: str | None = None
     override_system: Text | None = None
     system: Text | None = None
+
+    def contents(self) -> list[SentContent]:
+        """All that is to be said."""
+        return [self.input, *(item.content for item in self.messages or () if isinstance(item, MessageBody))]
 
     @model_validator(mode="after")
     def one_input(self) -> "SendMessageBody":

@@ -120,6 +120,16 @@ def test_every_way_to_send_a_message(open_server: Server, script: Script, pictur
     assert [seen(script, at) for at in range(4)] == [[inline("/a.png")]] * 4
 
 
+def test_images_of_openais_clients(open_server: Server, script: Script, pictures: Pictures) -> None:
+    script.say("An image.")
+    agent = agent_of(open_server, script)
+    image = {"type": "image_url", "image_url": {"url": f"{pictures.url}/a.png", "detail": "low"}}
+    body = {"model": agent, "messages": [{"role": "user", "content": [image]}]}
+    assert open_server.post("/v1/chat/completions", body).status == 200
+    shown = script.asked[0].messages[-1]["content"][0]["image_url"]
+    assert shown == {"url": inline("/a.png"), "detail": "low"}
+
+
 def test_an_address_given_twice_is_asked_once(open_server: Server, script: Script, pictures: Pictures) -> None:
     script.say("Two.")
     agent = agent_of(open_server, script)

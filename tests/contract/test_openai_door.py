@@ -170,6 +170,7 @@ def test_what_responses_cannot_be_asked_names_the_field(server: Server, script: 
         reply = server.post(RESPONSES, {**body, **more})
         assert reply.status == 400
         assert error(reply)["param"].startswith(param)
-    far = [{"type": "input_image", "image_url": "https://example.com/cat.png"}]
-    assert server.post(RESPONSES, {**body, "input": [{"role": "user", "content": far}]}).status == 501
+    near = [{"type": "input_image", "image_url": "http://127.0.0.1/cat.png"}]
+    refused = server.post(RESPONSES, {**body, "input": [{"role": "user", "content": near}]})
+    assert (refused.status, "not a public address" in error(refused)["message"]) == (400, True)
     assert json.loads(server.post(RESPONSES, body | {"model": "x"}).body)["error"]["code"] == "model_not_found"
