@@ -20,7 +20,7 @@ from perdure.api.reply import refuse, reply
 from perdure.api.results import read_to_end, result
 from perdure.api.runs import shown_run
 from perdure.domain.errors import Conflict, Invalid, Unprocessable, not_found
-from perdure.domain.messages import VOICE, AnyPart, Message, ReasoningPart, Role, TextPart, Voice
+from perdure.domain.messages import VOICE, AnyPart, Message, ReasoningPart, Role, TextPart, ToolCallPart, Voice
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import RunError
 from perdure.runs.callback import check_callback
@@ -226,12 +226,19 @@ def _with_text(message: Message, message_type: MessageType, text: str) -> tuple[
         return (msgspec.structs.replace(message.summary, text=text),)
     kind = ReasoningPart if message_type == "reasoning_message" else TextPart
     places = [index for index, part in enumerate(message.parts) if isinstance(part, kind)]
+    if not places and message_type == "assistant_message":
+        places = [index for index, part in enumerate(message.parts) if VOICE.speaks(part)]
     if not places or message.role not in _KIND_ROLES[message_type]:
         raise Invalid(f"Message {message.id} holds no {message_type}; list the messages to see what it holds.")
-    # A vendor's signature seals the text it came with; new text must not claim it.
-    new = ReasoningPart(text=text) if kind is ReasoningPart else TextPart(text=text)
     kept = [part for index, part in enumerate(message.parts) if index not in places[1:]]
-    kept[places[0]] = new
+    # A vendor's signature seals the text it came with; new text must not claim it.
+    match kept[places[0]]:
+        case ReasoningPart() as old:
+            kept[places[0]] = msgspec.structs.replace(old, text=text, signature=None, extra={})
+        case ToolCallPart() as call:
+            kept[places[0]] = VOICE.saying(call, text)
+        case _:
+            kept[places[0]] = TextPart(text=text)
     return tuple(kept)
 
 

@@ -200,6 +200,11 @@ def field_text(arguments: str, field: str) -> str:
     return "".join(piece.text for piece in StreamedArguments((field,)).feed(arguments) if piece.field == field)
 
 
+def without_field(arguments: str, field: str) -> str:
+    """The arguments without one field."""
+    return "".join(piece.text for piece in StreamedArguments((field,), (field,)).feed(arguments) if piece.field is None)
+
+
 def with_field(arguments: str, field: str, text: str) -> str:
     """The arguments with one more field in front, as if it had never been cut. What is no object stays as it is."""
     opening, rest = arguments[: arguments.find("{") + 1], arguments[arguments.find("{") + 1 :].lstrip()

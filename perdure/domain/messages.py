@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from perdure.domain.arguments import field_text
+from perdure.domain.arguments import field_text, with_field, without_field
 from perdure.domain.compaction import CompactionStats
 from perdure.domain.ids import otid
 
@@ -196,6 +196,11 @@ class Voice(msgspec.Struct, frozen=True):
     def words(self, call: ToolCallPart) -> str:
         """What it says, as far as the call holds it."""
         return field_text(call.arguments, self.argument)
+
+    def saying(self, call: ToolCallPart, words: str) -> ToolCallPart:
+        """The call with other words in it."""
+        others = without_field(call.arguments, self.argument)
+        return msgspec.structs.replace(call, arguments=with_field(others, self.argument, words))
 
 
 VOICE: Final = Voice()
