@@ -147,7 +147,7 @@ class Compaction:
         turn, room = self._turn, self._room
         self._record(conn)
         message_store.leave_context(conn, turn.conversation_id, [message.seq for message in cut.out])
-        agent = agent_store.get(conn, turn.tenant, turn.agent.id)
+        agent = agent_store.hold(conn, turn.tenant, turn.agent.id)
         compiled = (TextPart(text=context.compiled(conn, agent, turn.conversation_id)),)
         message_store.rewrite(conn, turn.tenant, self._stored[0], compiled)
         system = msgspec.structs.replace(self._stored[0], parts=compiled)

@@ -114,6 +114,11 @@ class Home:
         with contextlib.suppress(*GONE):
             self.server.post(f"/v1/agents/{agent}/messages/cancel", {})
 
+    def compact(self, agent: str) -> None:
+        """Has an agent's history summed up."""
+        with contextlib.suppress(*GONE):
+            self.server.post(f"/v1/agents/{agent}/summarize", {"compaction_settings": {"mode": "all"}})
+
     def edit(self, agent: str) -> None:
         """Gives the block that people write a new value."""
         value = f"edit {next(_numbers)}"
@@ -125,11 +130,13 @@ class Home:
     def bustle(self, agent: str, dice: random.Random, until: threading.Event) -> None:
         """Does this and that with an agent until told to stop."""
         while not until.is_set() and self.server.running:
-            what = dice.choice([*KINDS, *KINDS, "cancel", "edit", "decide", "decide", "crowd"])
+            what = dice.choice([*KINDS, *KINDS, "cancel", "edit", "decide", "decide", "crowd", "compact"])
             if what == "cancel":
                 self.cancel(agent)
             elif what == "edit":
                 self.edit(agent)
+            elif what == "compact":
+                self.compact(agent)
             elif what == "decide":
                 self.decide(agent, approve=dice.random() < 0.7)
             elif what == "crowd":
@@ -191,6 +198,7 @@ def scenario(home: Home) -> None:
     agent = home.agents[0]
     for kind in ("mark", "insert", "both", "repeat"):
         home.send(agent, kind)
+    home.compact(agent)
     home.send(agent, "ask")
     home.decide(agent, approve=True)
     home.edit(agent)
