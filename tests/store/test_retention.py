@@ -45,9 +45,9 @@ def test_only_logs_of_runs_that_ended_before_go(home: Home) -> None:
     agent = home.agent()
     old = [logged(home, agent, ended=100) for _ in range(5)]
     kept = [logged(home, agent, ended=200), logged(home, agent, ended=None)]
-    assert asyncio.run(forget_events(home.db, 150)) == ROWS * len(old)
+    assert home.run(forget_events(home.db, 150)) == ROWS * len(old)
     assert left(home) == dict.fromkeys(kept, ROWS)
-    assert asyncio.run(forget_events(home.db, 150)) == 0
+    assert home.run(forget_events(home.db, 150)) == 0
 
 
 def test_no_transaction_drops_more_than_a_little(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_no_transaction_drops_more_than_a_little(home: Home, monkeypatch: pytest
         return result
 
     monkeypatch.setattr(home.db, "write", measured)
-    assert asyncio.run(forget_events(home.db, 150)) == 7 * ROWS
+    assert home.run(forget_events(home.db, 150)) == 7 * ROWS
     assert max(sizes) <= 10
     assert sum(sizes) == 7 * ROWS
     monkeypatch.undo()
@@ -92,11 +92,12 @@ def test_others_write_meanwhile(home: Home, monkeypatch: pytest.MonkeyPatch) -> 
             written += 1
         return await forgetting, written
 
-    dropped, written = asyncio.run(go())
+    dropped, written = home.run(go())
     assert dropped == 20 * ROWS
     assert written > 20
 
 
+@pytest.mark.stores("sqlite")
 def test_looking_for_old_runs_does_not_read_the_logs_of_others(home: Home) -> None:
     agent = home.agent()
     logged(home, agent, ended=200)

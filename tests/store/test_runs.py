@@ -1,6 +1,5 @@
 """Runs as stored: found by their otids, told, deleted, forgotten."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,7 +73,7 @@ def test_otids_are_forgotten_with_the_events_of_their_run(home: Home) -> None:
         home.write(lambda conn, run=run: runs.log(conn, [(run.id, 1, (Started(1, "ping"),))]))
     end(home, old, at=100)
     end(home, young, at=200)
-    assert asyncio.run(forget_events(home.db, 150)) == 1
+    assert home.run(forget_events(home.db, 150)) == 1
     known = [
         home.read(lambda conn, name=name: runs.find_by_otids(conn, agent.conversation_id, name))
         for name in ("old", "young", "unfinished")
