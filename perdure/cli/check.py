@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 import typer
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from perdure.config import Settings
 from perdure.domain.errors import Conflict, Unavailable
@@ -48,9 +49,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def run(settings: Settings, *, repair: bool, as_json: bool) -> int:
     """Print what is found. Returns the exit code. Raises Unavailable where the data cannot be looked at."""
     set_up_logs("text", "error")
-    report = asyncio.run(_report(settings, repair))
+    try:
+        report = asyncio.run(_report(settings, repair))
+    except DBAPIError as error:
+        raise Unavailable(f"The data cannot be read ({error.orig}). If it is damaged, restore a backup.") from error
     if as_json:
-        typer.echo(msgspec.json.encode(report))
+        typer.echo(msgspec.json.encode(report).decode())
     else:
         for line in _lines(report, repair):
             typer.echo(line)
@@ -83,10 +87,7 @@ async def _report(settings: Settings, repair: bool) -> Report:
         path = settings.data / DATA_FILE
         if not path.is_file():
             raise Unavailable(f"There is no data at {path}.")
-        try:
-            return examine(path, lambda conn: _looked_at(conn, str(path), vault))
-        except Unavailable as error:
-            raise Unavailable(f"{path}: {error.message}") from error
+        return examine(path, lambda conn: _looked_at(conn, str(path), vault))
     db = await open_database(settings.data, settings.sync, settings.postgres)
     try:
         if not repair:

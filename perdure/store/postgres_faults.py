@@ -15,7 +15,7 @@ Kind = Literal["again", "taken", "lost", "outside", "own"]
 """`again`: another transaction came in between. `taken`: perhaps one did, by adding or deleting the same row first.
 `lost`: the connection is gone. `outside`: the database cannot, for now. `own`: the unit's own doing."""
 
-FAULTS: Final = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+FAULTS: Final = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What the driver raises, by way of SQLAlchemy or not."""
 
 _AGAIN: Final = ("40", "55P03")
@@ -32,9 +32,14 @@ def kind_of(error: BaseException) -> Kind:
         return "taken" if getattr(error.orig, "sqlstate", "").startswith(_TAKEN) else "own"
     if state.startswith(_AGAIN) or isinstance(cause, asyncpg.InvalidCachedStatementError):
         return "again"
-    if state.startswith(_LOST) or isinstance(cause, OSError | asyncpg.InterfaceError):
+    if state.startswith(_LOST) or isinstance(cause, OSError) or is_unusable(cause):
         return "lost"
     return "outside" if state.startswith(_OUTSIDE) else "own"
+
+
+def is_unusable(error: BaseException | None) -> bool:
+    """Whether the driver says that a connection is of no use; of a value that it cannot send it says much the same."""
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and not isinstance(error, ValueError)
 
 
 def unavailable(location: str, error: BaseException) -> Unavailable:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import msgspec
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_, greenlet_spawn
@@ -69,7 +69,7 @@ class Link:
         self._raw = raw
         self._prologue = prologue
         self._used_at = time.monotonic()
-        conn.info["driver"] = _Driver(conn, raw)
+        conn.info["driver"] = _Driver(raw)
         conn.info["faults"] = FAULTS
 
     @property
@@ -213,12 +213,11 @@ def _no_name() -> str:
 class _Driver:
     """The driver's connection as units see it, with the few methods that they use of SQLite's."""
 
-    def __init__(self, conn: Connection, raw: asyncpg.Connection) -> None:
-        self._conn = conn
+    def __init__(self, raw: asyncpg.Connection) -> None:
         self._raw = raw
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> "_Rows":
-        """Raises what PostgreSQL says, a constraint's violation as the IntegrityError of `dialect.loaded_dbapi`.
+        """Raises what PostgreSQL says, IntegrityError where that is a constraint's violation.
 
         Raises OperationalError where the connection or a statement of before cannot be used any more.
         """
@@ -232,8 +231,10 @@ class _Driver:
         try:
             return await_(work)
         except asyncpg.IntegrityConstraintViolationError as error:
-            raise self._conn.dialect.loaded_dbapi.IntegrityError(str(error), error) from error
-        except (asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
+            raise IntegrityError(sql, None, error) from error
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.InvalidCachedStatementError) as error:
+            if isinstance(error, ValueError):
+                raise
             raise OperationalError(sql, None, error) from error
 
 

@@ -101,10 +101,7 @@ def restore(directory: Path, place: Path, passphrase: str | None, *, force: bool
 
 def _schema_of(path: Path, otherwise: str) -> str:
     """The migration that a data file is at. Raises Unavailable where it is none of ours."""
-    try:
-        schema = examine(path, revision) if path.is_file() else None
-    except Unavailable as error:
-        raise Unavailable(f"{otherwise}: {path}: {error.message}") from error
+    schema = examine(path, revision) if path.is_file() else None
     if schema is None:
         raise Unavailable(f"{otherwise}: {path} {'is empty' if path.is_file() else 'is not there'}.")
     return schema

@@ -46,7 +46,9 @@ def look_into(directory: Path) -> DataFile:
     except OSError as error:
         return DataFile(path=path, problem=error.strerror)
     try:
-        return DataFile(path=path, size=size, holder=holder, schema=examine(path, revision) if size else None)
+        return DataFile(path=path, size=size, holder=holder, schema=_examine(path, revision) if size else None)
+    except (sqlite3.Error, DBAPIError) as error:
+        return DataFile(path=path, size=size, holder=holder, problem=f"it cannot be read ({_cause(error)})")
     except Unavailable as error:
         return DataFile(path=path, size=size, holder=holder, problem=error.message)
 
@@ -56,13 +58,24 @@ def examine(path: Path, unit: Unit[T]) -> T:
 
     Raises Unavailable where the file cannot be read.
     """
-    engine = create_engine("sqlite://", creator=_reader(path), poolclass=NullPool, isolation_level="AUTOCOMMIT")
     try:
-        with engine.connect() as conn:
-            conn.exec_driver_sql("BEGIN")
-            return unit(conn)
+        return _examine(path, unit)
     except (sqlite3.Error, DBAPIError) as error:
-        raise Unavailable(f"it cannot be read ({error})") from error
+        raise Unavailable(
+            f"The data file {path} cannot be read ({_cause(error)}). If it is damaged, restore a backup."
+        ) from error
+
+
+def _cause(error: sqlite3.Error | DBAPIError) -> object:
+    """What SQLite itself said."""
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _examine(path: Path, unit: Unit[T]) -> T:
+    engine = create_engine("sqlite://", creator=_reader(path), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        conn.exec_driver_sql("BEGIN")
+        return unit(conn)
 
 
 def _cannot_be_made(directory: Path) -> str | None:
