@@ -179,3 +179,27 @@ def bustled(models: ModelServer, folder: Path, url: str, disturb: Callable[[], A
     finally:
         enough.set()
         server.kill()
+
+
+def test_a_provider_added_through_one_process_is_known_to_the_other_within_seconds(
+    start: Start, models: ModelServer, script: Script
+) -> None:
+    with postgres.database() as url:
+        one, other = (start(url, PERDURE_PRIVATE_PROVIDERS="1") for _ in range(2))
+        assert other.get("/v1/models/?provider_name=mine").json == []
+        fields = {"name": "mine", "provider_type": "openai", "api_key": "theirs", "base_url": f"{models.url}/v1"}
+        made = one.post("/v1/providers/", fields).json
+        wait_for(lambda: other.get("/v1/models/?provider_name=mine").json != [])
+        agent = other.new_agent(model=f"mine/{script.name}")["id"]
+        script.say("Hello.")
+        assert other.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")}).status == 200
+        assert script.asked[0].headers["Authorization"] == "Bearer theirs"
+        assert one.request("DELETE", f"/v1/providers/{made['id']}").status == 200
+        wait_for(lambda: other.get("/v1/models/?provider_name=mine").json == [])
+
+
+def wait_for(happened: Callable[[], bool], limit: float = 10.0) -> None:
+    deadline = time.monotonic() + limit
+    while not happened():
+        assert time.monotonic() < deadline, f"it did not happen within {limit} s"
+        time.sleep(0.05)
