@@ -66,7 +66,7 @@ async def delete_provider(caller: CallerDep, provider_id: ProviderId) -> Respons
 
 async def check_provider(caller: CallerDep, body: CheckProviderBody) -> Response:
     """Ask a provider whether it takes this key; nothing is stored."""
-    await caller.server.catalog.check(body.provider(body.provider_type), body.api_key or "")
+    await caller.server.catalog.check(body.provider(body.provider_type), body.secrets())
     return reply({"message": f"{body.provider_type} takes this key."})
 
 

@@ -153,7 +153,7 @@ class EventReader:
 
     def cut(self) -> ModelError:
         """The error for a stream that ended before the message was over."""
-        return self._endpoint.failed("ended before its answer was complete: there was no message_stop")
+        return self._endpoint.failed("ended before its answer was complete: there was no message_stop", transient=True)
 
     def _read(self, payload: bytes, out: list[AnyDelta]) -> None:
         plain = not self._halves.waiting

@@ -124,6 +124,10 @@ class Provider(Protocol):
         """
         ...
 
+    async def count(self, request: ModelRequest) -> int | None:
+        """Tokens of the prompt as the provider counts them; None where it does not. Raises ModelError."""
+        ...
+
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """A vector for each text, in their order, of 32-bit floats. Raises ModelError."""
         ...

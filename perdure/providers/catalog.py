@@ -2,32 +2,29 @@
 
 import asyncio
 import contextlib
-import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Final, NoReturn, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from perdure.domain.errors import Conflict, Invalid, ModelError, NotFound
 from perdure.domain.models import Embedding, EmbeddingModel, Model
+from perdure.domain.providers import SECRETS, ProviderCategory
 from perdure.domain.providers import Provider as StoredProvider
-from perdure.domain.providers import ProviderCategory
 from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest, Provider, UsageDelta
 from perdure.providers.breaker import Pause
 from perdure.providers.configured import configured, how_to_configure, limits, patience
 from perdure.providers.estimate import TokenEstimate, size_of
 from perdure.providers.fall_back import Route, first_answer
+from perdure.providers.handles import every, find, named, refuse, split
 from perdure.providers.http import HttpClient
 from perdure.providers.known_models import OPENAI_EMBEDDINGS, is_known_openai
 from perdure.providers.known_providers import ALIASES, KNOWN_PROVIDERS
 from perdure.providers.outbound import PublicResolver
-from perdure.providers.source import ASK_SECONDS, LIST_SECONDS, ModelList, Source
+from perdure.providers.source import ASK_SECONDS, Source
 from perdure.providers.stored import SETTING, StoredProviders, Vendors
 
-MISS_SECONDS: Final = 5.0
-"""A list older than this is asked for again when a handle is not in it: the model may be new."""
-HANDLES_NAMED: Final = 10
 PROBE: Final = "How long is this vector?"
 
 _OPENAI_URL: Final = next(kind.url for kind in KNOWN_PROVIDERS if kind.name == "openai")
@@ -36,7 +33,6 @@ _DEFAULT_EMBEDDING_NAMES: Final = ("LETTA_DEFAULT_EMBEDDING_HANDLE", "PERDURE_DE
 
 _log = Log(__name__)
 
-_T = TypeVar("_T", Model, EmbeddingModel)
 _Sources = Mapping[str, Source]
 
 
@@ -103,11 +99,11 @@ class Catalog:
 
     async def models(self, tenant: str) -> list[Model]:
         """Every model a tenant can use now. A provider that fails is left out, and logged once."""
-        return await _all([source.models for source in (await self._sources(tenant)).values()])
+        return await every([source.models for source in (await self._sources(tenant)).values()])
 
     async def embedding_models(self, tenant: str) -> list[EmbeddingModel]:
         """Every embedding model a tenant can use now."""
-        found = await _all([source.embedding_models for source in (await self._sources(tenant)).values()])
+        found = await every([source.embedding_models for source in (await self._sources(tenant)).values()])
         return [self._with_length(model) for model in found]
 
     async def resolve(self, tenant: str, handle: str) -> Model:
@@ -117,26 +113,26 @@ class Catalog:
         """
         sources = await self._sources(tenant)
         lists = {name: source.models for name, source in sources.items()}
-        provider_name, name = _split(handle, lists, "gpt-4o")
+        provider_name, name = split(handle, lists, "gpt-4o")
         remote = sources[provider_name].remote if provider_name in sources else None
         known = remote is not None and remote.endpoint.url == _OPENAI_URL and is_known_openai(name)
-        found = await _find(lists, provider_name, name, patient=not known)
+        found = await find(lists, provider_name, name, patient=not known)
         if found is None and remote is not None and (known or lists[provider_name].failed):
             return remote.model(name)
-        return found or await _refuse(sources, lists, handle, provider_name, "model")
+        return found or await refuse(sources, lists, handle, provider_name, "model")
 
     async def resolve_embedding(self, tenant: str, handle: str) -> EmbeddingModel:
         """The embedding model `handle` names. Raises like `resolve`."""
         sources = await self._sources(tenant)
         lists = {name: source.embedding_models for name, source in sources.items()}
-        provider_name, name = _split(handle, lists, "text-embedding-3-small")
+        provider_name, name = split(handle, lists, "text-embedding-3-small")
         remote = sources[provider_name].remote if provider_name in sources else None
         # Servers that speak OpenAI's protocol serve its embedding models by name, and rarely list them.
         known = remote is not None and provider_name == "openai" and name in OPENAI_EMBEDDINGS
-        found = await _find(lists, provider_name, name, patient=not known)
+        found = await find(lists, provider_name, name, patient=not known)
         if found is None and remote is not None and (known or lists[provider_name].failed):
             found = remote.embedding_model(name)
-        found = found or await _refuse(sources, lists, handle, provider_name, "embedding model")
+        found = found or await refuse(sources, lists, handle, provider_name, "embedding model")
         return await self._measured(tenant, found)
 
     async def default_model(self, tenant: str) -> str:
@@ -148,11 +144,11 @@ class Catalog:
             if handle := self._environment.get(variable, "").strip():
                 return handle
         sources = await self._sources(tenant)
-        models = await _all([source.models for source in sources.values()])
+        models = await every([source.models for source in sources.values()])
         if models and all(source in self._own.values() and not source.remote for source in sources.values()):
             return models[0].handle
         raise Invalid(
-            f"No model was given. Set 'model' to one of {_named(models)}, or set {_DEFAULT_MODEL_NAMES[0]} "
+            f"No model was given. Set 'model' to one of {named(models)}, or set {_DEFAULT_MODEL_NAMES[0]} "
             "to a handle that agents get when they name none."
         )
 
@@ -208,6 +204,19 @@ class Catalog:
             return None
         return model
 
+    async def count(self, tenant: str, request: ModelRequest) -> int:
+        """Tokens of the prompt: as its provider counts them, else as they are estimated."""
+        source = _source_of(await self._sources(tenant), request.model.provider_name)
+        try:
+            counted = await source.provider.count(request)
+        except ModelError as error:
+            _log.info("prompt_not_counted", model=request.model.handle, reason=error.detail)
+            counted = None
+        if counted is None:
+            return self.estimate(request.model, size_of(request.messages, request.tools))
+        self._estimate.learn(request, counted)
+        return counted
+
     async def embed(self, tenant: str, model: EmbeddingModel | str, texts: Sequence[str]) -> list[Embedding]:
         """What a model, or the one of that handle, makes of each text, in their order.
 
@@ -247,13 +256,13 @@ class Catalog:
 
     async def vet(self, provider: StoredProvider) -> None:
         """Raises Invalid for a provider that could not be asked: of an unknown type, or at an address of no use."""
-        self._vendors.remote(provider, "")
+        self._vendors.remote(provider, dict.fromkeys(SECRETS, "any"))
         await self._vendors.check_host(provider)
 
-    async def check(self, provider: StoredProvider, key: str) -> None:
-        """Ask a provider whether it takes this key. Raises Invalid like `vet`, ModelError for what it says instead."""
+    async def check(self, provider: StoredProvider, secrets: Mapping[str, str]) -> None:
+        """Ask a provider whether it takes these keys. Raises Invalid like `vet`, ModelError for what it answers."""
         await self.vet(provider)
-        remote = self._vendors.remote(provider, key)
+        remote = self._vendors.remote(provider, secrets)
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 await remote.check()
@@ -311,60 +320,3 @@ async def _report(source: Source, *, is_own: bool) -> ProviderReport:
         refused=remote.refused if remote else {},
         error=models.failed.detail if models.failed else None,
     )
-
-
-def _split(handle: str, lists: Mapping[str, ModelList[_T]], example: str) -> tuple[str, str]:
-    provider_name, slash, name = handle.partition("/")
-    if not (provider_name and slash and name):
-        alike = [item.handle for each in lists.values() for item in each.items if item.handle.endswith(f"/{handle}")]
-        meant = f"; did you mean {_quoted(alike[:HANDLES_NAMED])}?" if alike and handle else "."
-        raise Invalid(
-            f"{handle!r} is not a model handle. A handle is the provider's name, a slash and the model's name, "
-            f"such as 'openai/{example}'{meant}"
-        )
-    return provider_name if provider_name in lists else ALIASES.get(provider_name, provider_name), name
-
-
-async def _find(lists: Mapping[str, ModelList[_T]], provider_name: str, name: str, *, patient: bool) -> _T | None:
-    """The item in its provider's list. One who is not `patient` takes the list as it is."""
-    models = lists.get(provider_name)
-    if models is None:
-        return None
-    handle = f"{provider_name}/{name}"
-    for age in (LIST_SECONDS, MISS_SECONDS) if patient else (math.inf,):
-        await models.read(age)
-        if found := next((item for item in models.items if item.handle == handle), None):
-            return found
-    return None
-
-
-async def _refuse(
-    sources: _Sources, lists: Mapping[str, ModelList[_T]], handle: str, provider_name: str, noun: str
-) -> NoReturn:
-    """Raises NotFound, with why, and with what could be asked for instead."""
-    remote = sources[provider_name].remote if provider_name in sources else None
-    if provider_name not in lists:
-        why = f"provider {provider_name!r} is not configured; {how_to_configure(provider_name)}"
-    elif remote and (refused := remote.refused.get(handle.partition("/")[2])):
-        why = f"{provider_name} has it, but it {refused}"
-    elif failed := lists[provider_name].failed:
-        why = failed.detail
-    else:
-        why = f"{provider_name} does not list it"
-    items = await _all(lists.values())
-    items.sort(key=lambda item: not item.handle.startswith(f"{provider_name}/"))
-    raise NotFound(f"{noun.capitalize()} {handle!r} not found: {why}. Available: {_named(items)}.")
-
-
-async def _all(lists: Iterable[ModelList[_T]]) -> list[_T]:
-    """The items of every provider, all asked at once."""
-    return [item for items in await asyncio.gather(*(each.read() for each in lists)) for item in items]
-
-
-def _named(items: Sequence[_T]) -> str:
-    more = f" and {len(items) - HANDLES_NAMED} more" if len(items) > HANDLES_NAMED else ""
-    return f"{_quoted([item.handle for item in items[:HANDLES_NAMED]])}{more}" if items else "none"
-
-
-def _quoted(handles: Sequence[str]) -> str:
-    return ", ".join(f"'{handle}'" for handle in handles)

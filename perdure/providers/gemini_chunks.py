@@ -145,7 +145,8 @@ class ChunkReader:
         """
         reason, message = self._finish, storable(self._finish_message or "")
         if reason is None:
-            raise self._endpoint.failed("ended before its answer was complete: there was no finishReason")
+            what = "ended before its answer was complete: there was no finishReason"
+            raise self._endpoint.failed(what, transient=True)
         if reason in _FAILED:
             raise self._endpoint.failed(f"gave up on its answer: {reason} {message}".rstrip())
         if reason in _BLOCKED and not self._said:

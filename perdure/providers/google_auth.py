@@ -92,7 +92,8 @@ class GoogleAuth:
             answer = await self._http.post_form(self._place, self._key.token_uri, self._grant())
         except ModelError as error:
             kind = "llm_authentication" if error.error_type == "llm_bad_request" else error.error_type
-            raise ModelError(kind, f"Google gave no access token: {error.detail}") from error
+            detail = f"Google gave no access token: {error.detail}"
+            raise ModelError(kind, detail, transient=error.transient) from error
         fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
         token, seconds = fields.get("access_token"), fields.get("expires_in")
         if not (isinstance(token, str) and isinstance(seconds, int | float)):

@@ -10,6 +10,7 @@ from perdure.providers.openai_body import Quirks, reasons_like_openai
 Listing = Literal["openai", "azure", "ollama", "lmstudio", "llamacpp", "anthropic", "bedrock", "gemini", "vertex"]
 DialectName = Literal["openai_chat", "openai_responses", "anthropic", "anthropic_bedrock", "anthropic_vertex", "gemini"]
 EmbeddingApi = Literal["openai", "ollama", "gemini", "vertex"]
+Counting = Literal["never", "anthropic", "gemini", "llamacpp"]
 
 
 class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,8 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
     """What OpenAI's reasoning models are asked in, where that differs. Holds for its own `url` only, if it has one."""
     listing: Listing = "openai"
     embeddings: EmbeddingApi = "openai"
+    counting: Counting = "never"
+    """How it counts the tokens of a prompt for those who ask."""
     key_header: str = "Authorization"
     """The header its key goes in; `Authorization` gets it as a bearer token."""
     under: str = ""
@@ -104,6 +107,7 @@ KNOWN_PROVIDERS: Final = (
         headers={"anthropic-version": "2023-06-01"},
         dialect="anthropic",
         listing="anthropic",
+        counting="anthropic",
     ),
     KnownProvider(
         name="bedrock",
@@ -123,6 +127,7 @@ KNOWN_PROVIDERS: Final = (
         key_header="x-goog-api-key",
         dialect="gemini",
         listing="gemini",
+        counting="gemini",
         embeddings="gemini",
     ),
     KnownProvider(
@@ -132,6 +137,7 @@ KNOWN_PROVIDERS: Final = (
         publisher="google",
         dialect="gemini",
         listing="vertex",
+        counting="gemini",
         embeddings="vertex",
     ),
     KnownProvider(
@@ -204,6 +210,7 @@ KNOWN_PROVIDERS: Final = (
         under="/v1",
         key_names=("LLAMACPP_API_KEY",),
         listing="llamacpp",
+        counting="llamacpp",
         quirks=Quirks(tool_choice="required", parallel_tool_calls=True, logprobs="without_tools"),
     ),
     KnownProvider(

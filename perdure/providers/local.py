@@ -28,6 +28,7 @@ _KIND: Final = KnownProvider(
     name=NAME,
     types=("openai", "llamacpp", "llamacpp"),
     listing="llamacpp",
+    counting="llamacpp",
     quirks=Quirks(tool_choice="required", parallel_tool_calls=True),
 )
 
@@ -51,6 +52,9 @@ class LocalModel:
 
     async def embedding_models(self) -> Sequence[EmbeddingModel]:
         return []
+
+    async def count(self, request: ModelRequest) -> int | None:
+        return await self._remote.count(request)
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
         return self._remote.stream(request)

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.domain.providers import ProviderCategory
-from perdure.providers import anthropic, embeddings, gemini, listing, openai_chat, openai_responses
+from perdure.providers import anthropic, counting, embeddings, gemini, listing, openai_chat, openai_responses
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_models import context_window, dimensions, is_responses_only
@@ -116,6 +116,10 @@ class RemoteProvider:
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await embeddings.embed(self._http, self.endpoint, self.kind.embeddings, model, texts)
+
+    async def count(self, request: ModelRequest) -> int | None:
+        """Tokens of the prompt as the provider counts them; None where it does not. Raises ModelError."""
+        return await counting.count(self._http, self.endpoint, self.kind, request)
 
     async def check(self) -> None:
         """Ask for something that needs its key. Raises ModelError where that is refused."""

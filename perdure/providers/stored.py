@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 from perdure.domain.errors import Invalid, ModelError, PerdureError
 from perdure.domain.models import EmbeddingModel, Model
-from perdure.domain.providers import Provider
+from perdure.domain.providers import SECRETS, Provider
 from perdure.providers import base
 from perdure.providers.base import AnyDelta, ModelRequest
+from perdure.providers.bedrock import BEARER_NAME, KEY_NAMES, REGION_NAMES, bedrock_endpoint
 from perdure.providers.configured import endpoint_of, kind_at
-from perdure.providers.http import HttpClient
+from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_providers import KNOWN_PROVIDERS, KnownProvider
 from perdure.providers.outbound import PrivateAddressError, read_target, resolve
 from perdure.providers.remote import RemoteProvider
@@ -41,17 +42,17 @@ class Vendors:
         self._public_http = public_http
         self._allow_private = allow_private
 
-    def remote(self, provider: Provider, key: str) -> RemoteProvider:
-        """The provider, ready to be asked. Raises Invalid for a type that is not known and an address of no use."""
+    def remote(self, provider: Provider, secrets: Mapping[str, str]) -> RemoteProvider:
+        """The provider with its `SECRETS`, ready to be asked.
+
+        Raises Invalid for a type that is not known, an address of no use, and where something is missing.
+        """
         kind = kind_of(provider.provider_type)
-        url = provider.base_url or kind.url
-        if url is None:
-            raise Invalid(f"A provider of type {provider.provider_type!r} needs a base_url: where its server is.")
         http = self._http
         if provider.base_url:
             self._check(provider.base_url)
             http = http if self._allow_private else self._public_http
-        endpoint = endpoint_of(kind, provider.name, ("base_url", url), key)
+        endpoint = _bedrock(provider, secrets) if kind.publisher else _endpoint(provider, kind, secrets)
         return RemoteProvider(http, endpoint, kind_at(kind, endpoint.url), category="byok")
 
     async def check_host(self, provider: Provider) -> None:
@@ -73,10 +74,28 @@ class Vendors:
         return target.host, target.port
 
 
+def _endpoint(provider: Provider, kind: KnownProvider, secrets: Mapping[str, str]) -> Endpoint:
+    url = provider.base_url or kind.url
+    if url is None:
+        raise Invalid(f"A provider of type {provider.provider_type!r} needs a base_url: where its server is.")
+    return endpoint_of(kind, provider.name, ("base_url", url), secrets.get("api_key", ""))
+
+
+def _bedrock(provider: Provider, secrets: Mapping[str, str]) -> Endpoint:
+    """AWS, by what the tenant gave and nothing of the environment: two keys, or one that is a bearer token."""
+    key, access_key = secrets.get("api_key", ""), secrets.get("access_key", "")
+    account = {REGION_NAMES[0]: provider.region or ""}
+    account |= dict(zip(KEY_NAMES, (access_key, key), strict=True)) if access_key else {BEARER_NAME: key}
+    endpoint = bedrock_endpoint(account, provider.name, (provider.base_url or "").rstrip("/"))
+    if endpoint is None:
+        raise Invalid("A provider of type 'bedrock' needs a region and an api_key; a secret one an access_key, too.")
+    return endpoint
+
+
 def kind_of(provider_type: str) -> KnownProvider:
     """The row of providers of this type, by the contract's word for it or by our own. Raises Invalid."""
-    # Accounts with clouds have credentials of other kinds, which only the operator can give.
-    known = [row for row in KNOWN_PROVIDERS if not row.publisher]
+    # Accounts with Google's cloud have credentials of another kind, which only the operator can give.
+    known = [row for row in KNOWN_PROVIDERS if not row.publisher or row.dialect == "anthropic_bedrock"]
     rows = {row.name: row for row in known} | {row.types[0]: row for row in reversed(known)}
     if provider_type not in rows:
         raise Invalid(f"Providers of type {provider_type!r} are not supported. These are: {', '.join(sorted(rows))}.")
@@ -135,8 +154,9 @@ class StoredProviders:
 
     async def _made(self, row: Provider) -> base.Provider:
         try:
-            key = await asyncio.to_thread(self._unseal, row.api_key) if row.api_key else ""
-            return self._vendors.remote(row, key)
+            sealed = {name: blob for name in SECRETS if (blob := getattr(row, name))}
+            secrets = {name: await asyncio.to_thread(self._unseal, blob) for name, blob in sealed.items()}
+            return self._vendors.remote(row, secrets)
         except PerdureError as error:
             return _Unusable(row.name, error.message)
 
@@ -171,6 +191,9 @@ class _Unusable:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
         self._refuse()
         yield ()
+
+    async def count(self, request: ModelRequest) -> int | None:
+        self._refuse()
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         self._refuse()

@@ -39,6 +39,9 @@ class Offline:
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[AnyDelta]]:
         yield [TextDelta("from here"), Finished("stop")]
 
+    async def count(self, request: ModelRequest) -> int | None:
+        return None
+
     async def close(self) -> None:
         pass
 

@@ -8,8 +8,7 @@ from perdure.domain.errors import Invalid, ModelError, NotFound
 from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.messages import Message, TextPart
 from perdure.domain.models import EmbeddingModel, Model
-from perdure.providers import catalog as catalog_module
-from perdure.providers import source
+from perdure.providers import handles, source
 from perdure.providers.base import AnyDelta, Finished, ModelRequest, TextDelta
 from perdure.providers.catalog import ProviderReport
 from tests.providers.cataloguing import (
@@ -116,7 +115,7 @@ def test_embedding_handles() -> None:
 
 
 def test_a_model_pulled_a_moment_ago_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_module, "MISS_SECONDS", 0.0)
+    monkeypatch.setattr(handles, "MISS_SECONDS", 0.0)
 
     async def go() -> Model:
         replies: dict[str, Any] = {"/v1/models": {"data": []}}

@@ -69,6 +69,9 @@ class OfflineProvider:
             await asyncio.sleep(self._token_delay)
         yield [UsageDelta(spent.usage(request)), Finished("tool_calls" if action.tool else "stop")]
 
+    async def count(self, request: ModelRequest) -> int | None:
+        return None
+
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         raise ModelError("llm_error", f"{model.handle} makes no embeddings.")
 
