@@ -120,6 +120,11 @@ def read_settings(environment: Mapping[str, str], **flags: Any) -> Settings:
             f"{settings.workers} workers need a database they can share: set PERDURE_DATABASE_URL to a PostgreSQL one. "
             "A data file is for one process."
         )
+    if settings.workers > 1 and settings.gguf is not None:
+        raise Invalid(
+            "Each worker would load the GGUF file for itself. Serve it with one worker, or by a llama.cpp server "
+            "of its own, named by LLAMACPP_BASE_URL."
+        )
     return settings
 
 

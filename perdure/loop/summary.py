@@ -20,7 +20,7 @@ from perdure.loop.room import Room, bytes_of, shortened
 from perdure.loop.step import interruption
 from perdure.loop.transcript import transcript
 from perdure.loop.turn import Models, Turn
-from perdure.providers.base import AnyDelta, ModelRequest, TextDelta, UsageDelta
+from perdure.providers.base import AnsweredBy, AnyDelta, ModelRequest, TextDelta, UsageDelta
 
 SECONDS: Final = 600.0
 """How long one summary may take, so that a model that never comes to an end blocks nobody for good."""
@@ -199,6 +199,8 @@ class _Asked:
                 self.size += len(delta.text)
             elif isinstance(delta, UsageDelta):
                 self.usage = delta.usage
+            elif isinstance(delta, AnsweredBy):
+                self.model = delta.model
 
 
 def _length(most: int) -> str:

@@ -126,7 +126,9 @@ class EventReader:
 
     def cut(self) -> ModelError:
         """The error for a stream that ended before the answer did."""
-        return self._endpoint.failed("ended before its answer was complete: there was no response.completed")
+        return self._endpoint.failed(
+            "ended before its answer was complete: there was no response.completed", transient=True
+        )
 
     def _read(self, payloads: Sequence[bytes], out: list[AnyDelta]) -> None:
         decode = _DECODER.decode

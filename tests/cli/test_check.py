@@ -83,19 +83,16 @@ def broken(lived_in: Lived, store: str, tmp_path: Path) -> Place:
     return copy
 
 
-class InUse:
-    """Where a server keeps its data."""
-
-    def __init__(self, server: Server) -> None:
-        names = ("PERDURE_DATABASE_URL",)
-        self.environment = {"PERDURE_DATA": str(server.data)} | {
-            name: server.environment[name] for name in names if name in server.environment
-        }
+def in_use(server: Server) -> dict[str, str]:
+    """What leads to the data of a server."""
+    url = server.environment.get("PERDURE_DATABASE_URL")
+    return {"PERDURE_DATABASE_URL": url} if url else {"PERDURE_DATA": str(server.data)}
 
 
-def check(place: Place | InUse, *, repair: bool = False, **environment: str) -> tuple[int, Any]:
+def check(place: Place | dict[str, str], *, repair: bool = False, **environment: str) -> tuple[int, Any]:
     """The exit code of a check, and what it reports."""
-    settings = read_settings(KEY | place.environment | environment)
+    there = place if isinstance(place, dict) else place.environment
+    settings = read_settings(KEY | there | environment)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = importlib.import_module("perdure.cli.check").run(settings, repair=repair, as_json=True)
@@ -211,7 +208,7 @@ def test_a_busy_server_has_no_faults(new_server: Callable[..., Server], models: 
         talks = [pool.submit(talk, agent) for agent in agents]
         try:
             for _ in range(5):
-                assert check(InUse(server))[1]["findings"] == []
+                assert check(in_use(server))[1]["findings"] == []
         finally:
             stop.set()
         assert all(each.result() > 1 for each in talks)
@@ -231,7 +228,7 @@ def test_what_a_killed_server_left_is_no_fault(
         server.post(f"/v1/agents/{calling}/messages/async", {"messages": user("Go")})
         soon(mark.exists)
         server.kill()
-    _, found = check(InUse(server))
+    _, found = check(in_use(server))
     assert (found["findings"], found["unfinished_runs"]) == ([], 3)
 
 

@@ -126,7 +126,7 @@ def test_azure_is_asked_under_its_v1_api_with_its_own_header(address: str) -> No
                 "AZURE_BASE_URL": f"{server.url}{address}", "AZURE_API_KEY": "sesame", "AZURE_API_VERSION": "2024-10-21"
             }  # fmt: skip
             async with cataloguing(environment) as catalog:
-                models, vectors = await catalog.models(), await catalog.embedding_models()
+                models, vectors = await catalog.models(TENANT), await catalog.embedding_models(TENANT)
                 assert [(each.handle, each.context_window) for each in models[:-1]] == [("azure/mine", 1_050_000)]
                 assert [(each.handle, each.dimensions) for each in vectors] == [("azure/vectors", 3072)]
                 assert (models[0].provider_type, models[0].endpoint_type) == ("azure", "azure")
