@@ -155,12 +155,20 @@ def handles(text: str) -> tuple[str, ...]:
     return handles
 
 
+_HOST: Final = r"(?:\[[^\]]*\]|[^\[\]@:,/?#\s]*)(?::\d{1,5})?"
+_DATABASE: Final = re.compile(rf"(?:[^@/?#\s]*@)?{_HOST}(?:,{_HOST})*(?:/[^/?#\s]*)?(?:\?[^#\s]*)?")
+"""What follows `postgresql://`: who, at which hosts, which database, anything else."""
+
+
 def database(text: str) -> str | None:
     """A PostgreSQL URL as libpq has it, from any form that SQLAlchemy's drivers use."""
     scheme, separator, rest = text.strip().partition("://")
     kind = scheme.partition("+")[0].casefold()
     if kind == "sqlite":
         raise ValueError("SQLite's file is chosen with --data or PERDURE_DATA; leave the URL out")
-    if text.strip() and (kind not in ("postgres", "postgresql") or not separator):
-        raise ValueError("it must be a PostgreSQL URL, such as postgresql://user:password@host:5432/perdure")
+    if text.strip() and not (kind in ("postgres", "postgresql") and separator and _DATABASE.fullmatch(rest)):
+        raise ValueError(
+            "it must be a PostgreSQL URL, such as postgresql://user:password@host:5432/perdure, with what is special in "
+            "a password written as %40 for @, %2F for /, %3F for ? and %23 for #"
+        )
     return re.sub(r"(?<=[?&])ssl(?==)", "sslmode", f"postgresql://{rest}") if rest else None

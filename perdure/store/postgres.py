@@ -203,7 +203,10 @@ class _Lane:
         if self._link is not None and self._link.gone:
             await self.close(broken=True)
         if self._link is None:
-            self._link = await self._linker.link()
+            try:
+                self._link = await self._linker.link()
+            except FAULTS as error:
+                raise unavailable(self._location, error) from error
         await self._link.check()
         return self._link
 
@@ -213,7 +216,7 @@ class _Lane:
         while time.monotonic() < until:
             try:
                 status = await (await self._usable()).status(number)
-            except FAULTS as error:
+            except (*FAULTS, Unavailable) as error:
                 log.warning("cannot tell yet whether a change was committed", error=str(error))
             else:
                 if status != "in progress":

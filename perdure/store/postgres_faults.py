@@ -32,14 +32,9 @@ def kind_of(error: BaseException) -> Kind:
         return "taken" if getattr(error.orig, "sqlstate", "").startswith(_TAKEN) else "own"
     if state.startswith(_AGAIN) or isinstance(cause, asyncpg.InvalidCachedStatementError):
         return "again"
-    if state.startswith(_LOST) or isinstance(cause, OSError) or is_unusable(cause):
+    if state.startswith(_LOST) or isinstance(cause, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return "lost"
     return "outside" if state.startswith(_OUTSIDE) else "own"
-
-
-def is_unusable(error: BaseException | None) -> bool:
-    """Whether the driver says that a connection is of no use; of a value that it cannot send it says much the same."""
-    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and not isinstance(error, ValueError)
 
 
 def unavailable(location: str, error: BaseException) -> Unavailable:

@@ -84,6 +84,8 @@ class Link:
 
     async def read(self, unit: Unit[T]) -> T:
         """Run `unit` on one snapshot."""
+        self._conn.info["savepoints"] = True
+        self._conn.info["savepoints"] = True
         await self._raw.execute(_READ + self._prologue)
         try:
             return await greenlet_spawn(unit, self._conn)
@@ -233,8 +235,6 @@ class _Driver:
         except asyncpg.IntegrityConstraintViolationError as error:
             raise IntegrityError(sql, None, error) from error
         except (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.InvalidCachedStatementError) as error:
-            if isinstance(error, ValueError):
-                raise
             raise OperationalError(sql, None, error) from error
 
 

@@ -95,6 +95,19 @@ def test_a_database_is_named_in_any_form(source: str, scheme: str) -> None:
     assert settings.postgres.url == "postgresql://ada:se%40cret@db.example:5433/perdure?sslmode=require"
 
 
+@pytest.mark.parametrize(
+    "rest", ["/db", "a:b@h/db", "h1:1,h2:2/db?target_session_attrs=primary", "u@/db?host=/run/x", "[::1]:5432/db", "h"]
+)
+def test_all_that_libpq_knows_is_a_database_url(rest: str) -> None:
+    settings = read_settings({"PERDURE_DATABASE_URL": f"postgresql://{rest}"})
+    assert settings.database_url == f"postgresql://{rest}"
+
+
+@pytest.mark.parametrize("rest", ["a:b/c@h/db", "a:b#c@h/db", "a:b?c@h:1/db", "h:port/db", "a b@h/db", "h/db/more"])
+def test_a_database_url_that_would_be_misread_is_refused(rest: str) -> None:
+    assert "%2F for /" in refusal({"PERDURE_DATABASE_URL": f"postgresql://{rest}"})
+
+
 def test_without_a_database_url_it_is_sqlite() -> None:
     assert read_settings({"PERDURE_DATABASE_POOLER": "1"}).postgres is None
     assert read_settings({"LETTA_PG_URI": ""}).postgres is None
