@@ -168,7 +168,7 @@ def database(text: str) -> str | None:
         raise ValueError("SQLite's file is chosen with --data or PERDURE_DATA; leave the URL out")
     if text.strip() and not (kind in ("postgres", "postgresql") and separator and _DATABASE.fullmatch(rest)):
         raise ValueError(
-            "it must be a PostgreSQL URL, such as postgresql://user:password@host:5432/perdure, with what is special in "
-            "a password written as %40 for @, %2F for /, %3F for ? and %23 for #"
+            "it must be a PostgreSQL URL, such as postgresql://user:password@host:5432/perdure, what is special in "
+            "its password written as %40 for @, %2F for /, %3F for ? and %23 for #"
         )
     return re.sub(r"(?<=[?&])ssl(?==)", "sslmode", f"postgresql://{rest}") if rest else None

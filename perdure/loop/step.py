@@ -31,7 +31,7 @@ NOT_RUN: Final[dict[str, str]] = {
     "cancelled": "This call was not run: the request was cancelled.",
     "max_tokens_exceeded": "This call was not run: the answer hit its token limit before the call was complete.",
 }
-MAX_ANSWER_CHARS: Final = 4_000_000
+MAX_ANSWER_CHARS: Final = 16_000_000
 """Characters of one answer, several times what any model gives: one that goes on for ever must end somewhere."""
 NOT_RUN_AFTER_ERROR = "This call was not run: the model's answer broke off."
 

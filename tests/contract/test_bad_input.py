@@ -341,7 +341,11 @@ WRONG: dict[str, Callable[[str], tuple[str, dict[str, str]]]] = {
 def test_nobody_gets_in_without_the_key(guarded: Server, method: str, path: str, how: str) -> None:
     target, headers = WRONG[how](path.replace("{agent_id}", example_id("agent")))
     reply = guarded.request(method, target, headers={**JSON, **headers}, body=b"{broken")
-    assert (reply.status, reply.json) == (401, {"detail": "Unauthorized"})
+    assert reply.status == 401
+    if path in ("/v1/chat/completions", "/v1/responses"):
+        assert reply.json["error"]["code"] == "invalid_api_key"
+    else:
+        assert reply.json == {"detail": "Unauthorized"}
     assert reply.headers["www-authenticate"] == "Bearer"
     assert "Traceback" not in guarded.log
 

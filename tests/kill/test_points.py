@@ -12,9 +12,8 @@ from tests.rig.model import ModelServer
 
 MOMENTS = ("before", "after")
 NUMBERS = {
-    "accept": (1, 5), "enter": (3,), "commit": (1, 3, 4, 6, 9, 14), "model call": (1, 3), "model answer": (2, 5),
-    "calls kept": (1, 2), "tool": (1, 3), "effect": (1, 3, 4), "own tool": (1, 2), "returns kept": (1, 2, 4),
-    "events": (1, 4, 12), "finish": (1, 6), "hand over": (1, 7),
+    "accept": (5,), "enter": (3,), "commit": (1, 4, 9), "model answer": (2,), "effect": (1, 3, 4),
+    "returns kept": (1, 4), "events": (1, 12), "finish": (6,),
 }  # fmt: skip
 """Which calls of a point snap, where it is not the first alone."""
 SCENARIO_POINTS = [point for point in POINTS if point != "take up"]

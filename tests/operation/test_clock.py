@@ -11,6 +11,7 @@ import pytest
 from perdure.domain import ids
 from perdure.runs import tidy
 from perdure.store import approvals
+from perdure.store.approvals import ApprovalFilter
 from tests.rig.stores import Place
 from tests.runs.house import call, ending, house, read, run, said, soon, until
 
@@ -108,7 +109,7 @@ def test_event_logs_and_approvals_outlive_a_clock_that_was_set_forward(
                 done = len(rounds)
                 await soon(lambda done=done: len(rounds) > done + 1)
             assert await read(await at.follow(ended.run_id)) == found
-            assert len(await at.db.read(approvals.list_all)) == 1
+            assert len(await at.db.read(lambda conn: approvals.list_all(conn, ApprovalFilter()))) == 1
 
     run(go())
 

@@ -21,7 +21,7 @@ from aiohttp import web
 from tests.rig import claude, history, responses
 from tests.rig.answers import LIMIT, Answer, Cut, Hold, Pause, Piece, Raw, Refusal, chunks, completion, text
 
-POOL = 400
+POOL = 2000
 """Names on offer from the start, so that a server which lists models only once knows those of every test."""
 
 MESSAGES = "/claude/v1/messages"
