@@ -152,9 +152,11 @@ def stream(
     began = time.monotonic()
     connection, response = _send(method, url, json, body, headers, limit)
     if response.status != 200 or "text/event-stream" not in response.headers.get("content-type", ""):
-        said = response.read()
-        response.close()
-        connection.close()
+        try:
+            said = response.read()
+        finally:
+            response.close()
+            connection.close()
         raise AssertionError(f"{method} {url} gave {response.status} and no event stream: {said[:2000]!r}")
     return EventStream(connection, response, began)
 

@@ -12,6 +12,7 @@ from perdure.providers.offline.arguments import completed
 from perdure.providers.offline.memory import WRITERS, next_edit, standing
 from perdure.providers.offline.reading import HUMAN, Situation, read_situation
 from perdure.providers.offline.rules import Fact, facts_in, questions_in
+from perdure.providers.offline.summary import is_to_sum_up, summary_of
 
 SEND: Final = "send_message"
 SEARCH: Final = "conversation_search"
@@ -41,6 +42,8 @@ class Action(msgspec.Struct, frozen=True):
 def decide(request: ModelRequest) -> Action:
     """The next action. Any request has one."""
     situation = read_situation(request)
+    if is_to_sum_up(situation.text):
+        return Action("I am asked for a summary, so I list what people said.", summary_of(situation))
     facts, questions = facts_in(situation.text), questions_in(situation.text)
     wanted = _edit(facts, situation) or _named_tool(situation) or _nudged(situation) or _search(questions, situation)
     named = request.tool_choice if request.tool_choice in situation.tools else None
