@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perdure.domain.errors import ModelError
+from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.models import Embedding
 from perdure.providers import embeddings
 from perdure.providers.catalog import Catalog
@@ -45,7 +46,7 @@ def embed(environment: dict[str, str], model: str, *texts: str) -> list[Embeddin
         catalog = Catalog(environment)
         try:
             async with asyncio.timeout(LIMIT):
-                return await catalog.embed(model, texts)
+                return await catalog.embed(DEFAULT_TENANT, model, texts)
         finally:
             await catalog.close()
 

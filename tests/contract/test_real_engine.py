@@ -58,6 +58,7 @@ def test_tool_is_called_with_valid_arguments(engine_client: Client) -> None:
     assert told(engine_client.all("list_messages", agent_id=agent)) == told(items)
 
 
+@pytest.mark.parametrize("engine_server", ["openai_chat"], indirect=True)
 def test_log_probabilities_come_where_the_engine_gives_them(engine_server: Server) -> None:
     body = {"messages": user("Say something."), "return_logprobs": True, "top_logprobs": 2}
     for base_tools in (False, True):
