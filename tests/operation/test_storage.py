@@ -65,6 +65,7 @@ def said(server: Server, agent: str) -> list[str]:
     return [item["content"] for item in items if item["message_type"] in ("user_message", "assistant_message")]
 
 
+@pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.__name__)
 def test_streams_wait_new_runs_are_refused_and_all_goes_on_when_it_is_over(
     new_server: Callable[..., Server],
