@@ -27,7 +27,7 @@ from perdure.loop.verdict import Called, Verdict, judge
 from perdure.store import messages as message_store
 from perdure.telemetry import metrics
 from perdure.tools import arguments
-from perdure.tools.implementation import ToolContext
+from perdure.tools.implementation import Outcome, ToolContext
 
 CANCELLED_WHILE_RUNNING = "The request was cancelled while this call ran. It may have taken effect."
 
@@ -94,7 +94,7 @@ class ToolRound:
         self._denied = denied
         self._following = following
         self._calls = [self._admitted(call) for call in calls]
-        self._returns: dict[str, ToolReturnPart] = {}
+        self._outcomes: dict[str, Outcome] = {}
         self._started = time.monotonic_ns()
 
     def _admitted(self, call: ToolCallPart) -> ToolCallPart:
@@ -136,7 +136,7 @@ class ToolRound:
         except asyncio.CancelledError:
             interruption(self._turn)
             for call, _ in waiting:
-                self._returns.setdefault(call.call_id, _error(call, CANCELLED_WHILE_RUNNING))
+                self._outcomes.setdefault(call.call_id, Outcome(_error(call, CANCELLED_WHILE_RUNNING)))
 
     def keep(self, conn: Connection) -> Sequence[AnyEvent]:
         """Store the returns, in the order of the calls, with the effects of the tools that live in our database."""
@@ -144,13 +144,9 @@ class ToolRound:
         changed = False
         parts: list[ToolReturnPart] = [*self._given, *self._denied]
         for call in self._calls:
-            part = self._refused.get(call.call_id) or self._returns.get(call.call_id)
-            if part is None and turn.interrupted:
-                part = _error(call, NOT_RUN["cancelled"])
-            elif part is None:
-                outcome = self._executor.run_in(conn, self._tools[call.name], call, self._context(call))
-                part, changed = outcome.part, changed or outcome.changed_blocks
-            parts.append(part)
+            outcome = self._outcome(conn, call)
+            changed = changed or outcome.changed_blocks
+            parts.append(outcome.part)
         if changed:
             context.recompile(conn, turn.tenant, turn.agent.id)
         returns = Message(
@@ -166,6 +162,17 @@ class ToolRound:
         else:
             self._step.record(conn, "failed" if self._misfit else "success", self.verdict.stop, tool_ns=tool_ns)
         return whole(returns, single_calls=turn.request.single_calls, voice=turn.voice)
+
+    def _outcome(self, conn: Connection, call: ToolCallPart) -> Outcome:
+        """What came of a call, with its effects in our database made in this transaction."""
+        if (refusal := self._refused.get(call.call_id)) is not None:
+            return Outcome(refusal)
+        tool = self._tools[call.name]
+        if (outcome := self._outcomes.get(call.call_id)) is not None:
+            return self._executor.kept(conn, tool, call, outcome)
+        if self._turn.interrupted:
+            return Outcome(_error(call, NOT_RUN["cancelled"]))
+        return self._executor.run_in(conn, tool, call, self._context(call))
 
     def _conclude(self, parts: Sequence[ToolReturnPart]) -> None:
         denied = {part.call_id for part in self._denied}
@@ -188,8 +195,7 @@ class ToolRound:
         return None if self._executor.is_transactional(tool) else tool
 
     async def _call(self, call: ToolCallPart, tool: Tool) -> None:
-        outcome = await self._executor.run(tool, call, self._context(call))
-        self._returns[call.call_id] = outcome.part
+        self._outcomes[call.call_id] = await self._executor.run(tool, call, self._context(call))
 
     def _context(self, call: ToolCallPart) -> ToolContext:
         turn = self._turn

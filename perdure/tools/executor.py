@@ -6,20 +6,31 @@ import contextvars
 import inspect
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain.errors import Invalid, PerdureError, Unavailable
 from perdure.domain.messages import ReturnStatus, ToolCallPart, ToolReturnPart
-from perdure.domain.tools import Tool
+from perdure.domain.tools import Tool, ToolType
 from perdure.logs import Log
 from perdure.providers.text import storable
 from perdure.store.database import Database, Savepoint
 from perdure.telemetry.watch import ToolWatch
 from perdure.tools import arguments
-from perdure.tools.implementation import Arguments, Implementation, Outcome, Reads, ToolContext, Trusted, Writes
+from perdure.tools.implementation import (
+    Acts,
+    Arguments,
+    Implementation,
+    Outcome,
+    Reads,
+    Returned,
+    ToolContext,
+    Trusted,
+    Writes,
+)
 from perdure.tools.registry import ENTRY_POINTS, Registry
 from perdure.tools.returns import as_text, cut
 
@@ -31,7 +42,7 @@ IDEMPOTENT: Final = "idempotent"
 
 FRAMES_LOGGED: Final = 8
 MOST_AT_ONCE: Final = 256
-"""Trusted tools that may run at a time, those that were given up and run on included."""
+"""Tools with effects elsewhere that may run at a time, those that were given up and run on included."""
 CROWDED: Final = (
     "{most} tool calls are running, which is as many as may at a time, those that were given up included. Try later."
 )
@@ -56,30 +67,53 @@ class _Edge:
         return True
 
 
-class Executor:
-    """Runs tool calls. `time_limit` is in seconds and holds for every call that is not transactional."""
+Runner = Callable[[Tool], Acts]
+"""How the tools of one type are run that are not the server's own."""
 
-    def __init__(self, db: Database, registry: Registry, time_limit: float) -> None:
+
+class Executor:
+    """Runs tool calls.
+
+    `time_limit` is in seconds and holds for every call that is not transactional and has none of its own. `runners`
+    run what the registry does not know, such as the tools that callers made, by the tool's type.
+    """
+
+    def __init__(
+        self, db: Database, registry: Registry, time_limit: float, runners: Mapping[ToolType, Runner] | None = None
+    ) -> None:
         self._db = db
         self._registry = registry
         self._time_limit = time_limit
+        self._runners = runners or {}
         self._abandoned: set[asyncio.Task[None]] = set()
         self._running = 0
 
     def is_transactional(self, tool: Tool) -> bool:
         """Whether the tool's whole effect lies in our database, so that its call belongs to `run_in`."""
-        return isinstance(self._registry.find(tool), Writes)
+        return isinstance(self._find(tool), Writes)
 
     def may_repeat(self, tool: Tool) -> bool:
         """Whether a call that may have been begun before can be run again: it has no effect outside, or says so."""
-        return IDEMPOTENT in tool.tags or isinstance(self._registry.find(tool), Writes | Reads)
+        implementation = self._find(tool)
+        harmless = (
+            implementation.repeatable
+            if isinstance(implementation, Acts)
+            else isinstance(implementation, Writes | Reads)
+        )
+        return harmless or IDEMPOTENT in tool.tags
+
+    def _find(self, tool: Tool) -> Implementation | None:
+        implementation = self._registry.find(tool)
+        if implementation is None and (runner := self._runners.get(tool.tool_type)) is not None:
+            return runner(tool)
+        return implementation
 
     def run_in(self, conn: Connection, tool: Tool, call: ToolCallPart, context: ToolContext) -> Outcome:
         """Run a transactional tool in the caller's transaction. A refusal undoes the call alone and is its answer.
 
         Raises what the database raises, since then the caller's transaction is lost as well.
         """
-        implementation = self._registry.find(tool)
+        implementation = self._find(tool)
         if not isinstance(implementation, Writes):
             raise TypeError(f"Tool {tool.name} is not transactional: call run")
         with _watch(tool, call, context) as watch:
@@ -98,7 +132,7 @@ class Executor:
 
         What cannot be stopped (a plain function in its thread) is left to finish, and its result dropped.
         """
-        implementation = self._registry.find(tool)
+        implementation = self._find(tool)
         if implementation is None:
             return Outcome(_part(tool, call, "error", _not_built(tool)))
         if isinstance(implementation, Writes):
@@ -107,18 +141,20 @@ class Executor:
             values = arguments.check(arguments.parse(call.arguments), implementation.parameters)
         except Invalid as error:
             return _refused(tool, call, error)
+        limit = implementation.seconds if isinstance(implementation, Acts) else None
+        limit = self._time_limit if limit is None else limit
         with _watch(tool, call, context) as watch:
             edge = _Edge()
             task = asyncio.create_task(self._work(edge, implementation, values, context))
             try:
-                await asyncio.wait((task,), timeout=self._time_limit)
+                await asyncio.wait((task,), timeout=limit)
             finally:
                 if not task.done():
                     self._abandon(task)
             hangs = not task.done()
             if hangs:
                 edge = _Edge()
-                edge.failure = TimeoutError(f"no result within {self._time_limit:g} seconds; it may have taken effect")
+                edge.failure = TimeoutError(f"no result within {limit:g} seconds; it may have taken effect")
             outcome = self._outcome(edge, tool, call, implementation)
             watch.ended("timeout" if hangs else outcome.part.status, outcome.part.text)
         return outcome
@@ -129,17 +165,33 @@ class Executor:
         task.add_done_callback(self._abandoned.discard)
         task.cancel()
 
-    async def _work(self, edge: _Edge, tool: Reads | Trusted, values: Arguments, context: ToolContext) -> None:
-        """Leave in `edge` the text of what the tool gives, or what it raised."""
+    def kept(self, conn: Connection, tool: Tool, call: ToolCallPart, outcome: Outcome) -> Outcome:
+        """Store what a call that `run` ran leaves in our database, in the transaction that stores its return.
+
+        What cannot be stored is undone, and the call answered with why. Raises what the database raises.
+        """
+        if outcome.keep is None:
+            return outcome
+        try:
+            with Savepoint(conn):
+                return Outcome(outcome.part, outcome.keep(conn))
+        except PerdureError as error:
+            return _refused(tool, call, error)
+
+    async def _work(self, edge: _Edge, tool: Reads | Acts | Trusted, values: Arguments, context: ToolContext) -> None:
+        """Leave in `edge` what the tool gives, of most the text, or what it raised."""
         with edge:
             if isinstance(tool, Reads):
                 edge.value = await self._db.read(lambda conn: tool.run(conn, context, values))
             elif self._running >= MOST_AT_ONCE:
                 raise Unavailable(CROWDED.format(most=MOST_AT_ONCE))
-            elif tool.is_async:
+            elif isinstance(tool, Acts) or tool.is_async:
                 self._running += 1
                 try:
-                    edge.value = as_text(await tool.call(values, context))
+                    if isinstance(tool, Acts):
+                        edge.value = await tool.run(context, values)
+                    else:
+                        edge.value = as_text(await tool.call(values, context))
                 finally:
                     self._running -= 1
             else:
@@ -154,7 +206,9 @@ class Executor:
     def _outcome(self, edge: _Edge, tool: Tool, call: ToolCallPart, implementation: Implementation) -> Outcome:
         error = edge.failure
         if error is None:
-            whole = isinstance(implementation, Reads) and implementation.whole
+            whole = isinstance(implementation, Reads | Acts) and implementation.whole
+            if isinstance(edge.value, Returned):
+                return Outcome(_part_of(tool, call, edge.value, whole=whole), keep=edge.value.keep)
             return Outcome(_part(tool, call, "success", edge.value, whole=whole))
         if isinstance(error, PerdureError) and not isinstance(implementation, Trusted):
             return _refused(tool, call, error)
@@ -223,6 +277,15 @@ def _part(
         text=storable(text if whole else cut(text, tool.return_char_limit)),
         stderr=None if stderr is None else (storable(stderr),),
     )  # fmt: skip
+
+
+def _part_of(tool: Tool, call: ToolCallPart, returned: Returned, *, whole: bool) -> ToolReturnPart:
+    part = _part(tool, call, returned.status, returned.text, whole=whole)
+    return msgspec.structs.replace(
+        part,
+        stdout=tuple(storable(line) for line in returned.stdout) or None,
+        stderr=tuple(storable(line) for line in returned.stderr) or None,
+    )
 
 
 def _not_built(tool: Tool) -> str:

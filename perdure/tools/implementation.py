@@ -1,7 +1,7 @@
 """What a tool is made of: how it is described, what runs when it is called, and what comes of a call."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
 from perdure.domain.errors import Invalid
-from perdure.domain.messages import ToolReturnPart
+from perdure.domain.messages import ReturnStatus, ToolReturnPart
 from perdure.domain.tools import Tool, ToolType
 from perdure.tools.schema import INJECTED, function_schema
 
@@ -31,10 +31,14 @@ class ToolContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of a call. With `changed_blocks` the agent's system message is out of date."""
+    """What came of a call. With `changed_blocks` the agent's system message is out of date.
+
+    `keep` is what the call leaves in our database; `Executor.kept` runs it.
+    """
 
     part: ToolReturnPart
     changed_blocks: bool = False
+    keep: Callable[[Connection], bool] | None = None
 
 
 class Writes(msgspec.Struct, frozen=True):
@@ -54,6 +58,35 @@ class Reads(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]
     run: Callable[[Connection, ToolContext, Arguments], str]
     whole: bool = False
+
+
+class Returned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tool that acts outside our database gives back. `stdout` and `stderr` are lines it wrote beside its text.
+
+    `keep` stores what else comes of the call and says whether it changed a block. It runs in the transaction that
+    stores the return, perhaps more than once, and raises domain errors only: they become the return, and undo it.
+    """
+
+    text: str
+    status: ReturnStatus = "success"
+    stdout: tuple[str, ...] = ()
+    stderr: tuple[str, ...] = ()
+    keep: Callable[[Connection], bool] | None = None
+
+
+class Acts(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool whose effect lies outside our database. It runs on the event loop and has to give way to others there.
+
+    `run` may be cancelled at any moment and must leave nothing running behind. A domain error it raises is shown to the
+    model as it is. `seconds` it may take are the executor's unless it has its own. With `whole` its text is never cut,
+    since it bounds itself; `repeatable` says that it changes nothing, so that a call may be run again after a crash.
+    """
+
+    parameters: dict[str, Any]
+    run: Callable[[ToolContext, Arguments], Awaitable[Returned]]
+    seconds: float | None = None
+    whole: bool = False
+    repeatable: bool = False
 
 
 class Trusted:
@@ -84,7 +117,7 @@ class Trusted:
         return self.function(**{**self._nulls, **arguments, **injected})
 
 
-Implementation = Writes | Reads | Trusted
+Implementation = Writes | Reads | Acts | Trusted
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -95,7 +128,7 @@ class Definition(msgspec.Struct, frozen=True):
 
 
 def define(
-    name: str, tool_type: ToolType, description: str, implementation: Writes | Reads, *, parallel: bool = False
+    name: str, tool_type: ToolType, description: str, implementation: Writes | Reads | Acts, *, parallel: bool = False
 ) -> Definition:
     """One of the server's own tools. With `parallel` it may run beside other calls of its step."""
     schema = {"name": name, "description": description, "parameters": implementation.parameters}

@@ -43,12 +43,13 @@ _LOAD_ERRORS: Final = (
 class Registry:
     """The tools that can be run here. Fixed once made."""
 
-    def __init__(self, trusted: Iterable[str] = ()) -> None:
+    def __init__(self, trusted: Iterable[str] = (), wired: Iterable[Definition] = ()) -> None:
         """Load the operator's tools: entry points of installed packages, and `trusted`, each a `module:function`.
 
-        Raises Invalid, naming it, for one that cannot be loaded or described, or whose name is taken.
+        `wired` are tools of the server's own that had to be handed a part of it. Raises Invalid, naming it, for an
+        operator's tool that cannot be loaded or described, or whose name is taken.
         """
-        self._definitions = {definition.tool.name: definition for definition in BUILT_IN}
+        self._definitions = {definition.tool.name: definition for definition in (*BUILT_IN, *wired)}
         sources: dict[int, str] = {}
         points = [*metadata.entry_points(group=ENTRY_POINTS), *(_point(source) for source in trusted)]
         for point in points:

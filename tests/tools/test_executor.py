@@ -15,9 +15,10 @@ from perdure.domain.errors import Unavailable
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.messages import ToolCallPart, ToolReturnPart
 from perdure.domain.tools import Tool
+from perdure.memory.blocks import edit
 from perdure.store import blocks
 from perdure.tools.executor import Executor
-from perdure.tools.implementation import Outcome, ToolContext
+from perdure.tools.implementation import Acts, Arguments, Outcome, Returned, ToolContext
 from perdure.tools.registry import Registry
 from tests.memory.home import Home, new_block
 from tests.rig.stores import SqlitePlace
@@ -279,3 +280,67 @@ def test_a_tool_this_version_cannot_run_says_so(workshop: Workshop) -> None:
     assert "not yet tools of type custom" in part.text
     assert "PERDURE_TOOLS" in part.text
     assert not workshop.executor.is_transactional(tool)
+
+
+def acting(workshop: Workshop, run: Callable[[ToolContext, Arguments], Any], **options: Any) -> tuple[Executor, Tool]:
+    """An executor that runs tools of type custom by `run`, and one such tool."""
+    executor = Executor(
+        workshop.home.db, Registry(), 20.0, {"custom": lambda tool: Acts(parameters={}, run=run, **options)}
+    )
+    return executor, Tool(id="tool-1", name="act", tool_type="custom", description="", json_schema={})
+
+
+def test_what_an_acting_tool_gives_back_is_its_return(workshop: Workshop) -> None:
+    async def run(context: ToolContext, values: Arguments) -> Returned:
+        return Returned(text=f"{context.agent.id} {values}", status="error", stdout=("out",), stderr=("err\x00",))
+
+    executor, tool = acting(workshop, run)
+    part = asyncio.run(executor.run(tool, asked("act", '{"a": 1}'), workshop.context)).part
+    assert (part.status, part.text) == ("error", f"{workshop.agent.id} {{'a': 1}}")
+    assert (part.stdout, part.stderr) == (("out",), ("err\ufffd",))
+    assert not executor.may_repeat(tool)
+    assert acting(workshop, run, repeatable=True)[0].may_repeat(tool)
+
+
+def test_an_acting_tool_has_a_time_limit_of_its_own(workshop: Workshop) -> None:
+    stopped: list[bool] = []
+
+    async def run(context: ToolContext, values: Arguments) -> Returned:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.append(True)
+        raise AssertionError
+
+    executor, tool = acting(workshop, run, seconds=0.01)
+
+    async def work() -> ToolReturnPart:
+        part = (await executor.run(tool, asked("act", "{}"), workshop.context)).part
+        await asyncio.sleep(0)
+        return part
+
+    assert "no result within 0.01 seconds" in asyncio.run(asyncio.wait_for(work(), 20)).text
+    assert stopped == [True]
+
+
+@pytest.mark.parametrize(("label", "kept"), [("human", "Rob"), ("rules", "Bob")])
+def test_what_an_acting_tool_leaves_is_kept_with_its_return_or_not_at_all(
+    workshop: Workshop, label: str, kept: str
+) -> None:
+    def keep(conn: Connection) -> bool:
+        for each in ("human", label):
+            edit(conn, DEFAULT_TENANT, workshop.agent.id, workshop.agent.conversation_id, each, lambda _: "Rob",
+                 actor="test", run_id="run-1")  # fmt: skip
+        return True
+
+    async def run(context: ToolContext, values: Arguments) -> Returned:
+        return Returned(text="done", keep=keep)
+
+    executor, tool = acting(workshop, run)
+    call = asked("act", "{}")
+    outcome = asyncio.run(executor.run(tool, call, workshop.context))
+    assert workshop.value("human") == "Bob"
+    outcome = workshop.home.write(lambda conn: executor.kept(conn, tool, call, outcome))
+    assert workshop.value("human") == kept
+    assert outcome.part.status == ("success" if kept == "Rob" else "error")
+    assert outcome.changed_blocks is (kept == "Rob")
