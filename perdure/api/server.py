@@ -7,8 +7,11 @@ from perdure.providers.catalog import Catalog
 from perdure.runs.runner import Runner
 from perdure.store.database import Database
 from perdure.store.secrets import Vault
+from perdure.tools.custom import CustomTools
+from perdure.tools.door import Passes
 from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
+from perdure.tools.sandbox.sandbox import Sandbox
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +31,9 @@ class Server:
     executor: Executor
     runner: Runner
     vault: Vault
+    sandbox: Sandbox
+    custom_tools: CustomTools
+    passes: Passes
     password: str | None
     version: str
     max_body: int
