@@ -1,12 +1,15 @@
 """Holds what a server has after a crash against what its clients were told before. Every sentence is a violation."""
 
+import asyncio
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Final
 
+from perdure.cli.check import report
 from perdure.loop.context import OUTCOME_UNKNOWN
 from tests.kill.workload import DATABASE, Home, Sent
 from tests.rig import postgres
@@ -47,7 +50,24 @@ def violations(home: Home) -> list[str]:
         stop = next((frame.json["stop_reason"] for frame in last.frames if frame.kind == "stop_reason"), None)
         if stop != "end_turn":
             found.append(f"the next message of {agent} ended with {stop}")
-    return found + [f"the model was asked wrongly: {fault}" for fault in home.script.violations]
+    found += [f"the model was asked wrongly: {fault}" for fault in home.script.violations]
+    home.script.violations.clear()
+    return found + looked_at(home).faults
+
+
+@dataclass(frozen=True)
+class Look:
+    """What `perdure check` finds: what is wrong, and how many runs are under way or wait."""
+
+    faults: list[str]
+    unfinished: int
+
+
+def looked_at(home: Home) -> Look:
+    """The database as it is now, with a server or without."""
+    found = asyncio.run(report(home.settings, repair=False))
+    faults = [f"perdure check: {each.check}: {each.problem}: {', '.join(each.ids)}" for each in found.findings]
+    return Look(faults, found.unfinished_runs)
 
 
 def _unfinished(home: Home) -> Iterator[str]:

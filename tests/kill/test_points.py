@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.kill import workload
-from tests.kill.checker import violations
+from tests.kill.checker import looked_at, violations
 from tests.kill.points import POINTS
 from tests.rig.model import ModelServer
 
@@ -34,6 +34,7 @@ def test_killed_at(trap: str, store: str, tmp_path: Path, models: ModelServer) -
         home.armed.touch()
         workload.scenario(home)
         assert home.server.wait() == -9, "the trap did not snap"
+        assert looked_at(home).faults == []
         home.start()
         assert violations(home) == []
 
@@ -52,5 +53,6 @@ def test_killed_again_while_it_takes_up_what_was_left(
         with contextlib.suppress(AssertionError):  # before it serves, where nobody else may have the runs
             home.start(f"take up {moment} 1")
         assert home.server.wait() == -9
+        assert looked_at(home).faults == []
         home.start()
         assert violations(home) == []
