@@ -43,7 +43,7 @@ def violations(home: Home) -> list[str]:
         found += _input_faults(home, sent, history)
         found += _call_faults(home, agent, history)
         found += _block_faults(home, agent, history)
-    found += [f"runs {first} and {second} worked at once" for first, second in _rows(home, OVERLAPS)]
+    found += [f"runs {first} and {second} worked at once" for first, second in rows(home, OVERLAPS)]
     for agent in home.agents:
         home.decide(agent, approve=False)
         last = home.send(agent, "say")
@@ -196,7 +196,8 @@ def _returns_of(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [each for item in history if item["message_type"] == "tool_return_message" for each in item["tool_returns"]]
 
 
-def _rows(home: Home, query: str) -> list[tuple[Any, ...]]:
+def rows(home: Home, query: str) -> list[tuple[Any, ...]]:
+    """What stands in the database, read past the server."""
     url = home.server.environment.get(DATABASE)
     if url is not None:
         return postgres.query(url, query)

@@ -16,7 +16,8 @@ NUMBERS = {
     "returns kept": (1, 4), "events": (1, 12), "finish": (6,),
 }  # fmt: skip
 """Which calls of a point snap, where it is not the first alone."""
-SCENARIO_POINTS = [point for point in POINTS if point != "take up"]
+AT_START = ("take up", "migration", "index")
+SCENARIO_POINTS = [point for point in POINTS if point not in AT_START]
 TRAPS = [
     f"{point} {moment} {number}"
     for point in SCENARIO_POINTS
