@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from perdure.cli.check import report
+from perdure.config import Settings
 from perdure.loop.context import OUTCOME_UNKNOWN
 from tests.kill.workload import DATABASE, Home, Sent
 from tests.rig import postgres
@@ -52,7 +53,7 @@ def violations(home: Home) -> list[str]:
             found.append(f"the next message of {agent} ended with {stop}")
     found += [f"the model was asked wrongly: {fault}" for fault in home.script.violations]
     home.script.violations.clear()
-    return found + looked_at(home).faults
+    return found + looked_at(home.settings).faults
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class Look:
     unfinished: int
 
 
-def looked_at(home: Home) -> Look:
+def looked_at(settings: Settings) -> Look:
     """The database as it is now, with a server or without."""
-    found = asyncio.run(report(home.settings, repair=False))
+    found = asyncio.run(report(settings, repair=False))
     faults = [f"perdure check: {each.check}: {each.problem}: {', '.join(each.ids)}" for each in found.findings]
     return Look(faults, found.unfinished_runs)
 

@@ -35,7 +35,7 @@ def test_killed_at(trap: str, store: str, tmp_path: Path, models: ModelServer) -
         home.armed.touch()
         workload.scenario(home)
         assert home.server.wait() == -9, "the trap did not snap"
-        assert looked_at(home).faults == []
+        assert looked_at(home.settings).faults == []
         home.start()
         assert violations(home) == []
 
@@ -54,6 +54,6 @@ def test_killed_again_while_it_takes_up_what_was_left(
         with contextlib.suppress(AssertionError):  # before it serves, where nobody else may have the runs
             home.start(f"take up {moment} 1")
         assert home.server.wait() == -9
-        assert looked_at(home).faults == []
+        assert looked_at(home.settings).faults == []
         home.start()
         assert violations(home) == []

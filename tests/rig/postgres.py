@@ -132,7 +132,7 @@ def run(name: str, *arguments: str) -> str:
     with tempfile.TemporaryFile("w+") as said:  # no pipe: a server that it starts would keep that open
         done = subprocess.run(
             [program(name), *arguments], stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=2 * LIMIT,
-            check=False, cwd="/", **_as_other(),
+            check=False, cwd="/", **as_other(),
         )  # fmt: skip
         said.seek(0)
         words = said.read()
@@ -140,7 +140,8 @@ def run(name: str, *arguments: str) -> str:
     return words
 
 
-def _as_other() -> dict[str, Any]:
+def as_other() -> dict[str, Any]:
+    """Options of a subprocess that make it run as somebody who may run PostgreSQL."""
     if not AS_ROOT:
         return {}
     return {"user": USER, "group": pwd.getpwnam(USER).pw_gid, "extra_groups": []}
