@@ -23,6 +23,7 @@ from perdure.loop.context import compile_system
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversations as conversation_store
+from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
@@ -118,7 +119,7 @@ def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAg
     if new.secrets:
         secret_store.replace(conn, agent.id, new.secrets, vault)
     if new.identity_ids:
-        agent_store.set_identities(conn, tenant, agent.id, new.identity_ids)
+        identity_store.set_of_agent(conn, tenant, agent.id, new.identity_ids)
     held = compile_system(agent, blocks, tool_names=[tool.name for tool in tools], now=agent.created_at)
     system = Message(
         id=new_id("message"),

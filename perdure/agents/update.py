@@ -19,6 +19,7 @@ from perdure.loop.context import compiled, recompile
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks, search
+from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store import secrets as secret_store
@@ -104,7 +105,7 @@ def _update(
     if changes.secrets is not None:
         secret_store.replace(conn, agent_id, changes.secrets, vault)
     if changes.identity_ids is not None:
-        agent_store.set_identities(conn, tenant, agent_id, changes.identity_ids)
+        identity_store.set_of_agent(conn, tenant, agent_id, changes.identity_ids)
     if changes.tool_ids is not None:
         replace_tools(conn, tenant, agent_id, changes.tool_ids)
     moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)

@@ -25,8 +25,6 @@ GET    /v1/agents/{agent_id}/folders list an agent's folders
 PATCH  /v1/agents/{agent_id}/folders/attach/{folder_id} attach a folder to an agent
 PATCH  /v1/agents/{agent_id}/folders/detach/{folder_id} detach a folder from an agent
 GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
-PATCH  /v1/agents/{agent_id}/identities/attach/{identity_id} attach an identity to an agent
-PATCH  /v1/agents/{agent_id}/identities/detach/{identity_id} detach an identity from an agent
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
 GET    /v1/agents/{agent_id}/schedule list an agent's scheduled messages
@@ -78,16 +76,6 @@ POST   /v1/groups/{group_id}/messages send messages to a group
 POST   /v1/groups/{group_id}/messages/stream send messages to a group and stream the answer
 PATCH  /v1/groups/{group_id}/messages/{message_id} change a message of a group
 PATCH  /v1/groups/{group_id}/reset-messages forget a group's messages
-GET    /v1/identities/ list identities
-POST   /v1/identities/ create an identity
-PUT    /v1/identities/ create or replace an identity by its key
-GET    /v1/identities/count count identities
-DELETE /v1/identities/{identity_id} delete an identity
-GET    /v1/identities/{identity_id} get an identity
-PATCH  /v1/identities/{identity_id} change an identity
-GET    /v1/identities/{identity_id}/agents list an identity's agents
-GET    /v1/identities/{identity_id}/blocks list an identity's blocks
-PUT    /v1/identities/{identity_id}/properties set an identity's properties
 GET    /v1/jobs/ list jobs
 GET    /v1/jobs/active list jobs that are under way
 DELETE /v1/jobs/{job_id} delete a job

@@ -13,7 +13,7 @@ _SCHEMAS: Final[Mapping[str, str]] = {
     "Agent": """id name agent_type system description? metadata:object model embedding? model_settings:object
         llm_config:object embedding_config:object? compaction_settings:object? response_format:object? memory:Memory
         blocks:[Block] tools:[Tool] tool_rules:[object] sources:[object] tags:[string] secrets:[object]
-        tool_exec_environment_variables:[object] identity_ids:[string] identities:[object] message_ids:[string]
+        tool_exec_environment_variables:[object] identity_ids:[string] identities:[Identity] message_ids:[string]
         pending_approval:object? managed_group:object? multi_agent_group:object? message_buffer_autoclear:boolean
         enable_sleeptime:boolean max_files_open:integer? per_file_view_window_char_limit:integer? timezone
         hidden:boolean? project_id? template_id? base_template_id? deployment_id? entity_id? last_run_completion:date?
@@ -76,6 +76,8 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         messages:[object]""",
     "Provider": """id name provider_type provider_category api_key? access_key? base_url? region? api_version?
         updated_at:date""",
+    "Identity": """id identifier_key name identity_type project_id? agent_ids:[string] block_ids:[string]
+        properties:[object]""",
     "Health": "version status",
     "Done": "message",
     "Error": "detail",

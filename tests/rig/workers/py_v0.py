@@ -71,6 +71,16 @@ OPERATIONS: dict[str, Operation] = {
     "delete_provider": lambda client, provider_id: [client.providers.delete(provider_id)],
     "list_providers": lambda client, **query: client.providers.list(**query),
     "check_provider": lambda client, **fields: [client.providers.check(**fields)],
+    "create_identity": lambda client, **fields: [client.identities.create(**fields)],
+    "upsert_identity": lambda client, **fields: [client.identities.upsert(**fields)],
+    "update_identity": lambda client, identity_id, **fields: [client.identities.modify(identity_id, **fields)],
+    "set_properties": lambda client, identity_id, properties: [
+        client.identities.properties.upsert(identity_id, request=properties)
+    ],
+    "delete_identity": lambda client, identity_id: [client.identities.delete(identity_id)],
+    "list_identities": lambda client, **query: client.identities.list(**query),
+    "list_identity_agents": lambda client, identity_id: client.identities.agents.list(identity_id),
+    "list_identity_blocks": lambda client, identity_id: client.identities.blocks.list(identity_id),
     "retrieve_step_metrics": lambda client, step_id: [client.steps.metrics.retrieve(step_id)],
 }
 

@@ -50,6 +50,12 @@ OPERATIONS: dict[str, Operation] = {
     "update_agent_block": lambda client, agent_id, label, **fields: [
         client.agents.blocks.update(label, agent_id=agent_id, **fields)
     ],
+    "attach_identity": lambda client, agent_id, identity_id: [
+        client.agents.identities.attach(identity_id, agent_id=agent_id)
+    ],
+    "detach_identity": lambda client, agent_id, identity_id: [
+        client.agents.identities.detach(identity_id, agent_id=agent_id)
+    ],
     "attach_block": lambda client, agent_id, block_id: [client.agents.blocks.attach(block_id, agent_id=agent_id)],
     "detach_block": lambda client, agent_id, block_id: [client.agents.blocks.detach(block_id, agent_id=agent_id)],
     "create_block": lambda client, **fields: [client.blocks.create(**fields)],
