@@ -35,6 +35,8 @@ ROUTES: Final = (
     Operation("DELETE", "/v1/agents/{agent_id}", agents.delete_agent, "Delete an agent", "Done"),
     Operation("PATCH", "/v1/agents/{agent_id}/reset-messages", agents.reset_messages,
               "Empty an agent's context", "Agent"),
+    Operation("POST", "/v1/agents/{agent_id}/recompile", agents.recompile_agent,
+              "Rebuild an agent's system messages", "string"),
     Operation("GET", "/v1/agents/{agent_id}/context", compaction.retrieve_context,
               "Show what fills an agent's context", "ContextOverview"),
     Operation("POST", "/v1/agents/{agent_id}/summarize", compaction.compact_agent,
@@ -106,6 +108,8 @@ ROUTES: Final = (
     # an agent's memory, and blocks by themselves
     Operation("GET", "/v1/agents/{agent_id}/core-memory", blocks.retrieve_core_memory,
               "Get an agent's memory as one object", "Memory"),
+    Operation("GET", "/v1/agents/{agent_id}/core-memory/variables", blocks.list_memory_variables,
+              "List the template variables of an agent", "MemoryVariables"),
     Operation("GET", "/v1/agents/{agent_id}/core-memory/blocks", blocks.list_agent_blocks,
               "List an agent's blocks", "[Block]"),
     Operation("GET", "/v1/agents/{agent_id}/core-memory/blocks/{block_label}", blocks.retrieve_agent_block,
@@ -122,6 +126,10 @@ ROUTES: Final = (
     Operation("GET", "/v1/blocks/{block_id}", blocks.retrieve_block, "Get a block", "Block"),
     Operation("PATCH", "/v1/blocks/{block_id}", blocks.update_block, "Change a block", "Block"),
     Operation("DELETE", "/v1/blocks/{block_id}", blocks.delete_block, "Delete a block", "Done"),
+    Operation("GET", "/v1/blocks/{block_id}/history", blocks.list_block_history,
+              "List what a block has held, and who wrote it", "[BlockVersion]"),
+    Operation("POST", "/v1/blocks/{block_id}/restore", blocks.restore_block,
+              "Go back to an earlier version of a block", "Block"),
     Operation("GET", "/v1/blocks/{block_id}/agents", blocks.list_block_agents,
               "List the agents a block is attached to", "[Agent]"),
 
@@ -135,6 +143,8 @@ ROUTES: Final = (
               "Attach a tool to an agent", "Agent"),
     Operation("PATCH", "/v1/agents/{agent_id}/tools/detach/{tool_id}", tools.detach_tool,
               "Detach a tool from an agent", "Agent"),
+    Operation("PATCH", "/v1/agents/{agent_id}/tools/approval/{tool_name}", tools.update_tool_approval,
+              "Say whether a tool of an agent needs approval", "Agent"),
 
     # whom agents and blocks are for
     Operation("GET", "/v1/identities/", identities.list_identities, "List identities", "[Identity]"),
