@@ -32,6 +32,7 @@ from perdure.providers.configured import limits
 from perdure.providers.local import open_local
 from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
+from perdure.runs.courier import Courier
 from perdure.runs.policy import Policy
 from perdure.runs.runner import Runner
 from perdure.store import providers as provider_store
@@ -40,6 +41,7 @@ from perdure.store.migrate import bring_up_to_date
 from perdure.store.opening import open_database
 from perdure.store.secrets import agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
+from perdure.tools.builtin.agents import agent_tools
 from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
 
@@ -103,7 +105,8 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None,
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
     """All parts of a server, opened in order and closed in reverse, without the network."""
-    registry = Registry(settings.trusted_tools)
+    courier = Courier()
+    registry = Registry(settings.trusted_tools, agent_tools(courier))
     db = await open_database(settings.data, settings.sync, settings.postgres)
     try:
         await bring_up_to_date(db)
@@ -122,6 +125,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         executor = Executor(db, registry, settings.tool_seconds)
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
+        courier.bind(db, runner)
         try:
             await runner.recover()
             server = Server(
@@ -163,6 +167,7 @@ def _policy(settings: Settings) -> Policy:
         queue=settings.busy == "queue",
         max_queued=settings.max_queued,
         max_runs=settings.max_runs,
+        max_chain=settings.max_chain,
         drain_seconds=settings.drain_seconds,
         ping_seconds=settings.ping_seconds,
         retention_hours=settings.retention_hours,

@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     busy: Literal["queue", "reject"]
     max_queued: int
     max_runs: int
+    max_chain: int
     max_requests: int
     approval_minutes: float
     lease_seconds: float
@@ -225,6 +226,11 @@ SETTINGS: Final = (
         name="max_runs", variables=("PERDURE_MAX_RUNS",), default="10000",
         read=reading.whole(1, 1_000_000, "a number of runs"),
         meaning="Runs that may be under way or wait, in all; more are refused with 503.",
+    ),
+    Setting(
+        name="max_chain", variables=("PERDURE_MAX_CHAIN",), default="8",
+        read=reading.whole(1, 100, "a number of messages"),
+        meaning="Messages that may follow from one request, each sent by the agent that got the one before.",
     ),
     Setting(
         name="max_requests", variables=("PERDURE_MAX_REQUESTS",), default="10000",
