@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     private_callbacks: bool
     private_images: bool
     private_providers: bool
+    private_pages: bool
+    exa_url: str
     max_body: int
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -284,6 +286,15 @@ SETTINGS: Final = (
         name="private_providers", variables=("PERDURE_PRIVATE_PROVIDERS",), default="0", read=reading.switch,
         meaning="`1` lets the `base_url` of a provider added by `POST /v1/providers/` name this machine or one of its "
         "networks, such as an Ollama of your own. Variables of the environment may always do so.",
+    ),
+    Setting(
+        name="private_pages", variables=("PERDURE_PRIVATE_PAGES",), default="0", read=reading.switch,
+        meaning="`1` lets the tool `fetch_webpage` read pages of this machine and its networks.",
+    ),
+    Setting(
+        name="exa_url", variables=("PERDURE_EXA_URL",), default="https://api.exa.ai", read=reading.base_url,
+        meaning="Where the tool `web_search` finds Exa's API. Its key is the agent's secret `EXA_API_KEY`, or else the "
+        "variable of that name.",
     ),
     Setting(
         name="max_body", variables=("PERDURE_MAX_BODY",), default="64MiB", read=reading.size,
