@@ -35,19 +35,25 @@ from perdure.providers.configured import limits
 from perdure.providers.local import open_local
 from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
+from perdure.runs.courier import Courier
 from perdure.runs.policy import Policy
 from perdure.runs.runner import Runner
 from perdure.store import providers as provider_store
 from perdure.store import tools as tool_store
+from perdure.store.database import Database
 from perdure.store.migrate import bring_up_to_date
 from perdure.store.opening import open_database
-from perdure.store.secrets import agree_on_key, open_vault
+from perdure.store.secrets import Vault, agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
+from perdure.tools.builtin.agents import agent_tools
+from perdure.tools.builtin.web import EXA_KEY, fetch_webpage, web_search
 from perdure.tools.custom import CustomTools, Terms
 from perdure.tools.door import Door, Passes
 from perdure.tools.executor import Executor
+from perdure.tools.implementation import Definition
 from perdure.tools.registry import Registry
 from perdure.tools.sandbox.sandbox import Sandbox
+from perdure.tools.secrets import Secrets, secrets_in
 
 WARM = ("aiohttp", "structlog", "pydantic.v1", metrics.INSTRUMENTS)
 """Loaded after start: the first model call, log line, route and ended run need them."""
@@ -132,29 +138,22 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
 
     `door` is the socket at which tools will find it.
     """
-    registry = Registry(settings.trusted_tools)
+    courier, passes = Courier(), Passes()
+    sandbox = Sandbox(settings.data, unsafe=settings.unsafe_tools)
     db = await open_database(settings.data, settings.sync, settings.postgres)
     try:
         await bring_up_to_date(db)
         vault = open_vault(settings.data, settings.encryption_key)
         if db.shared:
             await db.write(lambda conn: agree_on_key(conn, vault))
+        catalog = await _catalog(settings, db, vault)
+        registry = Registry(settings.trusted_tools, _wired(settings, catalog, secrets_in(db, vault), courier))
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
-        catalog = Catalog(
-            settings.environment,
-            await _built_in(settings),
-            stored=lambda tenant: db.read(lambda conn: provider_store.all_of(conn, tenant)),
-            unseal=vault.open,
-            allow_private=settings.private_providers,
-            fall_backs=settings.fallback_models,
-        )
-        sandbox = Sandbox(settings.data, unsafe=settings.unsafe_tools)
-        passes = Passes()
-        terms = Terms(seconds=settings.tool_seconds, memory=settings.tool_memory << 20, network=settings.tool_network)
-        custom_tools = CustomTools(db, vault, sandbox, Door(passes, door and door.getsockname()), terms)
+        custom_tools = CustomTools(db, vault, sandbox, Door(passes, door and door.getsockname()), _terms(settings))
         executor = Executor(db, registry, settings.tool_seconds, {CUSTOM: custom_tools.implementation})
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
+        courier.bind(db, runner)
         try:
             await runner.recover()
             server = Server(
@@ -188,6 +187,22 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
         await db.close()
 
 
+async def _catalog(settings: Settings, db: Database, vault: Vault) -> Catalog:
+    """The providers of the settings, and those that tenants add."""
+    return Catalog(
+        settings.environment,
+        await _built_in(settings),
+        stored=lambda tenant: db.read(lambda conn: provider_store.all_of(conn, tenant)),
+        unseal=vault.open,
+        allow_private=settings.private_providers,
+        fall_backs=settings.fallback_models,
+    )
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(seconds=settings.tool_seconds, memory=settings.tool_memory << 20, network=settings.tool_network)
+
+
 async def _built_in(settings: Settings) -> list[Provider]:
     """The providers inside this process. A model of the operator's own comes before the stand-in."""
     if settings.gguf is None:
@@ -195,11 +210,21 @@ async def _built_in(settings: Settings) -> list[Provider]:
     return [await open_local(settings.gguf, settings.gguf_context, limits(settings.environment)), OfflineProvider()]
 
 
+def _wired(settings: Settings, catalog: Catalog, secrets: Secrets, courier: Courier) -> list[Definition]:
+    """The server's own tools that need a part of it."""
+    return [
+        *agent_tools(courier),
+        fetch_webpage(allow_private=settings.private_pages),
+        web_search(catalog.http, secrets, url=settings.exa_url, key=settings.environment.get(EXA_KEY)),
+    ]
+
+
 def _policy(settings: Settings) -> Policy:
     return Policy(
         queue=settings.busy == "queue",
         max_queued=settings.max_queued,
         max_runs=settings.max_runs,
+        max_chain=settings.max_chain,
         drain_seconds=settings.drain_seconds,
         ping_seconds=settings.ping_seconds,
         retention_hours=settings.retention_hours,
