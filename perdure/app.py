@@ -17,6 +17,8 @@ import uvloop
 from starlette.types import ASGIApp
 
 from perdure import __version__
+from perdure.agents.ingestion import KIND as FILE_INGESTION
+from perdure.agents.ingestion import Ingestion
 from perdure.api.application import create_application
 from perdure.api.results import letter
 from perdure.api.server import Server
@@ -32,6 +34,7 @@ from perdure.providers.configured import limits
 from perdure.providers.local import open_local
 from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
+from perdure.runs.jobs import Jobs
 from perdure.runs.policy import Policy
 from perdure.runs.runner import Runner
 from perdure.store import providers as provider_store
@@ -40,8 +43,11 @@ from perdure.store.migrate import bring_up_to_date
 from perdure.store.opening import open_database
 from perdure.store.secrets import agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
+from perdure.tools.builtin.files import file_tools
+from perdure.tools.documents.reader import Reader
 from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
+from perdure.tools.sandbox.sandbox import Sandbox
 
 WARM = ("aiohttp", "structlog", "pydantic.v1", metrics.INSTRUMENTS)
 """Loaded after start: the first model call, log line, route and ended run need them."""
@@ -103,9 +109,9 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None,
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
     """All parts of a server, opened in order and closed in reverse, without the network."""
-    registry = Registry(settings.trusted_tools)
     db = await open_database(settings.data, settings.sync, settings.postgres)
     try:
+        registry = Registry(settings.trusted_tools, file_tools(db))
         await bring_up_to_date(db)
         vault = open_vault(settings.data, settings.encryption_key)
         if db.shared:
@@ -122,18 +128,23 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         executor = Executor(db, registry, settings.tool_seconds)
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
+        reader = Reader(Sandbox(settings.data))
+        jobs = Jobs(db, {FILE_INGESTION: Ingestion(db, catalog, reader.read)}, lambda: runner.lease.id)
         try:
             await runner.recover()
+            jobs.start()
             server = Server(
                 db=db,
                 catalog=catalog,
                 registry=registry,
                 executor=executor,
                 runner=runner,
+                jobs=jobs,
                 vault=vault,
                 password=settings.password,
                 version=__version__,
                 max_body=settings.max_body,
+                max_file=settings.max_file,
                 loopback_only=is_loopback(settings.host),
                 allowed_origins=settings.cors_origins,
                 private_callbacks=settings.private_callbacks,
@@ -144,6 +155,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
             )
             yield server, create_application(server)
         finally:
+            await jobs.close()
             await runner.close()
             await callbacks.close()
             await catalog.close()

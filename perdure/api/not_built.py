@@ -17,14 +17,6 @@ PATCH  /v1/agents/{agent_id}/archives/attach/{archive_id} attach an archive to a
 PATCH  /v1/agents/{agent_id}/archives/detach/{archive_id} detach an archive from an agent
 GET    /v1/agents/{agent_id}/core-memory/variables list the template variables of an agent
 GET    /v1/agents/{agent_id}/export write an agent as an agent file
-GET    /v1/agents/{agent_id}/files list an agent's files and which are open
-PATCH  /v1/agents/{agent_id}/files list an agent's files, as npm 0.1.x asks for it
-PATCH  /v1/agents/{agent_id}/files/close-all close all files of an agent
-PATCH  /v1/agents/{agent_id}/files/{file_id}/close close a file for an agent
-PATCH  /v1/agents/{agent_id}/files/{file_id}/open open a file for an agent
-GET    /v1/agents/{agent_id}/folders list an agent's folders
-PATCH  /v1/agents/{agent_id}/folders/attach/{folder_id} attach a folder to an agent
-PATCH  /v1/agents/{agent_id}/folders/detach/{folder_id} detach a folder from an agent
 GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 PATCH  /v1/agents/{agent_id}/identities/attach/{identity_id} attach an identity to an agent
 PATCH  /v1/agents/{agent_id}/identities/detach/{identity_id} detach an identity from an agent
@@ -35,9 +27,6 @@ GET    /v1/agents/{agent_id}/schedule list an agent's scheduled messages
 POST   /v1/agents/{agent_id}/schedule schedule a message
 DELETE /v1/agents/{agent_id}/schedule/{scheduled_message_id} delete a scheduled message
 GET    /v1/agents/{agent_id}/schedule/{scheduled_message_id} get a scheduled message
-GET    /v1/agents/{agent_id}/sources list an agent's folders under their old name
-PATCH  /v1/agents/{agent_id}/sources/attach/{source_id} attach a folder to an agent under its old name
-PATCH  /v1/agents/{agent_id}/sources/detach/{source_id} detach a folder from an agent under its old name
 POST   /v1/agents/{agent_id}/template make a template of an agent
 PATCH  /v1/agents/{agent_id}/tools/approval/{tool_name} say whether a tool of an agent needs approval
 POST   /v1/agents/{agent_id}/tools/{tool_name}/run run a tool of an agent
@@ -56,20 +45,6 @@ DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
 GET    /v1/environments list connected devices
 GET    /v1/environments/{device_id} get a connected device
 POST   /v1/environments/{connection_id}/messages send a message to a connected device
-GET    /v1/folders/ list folders
-POST   /v1/folders/ create a folder
-GET    /v1/folders/count count folders
-GET    /v1/folders/metadata sum up the files of all folders
-GET    /v1/folders/name/{folder_name} find a folder's id by its name
-DELETE /v1/folders/{folder_id} delete a folder
-GET    /v1/folders/{folder_id} get a folder
-PATCH  /v1/folders/{folder_id} change a folder
-GET    /v1/folders/{folder_id}/agents list the agents a folder is attached to
-GET    /v1/folders/{folder_id}/files list a folder's files
-GET    /v1/folders/{folder_id}/files/{file_id} get a file of a folder
-GET    /v1/folders/{folder_id}/passages list the passages of a folder's files
-POST   /v1/folders/{folder_id}/upload put a file into a folder
-DELETE /v1/folders/{folder_id}/{file_id} delete a file of a folder
 GET    /v1/groups/ list groups
 POST   /v1/groups/ create a group
 GET    /v1/groups/count count groups
@@ -91,11 +66,6 @@ PATCH  /v1/identities/{identity_id} change an identity
 GET    /v1/identities/{identity_id}/agents list an identity's agents
 GET    /v1/identities/{identity_id}/blocks list an identity's blocks
 PUT    /v1/identities/{identity_id}/properties set an identity's properties
-GET    /v1/jobs/ list jobs
-GET    /v1/jobs/active list jobs that are under way
-DELETE /v1/jobs/{job_id} delete a job
-GET    /v1/jobs/{job_id} get a job
-PATCH  /v1/jobs/{job_id}/cancel cancel a job
 GET    /v1/mcp-servers/ list MCP servers
 POST   /v1/mcp-servers/ add an MCP server
 DELETE /v1/mcp-servers/{mcp_server_id} remove an MCP server
@@ -116,20 +86,6 @@ POST   /v1/passages/search search passages
 GET    /v1/projects list projects
 GET    /v1/providers/check check the default provider
 GET    /v1/runs/{run_id}/trace show a run's spans
-GET    /v1/sources/ list folders under their old name
-POST   /v1/sources/ create a folder under its old name
-GET    /v1/sources/count count folders under their old name
-GET    /v1/sources/metadata sum up the files of all folders under their old name
-GET    /v1/sources/name/{source_name} find a folder's id by its name, under its old name
-DELETE /v1/sources/{source_id} delete a folder under its old name
-GET    /v1/sources/{source_id} get a folder under its old name
-PATCH  /v1/sources/{source_id} change a folder under its old name
-GET    /v1/sources/{source_id}/agents list the agents of a folder under its old name
-GET    /v1/sources/{source_id}/files list a folder's files under its old name
-GET    /v1/sources/{source_id}/files/{file_id} get a file of a folder under its old name
-GET    /v1/sources/{source_id}/passages list a folder's passages under its old name
-POST   /v1/sources/{source_id}/upload put a file into a folder under its old name
-DELETE /v1/sources/{source_id}/{file_id} delete a file of a folder under its old name
 GET    /v1/steps/{step_id}/trace show what a step's model was asked and answered
 GET    /v1/telemetry/{step_id} show what a step's model was asked, under the old path
 GET    /v1/templates list templates

@@ -36,6 +36,10 @@ class _Id:
 AgentId = Annotated[str, _Id("agent")]
 BlockId = Annotated[str, _Id("block")]
 ToolId = Annotated[str, _Id("tool")]
+FolderId = Annotated[str, _Id("source")]
+FileId = Annotated[str, _Id("file")]
+JobId = Annotated[str, _Id("job", other="run")]
+"""A job, or a run: older programs look for those among the jobs."""
 MessageId = Annotated[str, _Id("message")]
 ProviderId = Annotated[str, _Id("provider")]
 RunId = Annotated[str, _Id("run")]

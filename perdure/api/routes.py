@@ -8,7 +8,10 @@ from perdure.api import (
     blocks,
     compaction,
     conversations,
+    files,
+    folders,
     health,
+    jobs,
     messages,
     models,
     openai,
@@ -21,6 +24,42 @@ from perdure.api.operations import Operation
 from perdure.wire.requests import SendMessageBody
 
 # fmt: off
+_FOLDERS: Final = (
+    Operation("GET", "/v1/folders/", folders.list_folders, "List folders", "[Folder]"),
+    Operation("POST", "/v1/folders/", folders.create_folder, "Create a folder", "Folder"),
+    Operation("GET", "/v1/folders/count", folders.count_folders, "Count folders", "integer"),
+    Operation("GET", "/v1/folders/metadata", folders.sum_up_folders, "Sum up the files of all folders", "object"),
+    Operation("GET", "/v1/folders/name/{folder_name}", folders.find_folder, "Find a folder's id by its name", "string"),
+    Operation("GET", "/v1/folders/{folder_id}", folders.retrieve_folder, "Get a folder", "Folder"),
+    Operation("PATCH", "/v1/folders/{folder_id}", folders.update_folder, "Change a folder", "Folder"),
+    Operation("DELETE", "/v1/folders/{folder_id}", folders.delete_folder, "Delete a folder", "Done"),
+    Operation("GET", "/v1/folders/{folder_id}/agents", folders.list_folder_agents,
+              "List the agents a folder is attached to", "[string]"),
+    Operation("GET", "/v1/folders/{folder_id}/passages", folders.list_folder_passages,
+              "List the pieces of a folder's files", "[Passage]"),
+    Operation("GET", "/v1/folders/{folder_id}/files", files.list_files, "List a folder's files", "[File]"),
+    Operation("GET", "/v1/folders/{folder_id}/files/{file_id}", files.retrieve_file, "Get a file of a folder", "File"),
+    Operation("POST", "/v1/folders/{folder_id}/upload", files.upload_file, "Put a file into a folder", "File"),
+    Operation("DELETE", "/v1/folders/{folder_id}/{file_id}", files.delete_file, "Delete a file of a folder"),
+    Operation("GET", "/v1/agents/{agent_id}/folders", folders.list_agent_folders, "List an agent's folders",
+              "[Folder]"),
+    Operation("PATCH", "/v1/agents/{agent_id}/folders/attach/{folder_id}", folders.attach_folder,
+              "Attach a folder to an agent", "Agent"),
+    Operation("PATCH", "/v1/agents/{agent_id}/folders/detach/{folder_id}", folders.detach_folder,
+              "Detach a folder from an agent", "Agent"),
+)
+
+
+def _as_source(row: Operation) -> Operation:
+    """The same under the name that folders had before."""
+    assert row.handler is not None
+    name = row.handler.__name__.replace("folder", "source")
+    return row._replace(
+        path=row.path.replace("/folders", "/sources"), summary=f"{row.summary}, under the old name",
+        name=name if name != row.handler.__name__ else f"{name}_of_source",
+    )
+
+
 ROUTES: Final = (
     Operation("GET", "/v1/health/", health.check_health, "Whether the server is up", "Health", is_open=True),
     Operation("GET", "/v1/health/ready", health.check_ready, "Whether the server takes work", "Health", is_open=True),
@@ -134,6 +173,25 @@ ROUTES: Final = (
               "Attach a tool to an agent", "Agent"),
     Operation("PATCH", "/v1/agents/{agent_id}/tools/detach/{tool_id}", tools.detach_tool,
               "Detach a tool from an agent", "Agent"),
+
+    # files, and the folders they lie in
+    *_FOLDERS,
+    *(_as_source(row) for row in _FOLDERS),
+    Operation("GET", "/v1/agents/{agent_id}/files", files.list_agent_files,
+              "List an agent's files and which are open", "AgentFiles"),
+    Operation("PATCH", "/v1/agents/{agent_id}/files", files.list_agent_files,
+              "List an agent's files, as npm 0.1.x asks for it", "AgentFiles", name="list_agent_files_by_patch"),
+    Operation("PATCH", "/v1/agents/{agent_id}/files/close-all", files.close_all_files,
+              "Close all files of an agent", "[string]"),
+    Operation("PATCH", "/v1/agents/{agent_id}/files/{file_id}/open", files.open_file,
+              "Open a file for an agent", "[string]"),
+    Operation("PATCH", "/v1/agents/{agent_id}/files/{file_id}/close", files.close_file,
+              "Close a file for an agent", "Done"),
+    Operation("GET", "/v1/jobs/", jobs.list_jobs, "List jobs", "[Job]"),
+    Operation("GET", "/v1/jobs/active", jobs.list_active_jobs, "List jobs that are under way", "[Job]"),
+    Operation("GET", "/v1/jobs/{job_id}", jobs.retrieve_job, "Get a job", "Job"),
+    Operation("DELETE", "/v1/jobs/{job_id}", jobs.delete_job, "Delete a job", "Job"),
+    Operation("PATCH", "/v1/jobs/{job_id}/cancel", jobs.cancel_job, "Cancel a job", "Job"),
 
     # agents as models of OpenAI's clients
     Operation("POST", "/v1/chat/completions", openai.create_chat_completion, "Chat with an agent like OpenAI's clients",

@@ -20,6 +20,9 @@ ENTRY_POINTS: Final = "perdure.tools"
 
 BUILT_IN: Final = (SEND_MESSAGE, CONVERSATION_SEARCH, MEMORY_INSERT, MEMORY_REPLACE)
 
+FILE_TOOLS: Final = ("open_files", "grep_files")
+"""What an agent gets with its first folder, and loses with its last."""
+
 _SPOKEN: Final = ("send_message", "conversation_search")
 DEFAULT_TOOLS: Final[Mapping[AgentType, tuple[str, ...]]] = {
     "letta_v1_agent": ("conversation_search", "memory_replace", "memory_insert"),
