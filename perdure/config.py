@@ -38,6 +38,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     approval_minutes: float
     lease_seconds: float
     tool_seconds: float
+    tool_memory: int
+    tool_network: bool
+    unsafe_tools: bool
     trusted_tools: tuple[str, ...]
     private_callbacks: bool
     private_images: bool
@@ -242,6 +245,21 @@ SETTINGS: Final = (
     Setting(
         name="tool_seconds", variables=("PERDURE_TOOL_SECONDS", "TOOL_SANDBOX_TIMEOUT"), default="180",
         read=reading.number(0.05, 86_400, "seconds"), meaning="Seconds a tool may take before its call fails.",
+    ),
+    Setting(
+        name="tool_memory", variables=("PERDURE_TOOL_MEMORY",), default="1024",
+        read=reading.whole(64, 1 << 20, "a number of MiB"),
+        meaning="MiB of memory that a call of a tool made from source code may take, all its processes together.",
+    ),
+    Setting(
+        name="tool_network", variables=("PERDURE_TOOL_NETWORK",), default="0", read=reading.switch,
+        meaning="`1` lets tools made from source code, and `run_code`, use the network: all that this machine reaches, "
+        "the server itself included.",
+    ),
+    Setting(
+        name="unsafe_tools", variables=("PERDURE_UNSAFE_TOOLS",), default="0", read=reading.switch,
+        meaning="`1` runs tools made from source code with all the server's rights where this machine offers no way to "
+        "keep them apart. Without it they are refused there.",
     ),
     Setting(
         name="trusted_tools", variables=("PERDURE_TOOLS",), default="", read=reading.tools,
