@@ -4,7 +4,7 @@ from typing import Final
 
 TEXT_BYTES: Final = 50_000_000
 """UTF-8 of the text that is got out of one document."""
-UNPACKED_BYTES: Final = 400_000_000
+UNPACKED_BYTES: Final = 200_000_000
 """What the parts of a packed document may grow to, all together."""
 PARTS: Final = 20_000
 PAGES: Final = 20_000
