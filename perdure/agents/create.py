@@ -144,8 +144,9 @@ def _folders(conn: Connection, tenant: str, agent: Agent, new: NewAgent) -> list
     """The folders it is to have, a new one of its own among them where that is asked for."""
     wanted = list(new.folder_ids)
     if new.include_default_folder:
+        own_name = f"{agent.name} External Data Source"
         own = Folder(
-            id=new_id("source"), name=f"{agent.name} External Data Source", created_at=agent.created_at,
+            id=new_id("source"), name=folder_store.free_name(conn, tenant, own_name), created_at=agent.created_at,
             updated_at=agent.created_at, embedding=agent.embedding,
         )  # fmt: skip
         folder_store.create(conn, tenant, own)

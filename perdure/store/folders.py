@@ -1,6 +1,8 @@
 """Folders: their rows, which agents they are attached to, and how much they hold."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
+from itertools import count as numbers
 from typing import Any, Final
 
 import msgspec
@@ -46,6 +48,15 @@ def get(conn: Connection, tenant: str, folder_id: str) -> Folder:
 def hold(conn: Connection, tenant: str, folder_id: str) -> Folder:
     """The same, held until the unit ends: nobody else changes what it holds meanwhile."""
     return _get(conn, tenant, folder_id, _all().with_for_update())
+
+
+def free_name(conn: Connection, tenant: str, name: str) -> str:
+    """The name itself, or where it is taken, with a number."""
+    alike = select(folders.c.name).where(
+        folders.c.tenant_id == tenant, folders.c.name.startswith(name, autoescape=True)
+    )
+    taken = set(conn.execute(alike).scalars())
+    return next(each for each in chain((name,), (f"{name} {n}" for n in numbers(2))) if each not in taken)
 
 
 def by_name(conn: Connection, tenant: str, name: str) -> Folder:
