@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     busy: Literal["queue", "reject"]
     max_queued: int
     max_runs: int
+    max_chain: int
     max_requests: int
     approval_minutes: float
     lease_seconds: float
@@ -45,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     private_callbacks: bool
     private_images: bool
     private_providers: bool
+    private_pages: bool
+    exa_url: str
     max_body: int
     max_file: int
     log_format: Literal["text", "json"]
@@ -228,6 +231,11 @@ SETTINGS: Final = (
         meaning="Runs that may be under way or wait, in all; more are refused with 503.",
     ),
     Setting(
+        name="max_chain", variables=("PERDURE_MAX_CHAIN",), default="8",
+        read=reading.whole(1, 100, "a number of messages"),
+        meaning="Messages that may follow from one request, each sent by the agent that got the one before.",
+    ),
+    Setting(
         name="max_requests", variables=("PERDURE_MAX_REQUESTS",), default="10000",
         read=reading.whole(1, 1_000_000, "a number of requests"),
         meaning="Requests answered at a time, open streams included; more are refused with 503.",
@@ -279,6 +287,15 @@ SETTINGS: Final = (
         name="private_providers", variables=("PERDURE_PRIVATE_PROVIDERS",), default="0", read=reading.switch,
         meaning="`1` lets the `base_url` of a provider added by `POST /v1/providers/` name this machine or one of its "
         "networks, such as an Ollama of your own. Variables of the environment may always do so.",
+    ),
+    Setting(
+        name="private_pages", variables=("PERDURE_PRIVATE_PAGES",), default="0", read=reading.switch,
+        meaning="`1` lets the tool `fetch_webpage` read pages of this machine and its networks.",
+    ),
+    Setting(
+        name="exa_url", variables=("PERDURE_EXA_URL",), default="https://api.exa.ai", read=reading.base_url,
+        meaning="Where the tool `web_search` finds Exa's API. Its key is the agent's secret `EXA_API_KEY`, or else the "
+        "variable of that name.",
     ),
     Setting(
         name="max_body", variables=("PERDURE_MAX_BODY",), default="64MiB", read=reading.size,

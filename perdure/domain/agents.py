@@ -6,6 +6,7 @@ import msgspec
 
 from perdure.domain.blocks import Block
 from perdure.domain.folders import Folder
+from perdure.domain.identities import Identity
 from perdure.domain.messages import Message
 from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window, reasons
 from perdure.domain.runs import StopReason
@@ -112,7 +113,7 @@ class AgentDetails(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
     message_ids: tuple[str, ...] = ()
-    identity_ids: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
     pending_approval: Message | None = None
 
 

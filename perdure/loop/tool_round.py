@@ -143,14 +143,14 @@ class ToolRound:
     def keep(self, conn: Connection) -> Sequence[AnyEvent]:
         """Store the returns, in the order of the calls, with the effects of the tools that live in our database."""
         turn = self._turn
-        changed = at_once = False
+        changed, at_once, started_at = False, False, now()
         parts: list[ToolReturnPart] = [*self._given, *self._denied]
         for call in self._calls:
             outcome = self._outcome(conn, call)
             changed, at_once = changed or outcome.changed_blocks, at_once or outcome.at_once
             parts.append(outcome.part)
         if changed:
-            context.recompile(conn, turn.tenant, turn.agent.id)
+            context.recompile_sharing(conn, turn.tenant, turn.agent.id, started_at)
         if at_once:
             self.system = dict(message_store.system_messages(conn, turn.agent.id)).get(turn.conversation_id)
         returns = Message(
