@@ -14,7 +14,7 @@ from tests.rig.model import EMBEDDING, Script
 from tests.rig.sdks import PY0, Client, Sdk, SdkError
 from tests.rig.server import Server
 
-FILE_TOOLS = {"open_files", "grep_files", "semantic_search_files"}
+FILE_TOOLS = {"open_files", "grep_files"}
 _numbers = count(1)
 
 
@@ -87,7 +87,7 @@ def test_agents_are_made_with_folders_and_with_one_of_their_own(server: Server, 
     agents = [server.new_agent(model=script.handle, name=named, include_default_source=True) for _ in range(2)]
     assert agents[0]["sources"][0]["name"] == f"{named} External Data Source"
     assert agents[1]["sources"][0]["name"].startswith(f"{named} External Data Source ")
-    unknown = server.post("/v1/agents/", {"folder_ids": [example_id("source")]})
+    unknown = server.post("/v1/agents/", {"model": script.handle, "folder_ids": [example_id("source")]})
     assert unknown.status == 404
 
 
