@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.contract.told import user
 from tests.operation.scrape import scrape
 from tests.rig import http
