@@ -194,9 +194,7 @@ async def addressed(caller: Caller, conversation_id: str, agent_id: str | None) 
     )
 
 
-async def _run(
-    caller: Caller, conversation_id: str, agent_id: str | None, otid: str | None, run_id: str | None
-) -> str:
+async def _run(caller: Caller, conversation_id: str, agent_id: str | None, otid: str | None, run_id: str | None) -> str:
     """The run of a conversation of this id, or that a message of this otid started, or the newest under way."""
 
     def find(conn: Connection) -> str:
