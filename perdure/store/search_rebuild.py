@@ -1,4 +1,7 @@
-"""Building the full-text indexes anew from what they are about, a part at a time."""
+"""Building the full-text indexes anew from what they are about, a part at a time.
+
+A migration does it, so it asks only for columns that there have always been.
+"""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -7,10 +10,9 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, select
 
-from perdure.domain.messages import Message
+from perdure.domain.messages import PARTS_DECODER, Message
 from perdure.store import message_search, search
 from perdure.store.message_search import MESSAGES
-from perdure.store.messages import COLUMNS, from_row
 from perdure.store.passage_search import PASSAGES
 from perdure.store.tables import messages, passages
 
@@ -32,16 +34,17 @@ def rebuild(conn: Connection) -> None:
 
 def _messages(conn: Connection) -> Iterator[list[Message]]:
     low = -1
-    while rows := conn.execute(
-        select(*COLUMNS).where(messages.c.seq > low).order_by(messages.c.seq).limit(BATCH)
-    ).all():
+    table = messages.c
+    columns = (table.seq, table.id, table.agent_id, table.role, table.parts, table.created_at)
+    while rows := conn.execute(select(*columns).where(table.seq > low).order_by(table.seq).limit(BATCH)).all():
         low = rows[-1].seq
         read: list[Message] = []
-        for row in rows:
+        for seq, identifier, agent_id, role, parts, at in rows:
             try:
-                read.append(from_row(row))
+                said = PARTS_DECODER.decode(parts)
             except msgspec.MsgspecError:
                 continue
+            read.append(Message(id=identifier, agent_id=agent_id, role=role, parts=said, created_at=at, seq=seq))
         yield read
 
 
