@@ -39,7 +39,7 @@ passages = Table(
     Column("embedding", Vector),
     Column("embedding_model", String),
     *times(),
-    Index("ix_passages_archive_created", "archive_id", "created_at", "id"),
+    Index("ix_passages_archive_created", "archive_id", "created_at", "seq"),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

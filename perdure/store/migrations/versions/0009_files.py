@@ -6,7 +6,7 @@ from alembic import op
 from perdure.store.tables.columns import String, Text
 
 revision = "0009"
-down_revision = "0004"
+down_revision = "0006"
 
 _UNFINISHED = sa.text("status IN ('created', 'running')")
 
