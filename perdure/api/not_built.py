@@ -24,7 +24,6 @@ POST   /v1/agents/{agent_id}/schedule schedule a message
 DELETE /v1/agents/{agent_id}/schedule/{scheduled_message_id} delete a scheduled message
 GET    /v1/agents/{agent_id}/schedule/{scheduled_message_id} get a scheduled message
 POST   /v1/agents/{agent_id}/template make a template of an agent
-POST   /v1/agents/{agent_id}/tools/{tool_name}/run run a tool of an agent
 POST   /v1/agents/{agent_id}/version-template save an agent as a new version of its template
 GET    /v1/archives/ list archives
 POST   /v1/archives/ create an archive
@@ -91,8 +90,6 @@ PATCH  /v1/templates/{project_id}/{template_name}/name rename a template
 GET    /v1/templates/{project_id}/{template_version}/snapshot get a snapshot of a template
 PUT    /v1/templates/{project_id}/{template_version}/snapshot replace a template by a snapshot
 GET    /v1/templates/{project_id}/{name}/versions list the versions of a template
-POST   /v1/tools/ create a tool
-PUT    /v1/tools/ create or replace a tool by its name
 GET    /v1/tools/composio/apps list Composio apps
 GET    /v1/tools/composio/apps/{composio_app_name}/actions list the actions of a Composio app
 POST   /v1/tools/composio/{composio_action_name} add a Composio action as a tool
@@ -104,10 +101,6 @@ DELETE /v1/tools/mcp/servers/{mcp_server_name} remove an MCP server by name
 PATCH  /v1/tools/mcp/servers/{mcp_server_name} change an MCP server by name
 GET    /v1/tools/mcp/servers/{mcp_server_name}/tools list the tools of an MCP server by name
 POST   /v1/tools/mcp/servers/{mcp_server_name}/{mcp_tool_name} add a tool of an MCP server by name
-POST   /v1/tools/run run source code as a tool
-POST   /v1/tools/search search tools
-DELETE /v1/tools/{tool_id} delete a tool
-PATCH  /v1/tools/{tool_id} change a tool
 POST   /v1/voice-beta/{agent_id}/chat/completions talk to a voice agent as OpenAI clients do
 """
 

@@ -30,6 +30,9 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         source_code? return_char_limit:integer pip_requirements:[object]? npm_requirements:[object]?
         default_requires_approval:boolean? enable_parallel_execution:boolean metadata_:object project_id? created_by_id?
         last_updated_by_id? created_at:date? updated_at:date?""",
+    "FoundTool": "tool:Tool combined_score:number fts_rank:integer? vector_rank:integer? embedded_text?",
+    "ToolRun": """status func_return stdout:[string]? stderr:[string]? agent_state:object?
+        sandbox_config_fingerprint?""",
     "Model": """handle name display_name? provider_name provider_type model model_endpoint_type model_endpoint?
         context_window:integer max_context_window:integer""",
     "EmbeddingModel": """handle name display_name provider_name provider_type embedding_model embedding_endpoint_type

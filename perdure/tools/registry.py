@@ -80,6 +80,11 @@ class Registry:
             msgspec.structs.replace(definition.tool, id=new_id("tool")) for definition in self._definitions.values()
         ]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that no other tool can have."""
+        return frozenset(self._definitions)
+
     def find(self, tool: Tool) -> Implementation | None:
         """What runs when `tool` is called. None where it is not one of ours, even if its name is."""
         known = self._definitions.get(tool.name)
