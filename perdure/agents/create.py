@@ -42,6 +42,12 @@ async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str
     Conflict for two blocks of one label, Unprocessable where a prompt is missing, NotBuilt for what this
     version lacks.
     """
+    agent = await prepare(catalog, tenant, new)
+    return await db.write(lambda conn: store(conn, tenant, vault, agent, new))
+
+
+async def prepare(catalog: Catalog, tenant: str, new: NewAgent) -> Agent:
+    """The agent that is to be stored, with the models that it names. Raises what `create_agent` raises of those."""
     refuse_unbuilt(new.folder_ids, companion=new.attributes.get("enable_sleeptime") and not _is_voice(new))
     if new.include_default_folder:
         raise NotBuilt("include_default_source is not built yet in this version. Leave it out.")
@@ -53,8 +59,7 @@ async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str
         catalog.default_embedding() if new.choice.embedding is None and new.choice.embedding_config is None else None
     )
     embedding = chosen.embedding if default is None else await catalog.resolve_embedding(tenant, default)
-    agent = _agent(new, model, embedding)
-    return await db.write(lambda conn: _store(conn, tenant, vault, agent, new))
+    return _agent(new, model, embedding)
 
 
 def refuse_unbuilt(folder_ids: Sequence[str] | None, *, companion: bool | None) -> None:
@@ -97,7 +102,8 @@ def _agent(new: NewAgent, model: Model, embedding: EmbeddingModel | None) -> Age
     return overlay(agent, new.choice, Chosen(model, embedding))
 
 
-def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+def store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+    """Store an agent that `prepare` made, with all its relations. Raises what `create_agent` raises of those."""
     tools = _tools(conn, tenant, new)
     agent = msgspec.structs.replace(agent, tool_rules=starting_rules(new, agent.model, tools))
     agent_store.create(conn, tenant, agent)

@@ -20,15 +20,18 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         last_run_duration_ms:integer? last_stop_reason? created_at:date updated_at:date created_by_id?
         last_updated_by_id?""",
     "Memory": "blocks:[Block] file_blocks:[object] prompt_template agent_type? git_enabled:boolean",
-    "Block": """id label value limit:integer version:integer description? read_only:boolean hidden:boolean? metadata:object
-        tags:[string] name? template_name? is_template:boolean preserve_on_migration:boolean project_id? template_id?
-        base_template_id? deployment_id? entity_id? created_by_id? last_updated_by_id?""",
+    "Block": """id label value limit:integer version:integer description? read_only:boolean hidden:boolean?
+        metadata:object tags:[string] name? template_name? is_template:boolean preserve_on_migration:boolean
+        project_id? template_id? base_template_id? deployment_id? entity_id? created_by_id? last_updated_by_id?""",
     "BlockVersion": "block_id version:integer value actor run_id? created_at:date",
     "MemoryVariables": "variables:object",
     "Tool": """id name tool_type description json_schema:object args_json_schema:object? tags:[string] source_type?
         source_code? return_char_limit:integer pip_requirements:[object]? npm_requirements:[object]?
         default_requires_approval:boolean? enable_parallel_execution:boolean metadata_:object project_id? created_by_id?
         last_updated_by_id? created_at:date? updated_at:date?""",
+    "AgentFile": """agents:[object] groups:[object] blocks:[object] files:[object] sources:[object] tools:[object]
+        mcp_servers:[object] skills:[object] metadata:object created_at:date""",
+    "Imported": "agent_ids:[string] warnings:[string]",
     "Model": """handle name display_name? provider_name provider_type model model_endpoint_type model_endpoint?
         context_window:integer max_context_window:integer""",
     "EmbeddingModel": """handle name display_name provider_name provider_type embedding_model embedding_endpoint_type
