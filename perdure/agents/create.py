@@ -29,6 +29,7 @@ from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
 from perdure.store.database import Database
 from perdure.store.secrets import Vault
+from perdure.tools.builtin.agents import NAMES as MULTI_AGENT_TOOLS
 from perdure.tools.registry import DEFAULT_TOOLS
 
 MAKER: Final = "api"
@@ -51,8 +52,6 @@ async def prepare(catalog: Catalog, tenant: str, new: NewAgent) -> Agent:
     refuse_unbuilt(new.folder_ids, companion=new.attributes.get("enable_sleeptime") and not _is_voice(new))
     if new.include_default_folder:
         raise NotBuilt("include_default_source is not built yet in this version. Leave it out.")
-    if new.include_multi_agent_tools:
-        raise NotBuilt("include_multi_agent_tools is not built yet in this version. Leave it out.")
     chosen = await resolve(catalog, tenant, new.choice)
     model = chosen.model or await catalog.resolve(tenant, await catalog.default_model(tenant))
     default = (
@@ -139,7 +138,11 @@ def store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAge
 
 
 def _tools(conn: Connection, tenant: str, new: NewAgent) -> list[Tool]:
-    names = (*(DEFAULT_TOOLS[new.agent_type] if new.include_base_tools else ()), *new.tool_names)
+    names = (
+        *(DEFAULT_TOOLS[new.agent_type] if new.include_base_tools else ()),
+        *(MULTI_AGENT_TOOLS if new.include_multi_agent_tools else ()),
+        *new.tool_names,
+    )
     found = [*tool_store.by_names(conn, tenant, names), *tool_store.by_ids(conn, tenant, new.tool_ids)]
     return list({tool.id: tool for tool in found}.values())
 

@@ -62,13 +62,15 @@ _RECORD_RUN: Final = Hot(
 class AgentFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which agents of a tenant are meant; None and empty mean any.
 
-    `query_text` is part of a name, in any case. Hidden agents are left out unless `show_hidden`.
+    `query_text` is part of a name, in any case. Of `any_tags` one is wanted, whatever is said of `tags`. Hidden agents
+    are left out unless `show_hidden`.
     """
 
     name: str | None = None
     query_text: str | None = None
     tags: tuple[str, ...] = ()
     match_all_tags: bool = False
+    any_tags: tuple[str, ...] = ()
     identity_id: str | None = None
     identifier_keys: tuple[str, ...] = ()
     project_id: str | None = None
@@ -257,6 +259,8 @@ def _matching(found: Select[Any], tenant: str, wanted: AgentFilter) -> Select[An
         found = found.where(agents.c.name.icontains(wanted.query_text, autoescape=True))
     if wanted.tags:
         found = found.where(has_tags(agents.c.id, agent_tags, wanted.tags, every=wanted.match_all_tags))
+    if wanted.any_tags:
+        found = found.where(has_tags(agents.c.id, agent_tags, wanted.any_tags, every=False))
     if wanted.identity_id is not None or wanted.identifier_keys:
         linked = has_identity(agents.c.id, agents_identities, wanted.identity_id, wanted.identifier_keys)
         found = found.where(linked)
