@@ -176,7 +176,7 @@ def _tools(
             kept = {"id": found.id, "created_at": found.created_at, "updated_at": found.updated_at}
             wanted = msgspec.structs.replace(tool, project_id=found.project_id, **kept)
             if options.override_tools:
-                tool_store.update(conn, found, wanted)
+                tool_store.change(conn, tenant, wanted)
             elif wanted != found:
                 told.append(
                     f"Kept: the tool {tool.name} that is here, which differs from the one in the file. "

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select
-from sqlalchemy import update as update_rows
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from perdure.domain.errors import Conflict, Invalid, not_found
+from perdure.domain.errors import Invalid, not_found
 from perdure.domain.ids import now
 from perdure.domain.tools import Tool
 from perdure.store.database import Savepoint
@@ -58,7 +57,7 @@ def seed(conn: Connection, tenant: str, built_in: Sequence[Tool]) -> None:
             _insert_unless_there(conn, tenant, msgspec.structs.replace(tool, **made))
         elif found.tool_type == tool.tool_type and found.source_code is None:
             kept = {"id": found.id, "created_at": found.created_at, "updated_at": found.updated_at}
-            update(conn, found, msgspec.structs.replace(tool, **kept))
+            _bring_up_to_date(conn, found, msgspec.structs.replace(tool, **kept))
 
 
 def _insert_unless_there(conn: Connection, tenant: str, tool: Tool) -> None:
@@ -66,23 +65,13 @@ def _insert_unless_there(conn: Connection, tenant: str, tool: Tool) -> None:
         conn.execute(insert(tools).values(tenant_id=tenant, **msgspec.structs.asdict(tool)))
 
 
-def create(conn: Connection, tenant: str, tool: Tool) -> None:
-    """Store a new tool. Raises Conflict where there is one of its name."""
-    try:
-        with Savepoint(conn):
-            conn.execute(insert(tools).values(tenant_id=tenant, **msgspec.structs.asdict(tool)))
-    except IntegrityError as error:
-        raise Conflict(f"There is a tool named {tool.name!r} already. Change that one, or use another name.") from error
-
-
-def update(conn: Connection, before: Tool, after: Tool) -> None:
-    """Store a tool as it is to be. Where that is something new, agents that have it get a new version."""
-    if msgspec.json.encode(after) == msgspec.json.encode(before):
+def _bring_up_to_date(conn: Connection, found: Tool, tool: Tool) -> None:
+    if msgspec.json.encode(tool) == msgspec.json.encode(found):
         return
-    fields = msgspec.structs.asdict(after) | {"updated_at": now()}
-    conn.execute(update_rows(tools).where(tools.c.id == before.id).values(**fields))
-    having = select(agents_tools.c.agent_id).where(agents_tools.c.tool_id == before.id)
-    conn.execute(update_rows(agents).where(agents.c.id.in_(having)).values(version=agents.c.version + 1))
+    fields = msgspec.structs.asdict(tool) | {"updated_at": now()}
+    conn.execute(update(tools).where(tools.c.id == found.id).values(**fields))
+    having = select(agents_tools.c.agent_id).where(agents_tools.c.tool_id == found.id)
+    conn.execute(update(agents).where(agents.c.id.in_(having)).values(version=agents.c.version + 1))
 
 
 def get(conn: Connection, tenant: str, tool_id: str) -> Tool:

@@ -24,10 +24,10 @@ from perdure.wire import tools as tool_wire
 from perdure.wire.agent_bodies import CreateAgentBody, check_environment
 from perdure.wire.conversations import CreateConversationBody
 from perdure.wire.filed_messages import OURS, filed, maps, unfiled_all
+from perdure.wire.filed_tools import FiledToolBody
 from perdure.wire.models import embedding_config, llm_config, model_settings
 from perdure.wire.text import Body
 from perdure.wire.times import precise
-from perdure.wire.tools import ImportedToolBody
 
 Wire = dict[str, Any]
 B = TypeVar("B", bound=Body)
@@ -179,7 +179,7 @@ def contents(file: Any) -> Contents:
             "it from there without use_legacy_format."
         )
     blocks = _listed(file, "blocks", lambda wire: _body(block_wire.CreateBlockBody, wire).block())
-    tools = _listed(file, "tools", lambda wire: _body(ImportedToolBody, wire).tool())
+    tools = _listed(file, "tools", lambda wire: _body(FiledToolBody, wire).tool())
     agents = _listed(file, "agents", lambda wire: _unpacked(wire, blocks, tools))
     left_out = [f"{len(maps(file.get(key)))} {what}" for key, what in LEFT_OUT.items() if maps(file.get(key))]
     return Contents(agents=tuple(agents.values()), blocks=blocks, tools=tools, left_out=tuple(left_out))
