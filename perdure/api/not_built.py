@@ -5,7 +5,6 @@ from typing import Final
 from perdure.api.operations import Operation
 
 _LACKING: Final = """
-POST   /v1/agents/import make agents from an agent file
 POST   /v1/agents/messages/search search the messages of all agents
 POST   /v1/agents/search search agents by their settings
 GET    /v1/agents/{agent_id}/archival-memory list an agent's passages
@@ -15,7 +14,6 @@ DELETE /v1/agents/{agent_id}/archival-memory/{memory_id} delete a passage of an 
 PATCH  /v1/agents/{agent_id}/archival-memory/{memory_id} change a passage of an agent
 PATCH  /v1/agents/{agent_id}/archives/attach/{archive_id} attach an archive to an agent
 PATCH  /v1/agents/{agent_id}/archives/detach/{archive_id} detach an archive from an agent
-GET    /v1/agents/{agent_id}/export write an agent as an agent file
 GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template

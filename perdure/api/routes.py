@@ -3,6 +3,7 @@
 from typing import Final
 
 from perdure.api import (
+    agent_files,
     agents,
     approvals,
     blocks,
@@ -69,6 +70,9 @@ ROUTES: Final = (
     Operation("GET", "/v1/agents/", agents.list_agents, "List agents", "[Agent]"),
     Operation("POST", "/v1/agents/", agents.create_agent, "Create an agent", "Agent"),
     Operation("GET", "/v1/agents/count", agents.count_agents, "Count agents", "integer"),
+    Operation("POST", "/v1/agents/import", agent_files.import_agents, "Make agents from an agent file", "Imported"),
+    Operation("GET", "/v1/agents/{agent_id}/export", agent_files.export_agent,
+              "Write an agent as an agent file", "ExportedAgents"),
     Operation("GET", "/v1/agents/{agent_id}", agents.retrieve_agent, "Get an agent", "Agent"),
     Operation("PATCH", "/v1/agents/{agent_id}", agents.update_agent, "Change an agent", "Agent"),
     Operation("DELETE", "/v1/agents/{agent_id}", agents.delete_agent, "Delete an agent", "Done"),
