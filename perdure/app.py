@@ -42,6 +42,7 @@ from perdure.store.opening import open_database
 from perdure.store.secrets import agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
 from perdure.tools.builtin.agents import agent_tools
+from perdure.tools.builtin.archives import archival_memory_search
 from perdure.tools.builtin.web import EXA_KEY, fetch_webpage, web_search
 from perdure.tools.executor import Executor
 from perdure.tools.implementation import Definition
@@ -123,7 +124,10 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
             allow_private=settings.private_providers,
             fall_backs=settings.fallback_models,
         )
-        registry = Registry(settings.trusted_tools, _wired(settings, catalog, secrets_in(db, vault), courier))
+        wired = [
+            *_wired(settings, catalog, secrets_in(db, vault), courier), archival_memory_search(db, catalog.embed)
+        ]  # fmt: skip
+        registry = Registry(settings.trusted_tools, wired)
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         executor = Executor(db, registry, settings.tool_seconds)
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)

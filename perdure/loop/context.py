@@ -17,16 +17,20 @@ from perdure.domain.requests import TurnRequest
 from perdure.loop.tool_rules import ToolRules
 from perdure.memory.blocks import LINE_NUMBER_WARNING
 from perdure.store import agents as agent_store
+from perdure.store import archives as archive_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks
 from perdure.store import messages as message_store
+from perdure.store import passages as passage_store
 from perdure.store import tools as tool_store
 
 PLACEHOLDER: Final = "{CORE_MEMORY}"
 """Where a system prompt wants its memory; without it, memory follows the prompt."""
 
 MOST_COUNTED: Final = 1000
-"""Messages outside the context that are counted, so that a long history costs no more than a short one."""
+"""Messages outside the context that are counted, and passages, so that a long history costs no more than a short one."""
+MOST_TAGS: Final = 50
+"""Tags of passages that an agent is told of."""
 
 WITHOUT_BLOCKS: Final = frozenset({"react_agent", "workflow_agent"})
 """Agent types whose memory blocks are not shown to the model."""
@@ -40,6 +44,13 @@ OUTCOME_UNKNOWN: Final = (
     "The outcome of this call is unknown: the server stopped while it ran. It may or may not have taken effect. "
     "Check before you try it again."
 )
+
+
+class Archived(NamedTuple):
+    """What an agent is told of its archives: how many passages they hold, up to `MOST_COUNTED`, and their tags."""
+
+    count: int = 0
+    tags: Sequence[str] = ()
 
 
 class Sections(NamedTuple):
@@ -63,6 +74,7 @@ def compile_system(
     now: int,
     conversation_id: str | None = None,
     recall_count: int = 0,
+    archived: Archived = Archived(),
 ) -> Sections:
     """What the system message of an agent holds: its blocks, the rules of its tools, and facts about its memory.
 
@@ -73,7 +85,7 @@ def compile_system(
     return Sections(
         _blocks_section(agent, blocks),
         ToolRules(agent.tool_rules, tool_names).section(),
-        _facts_section(agent, now, conversation_id, recall_count),
+        _facts_section(agent, now, conversation_id, recall_count, archived),
     )
 
 
@@ -102,7 +114,7 @@ def _numbered(value: str) -> str:
     return "\n".join(f"{number}→ {line}" for number, line in enumerate(value.split("\n"), 1)) if value else ""
 
 
-def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_count: int) -> str:
+def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_count: int, archived: Archived) -> str:
     lines = [
         "<memory_metadata>",
         f"- AGENT_ID: {agent.id}",
@@ -110,10 +122,18 @@ def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_c
         f"- System prompt last recompiled: {local_time(now, agent.timezone)}",
     ]
     if recall_count:
-        count = str(recall_count) if recall_count < MOST_COUNTED else f"At least {MOST_COUNTED}"
+        count = _counted(recall_count)
         lines.append(f"- {count} earlier messages are outside this context; conversation_search finds them.")
+    if archived.count:
+        lines.append(f"- {_counted(archived.count)} passages are in your archives; archival_memory_search finds them.")
+    if archived.tags:
+        lines.append(f"- Tags of passages in your archives: {', '.join(archived.tags)}")
     lines.append("</memory_metadata>")
     return "\n".join(lines)
+
+
+def _counted(count: int) -> str:
+    return str(count) if count < MOST_COUNTED else f"At least {MOST_COUNTED}"
 
 
 def local_time(at: int, timezone: str) -> str:
@@ -130,12 +150,12 @@ def recompile(conn: Connection, tenant: str, agent_id: str, *, anew: bool = Fals
     agent = agent_store.hold(conn, tenant, agent_id)
     blocks = block_store.of_agent(conn, agent.id)
     isolated = conversation_blocks.of_agent(conn, agent.id)
-    tool_names = _tool_names(conn, agent)
+    tool_names, archived = _tool_names(conn, agent), _archived(conn, agent)
     for conversation_id, message in message_store.system_messages(conn, agent.id):
         shown = conversation_blocks.shown(blocks, isolated.get(conversation_id, ()))
         text = compile_system(
             agent, shown, tool_names=tool_names, now=now(), conversation_id=conversation_id,
-            recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
+            recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED), archived=archived,
         ).under(agent.system)  # fmt: skip
         if anew or _timeless(text) != _timeless(message.text):
             message_store.rewrite(conn, tenant, message, (TextPart(text=text),))
@@ -158,12 +178,21 @@ def sections(conn: Connection, agent: Agent, conversation_id: str) -> Sections:
         agent, conversation_blocks.shown_in(conn, agent.id, conversation_id), tool_names=_tool_names(conn, agent),
         now=now(), conversation_id=conversation_id,
         recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
+        archived=_archived(conn, agent),
     )  # fmt: skip
 
 
 def _tool_names(conn: Connection, agent: Agent) -> list[str]:
     """The names of an agent's tools, which only its rules are about."""
     return [tool.name for tool in tool_store.of_agent(conn, agent.id)] if agent.tool_rules else []
+
+
+def _archived(conn: Connection, agent: Agent) -> Archived:
+    ids = [each.id for each in archive_store.of_agent(conn, agent.id)]
+    if not ids:
+        return Archived()
+    count = passage_store.count(conn, ids, MOST_COUNTED)
+    return Archived(count, passage_store.tags_of(conn, ids, MOST_COUNTED, MOST_TAGS))
 
 
 def _timeless(text: str) -> str:
