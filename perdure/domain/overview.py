@@ -18,8 +18,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     `system` is the prompt, `blocks`, `rules` and `facts` are the other parts of the system message, `summary` stands
     for messages that left the context. `messages` are all that are in context, with the system message and the
-    summary; `messages_tokens` counts those that are neither. `recalled` are all messages of the history, `archived` the passages of its
-    archives.
+    summary; `messages_tokens` counts those that are neither. `recalled` are all messages of the history, `archived` all
+    passages of the agent's archives.
     """
 
     window: int

@@ -28,7 +28,7 @@ PLACEHOLDER: Final = "{CORE_MEMORY}"
 """Where a system prompt wants its memory; without it, memory follows the prompt."""
 
 MOST_COUNTED: Final = 1000
-"""Messages outside the context that are counted, and passages, so that a long history costs no more than a short one."""
+"""Messages outside the context, and passages, that are counted, so that a long history costs no more."""
 MOST_TAGS: Final = 50
 """Tags of passages that an agent is told of."""
 
@@ -49,8 +49,11 @@ OUTCOME_UNKNOWN: Final = (
 class Archived(NamedTuple):
     """What an agent is told of its archives: how many passages they hold, up to `MOST_COUNTED`, and their tags."""
 
-    count: int = 0
+    passages: int = 0
     tags: Sequence[str] = ()
+
+
+NOTHING_ARCHIVED: Final = Archived()
 
 
 class Sections(NamedTuple):
@@ -74,7 +77,7 @@ def compile_system(
     now: int,
     conversation_id: str | None = None,
     recall_count: int = 0,
-    archived: Archived = Archived(),
+    archived: Archived = NOTHING_ARCHIVED,
 ) -> Sections:
     """What the system message of an agent holds: its blocks, the rules of its tools, and facts about its memory.
 
@@ -124,8 +127,10 @@ def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_c
     if recall_count:
         count = _counted(recall_count)
         lines.append(f"- {count} earlier messages are outside this context; conversation_search finds them.")
-    if archived.count:
-        lines.append(f"- {_counted(archived.count)} passages are in your archives; archival_memory_search finds them.")
+    if archived.passages:
+        lines.append(
+            f"- {_counted(archived.passages)} passages are in your archives; archival_memory_search finds them."
+        )
     if archived.tags:
         lines.append(f"- Tags of passages in your archives: {', '.join(archived.tags)}")
     lines.append("</memory_metadata>")
@@ -190,7 +195,7 @@ def _tool_names(conn: Connection, agent: Agent) -> list[str]:
 def _archived(conn: Connection, agent: Agent) -> Archived:
     ids = [each.id for each in archive_store.of_agent(conn, agent.id)]
     if not ids:
-        return Archived()
+        return NOTHING_ARCHIVED
     count = passage_store.count(conn, ids, MOST_COUNTED)
     return Archived(count, passage_store.tags_of(conn, ids, MOST_COUNTED, MOST_TAGS))
 

@@ -62,6 +62,32 @@ ARCHIVAL_MEMORY_INSERT: Final = define(
 )
 
 
+_SEARCH: Final = parameters(
+    {
+        "query": {"type": "string", "description": "What to look for, as a question or in a few words."},
+        "tags": {**_TAGS, "description": "Only what has one of these tags."},
+        "tag_match_mode": {
+            "type": "string",
+            "enum": ["any", "all"],
+            "description": "With all, only what has every one of the tags.",
+        },
+        "top_k": {
+            "type": "integer",
+            "description": f"How many to return, 1 to {MOST_FOUND}; {DEFAULT_FOUND} by default.",
+        },
+        "start_datetime": {
+            "type": "string",
+            "description": "Only from this date or time on, such as 2026-11-22 or 2026-11-22T15:00.",
+        },
+        "end_datetime": {
+            "type": "string",
+            "description": "Only up to this date or time; a date includes its whole day.",
+        },
+    },
+    required=("query",),
+)
+
+
 def archival_memory_search(db: Database, embed: Embed) -> Definition:
     """The tool that searches an agent's archives. `embed` turns its query into a vector where they have a model."""
 
@@ -95,30 +121,7 @@ def archival_memory_search(db: Database, embed: Embed) -> Definition:
         "Search your archive for what you put there. The best match comes first; what was written shortly before or "
         "after a match may be found with it. Ask again in other words before you conclude that it holds nothing.",
         Acts(
-            parameters=parameters(
-                {
-                    "query": {"type": "string", "description": "What to look for, as a question or in a few words."},
-                    "tags": {**_TAGS, "description": "Only what has one of these tags."},
-                    "tag_match_mode": {
-                        "type": "string",
-                        "enum": ["any", "all"],
-                        "description": "With all, only what has every one of the tags.",
-                    },
-                    "top_k": {
-                        "type": "integer",
-                        "description": f"How many to return, 1 to {MOST_FOUND}; {DEFAULT_FOUND} by default.",
-                    },
-                    "start_datetime": {
-                        "type": "string",
-                        "description": "Only from this date or time on, such as 2026-11-22 or 2026-11-22T15:00.",
-                    },
-                    "end_datetime": {
-                        "type": "string",
-                        "description": "Only up to this date or time; a date includes its whole day.",
-                    },
-                },
-                required=("query",),
-            ),
+            parameters=_SEARCH,
             run=run,
             whole=True,
             repeatable=True,
