@@ -33,6 +33,9 @@ BUILT_IN: Final = (
     ARCHIVAL_MEMORY_INSERT,
 )  # fmt: skip
 
+FILE_TOOLS: Final = ("open_files", "grep_files")
+"""What an agent gets with its first folder, and loses with its last."""
+
 _SPOKEN: Final = ("send_message", "conversation_search")
 _ARRANGING: Final = ("core_memory_append", "core_memory_replace", "memory", "memory_apply_patch")
 _TENDING: Final = ("memory_replace", "memory_insert", "memory_rethink", "memory_finish_edits")
@@ -78,6 +81,11 @@ class Registry:
         return [
             msgspec.structs.replace(definition.tool, id=new_id("tool")) for definition in self._definitions.values()
         ]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that no other tool can have."""
+        return frozenset(self._definitions)
 
     def find(self, tool: Tool) -> Implementation | None:
         """What runs when `tool` is called. None where it is not one of ours, even if its name is."""
