@@ -49,6 +49,7 @@ from perdure.store.opening import open_database
 from perdure.store.secrets import Vault, agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
 from perdure.tools.builtin.agents import agent_tools
+from perdure.tools.builtin.archives import archival_memory_search
 from perdure.tools.builtin.files import file_tools
 from perdure.tools.builtin.web import EXA_KEY, fetch_webpage, web_search
 from perdure.tools.custom import CustomTools, Terms
@@ -152,7 +153,11 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
         if db.shared:
             await db.write(lambda conn: agree_on_key(conn, vault))
         catalog = await _catalog(settings, db, vault)
-        wired = [*_wired(settings, catalog, secrets_in(db, vault), courier), *file_tools(db)]
+        wired = [
+            *_wired(settings, catalog, secrets_in(db, vault), courier),
+            *file_tools(db),
+            archival_memory_search(db, catalog.embed),
+        ]
         registry = Registry(settings.trusted_tools, wired)
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         custom_tools = CustomTools(db, vault, sandbox, Door(passes, door and door.getsockname()), _terms(settings))
