@@ -44,6 +44,7 @@ def overview(
         system=share(agent.system, max(0, around)),
         blocks=share(sections.blocks),
         rules=share(sections.rules),
+        directories=share(sections.directories),
         facts=share(sections.facts),
         summary=Share("\n\n".join(message.text for message in summaries), tokens(summaries)),
         tools=tools,

@@ -30,6 +30,9 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         source_code? return_char_limit:integer pip_requirements:[object]? npm_requirements:[object]?
         default_requires_approval:boolean? enable_parallel_execution:boolean metadata_:object project_id? created_by_id?
         last_updated_by_id? created_at:date? updated_at:date?""",
+    "FoundTool": "tool:Tool combined_score:number fts_rank:integer? vector_rank:integer? embedded_text?",
+    "ToolRun": """status func_return stdout:[string]? stderr:[string]? agent_state:object?
+        sandbox_config_fingerprint?""",
     "Model": """handle name display_name? provider_name provider_type model model_endpoint_type model_endpoint?
         context_window:integer max_context_window:integer""",
     "EmbeddingModel": """handle name display_name provider_name provider_type embedding_model embedding_endpoint_type
@@ -75,6 +78,20 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         num_tokens_directories:integer directories? num_tokens_summary_memory:integer summary_memory?
         num_tokens_functions_definitions:integer functions_definitions:[object] num_tokens_messages:integer
         messages:[object]""",
+    "Folder": """id name description? instructions? metadata:object embedding_config:object vector_db_provider?
+        created_at:date updated_at:date created_by_id? last_updated_by_id?""",
+    "File": """id source_id folder_id file_name original_file_name? file_path? file_type? file_size:integer?
+        file_creation_date? file_last_modified_date? processing_status error_message? total_chunks:integer?
+        chunks_embedded:integer? content? created_at:date updated_at:date created_by_id? last_updated_by_id?""",
+    "AgentFile": """id file_id file_name folder_id folder_name source_id is_open:boolean last_accessed_at:date?
+        visible_content? start_line:integer? end_line:integer?""",
+    "AgentFiles": "files:[AgentFile] next_cursor? has_more:boolean",
+    "Passage": """id text source_id? folder_id? file_id? file_name? archive_id? embedding:[number]?
+        embedding_config:object? tags:[string] metadata:object is_deleted:boolean created_at:date updated_at:date
+        created_by_id? last_updated_by_id?""",
+    "Job": """id job_type status metadata:object created_at:date updated_at:date completed_at:date? stop_reason?
+        background:boolean? agent_id? callback_url? callback_sent_at:date? callback_status_code:integer?
+        callback_error? ttft_ns:integer? total_duration_ns:integer? user_id? created_by_id? last_updated_by_id?""",
     "Provider": """id name provider_type provider_category api_key? access_key? base_url? region? api_version?
         updated_at:date""",
     "Identity": """id identifier_key name identity_type project_id? agent_ids:[string] block_ids:[string]

@@ -11,14 +11,16 @@ from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
 from perdure.domain.blocks import Block
+from perdure.domain.files import Shelf
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart, ToolCallPart, ToolReturnPart
 from perdure.domain.requests import TurnRequest
+from perdure.loop.directories import directories
 from perdure.loop.tool_rules import ToolRules
 from perdure.memory.blocks import LINE_NUMBER_WARNING
+from perdure.store import agent_files, conversation_blocks
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
-from perdure.store import conversation_blocks
 from perdure.store import messages as message_store
 from perdure.store import tools as tool_store
 
@@ -47,6 +49,7 @@ class Sections(NamedTuple):
 
     blocks: str
     rules: str
+    directories: str
     facts: str
 
     def under(self, prompt: str) -> str:
@@ -60,19 +63,21 @@ def compile_system(
     blocks: Sequence[Block],
     *,
     tool_names: Sequence[str] = (),
+    shelves: Sequence[Shelf] = (),
     now: int,
     conversation_id: str | None = None,
     recall_count: int = 0,
 ) -> Sections:
-    """What the system message of an agent holds: its blocks, the rules of its tools, and facts about its memory.
+    """What the system message of an agent holds: blocks, the rules of its tools, its files, facts about its memory.
 
     `now` is microseconds UTC; `recall_count` is how many messages lie outside the context, counted up to
-    `MOST_COUNTED`. The text stays the same from turn to turn until a block or a rule changes, so that providers can
-    keep it cached.
+    `MOST_COUNTED`. The text stays the same from turn to turn until one of them changes, so that providers can keep it
+    cached.
     """
     return Sections(
         _blocks_section(agent, blocks),
         ToolRules(agent.tool_rules, tool_names).section(),
+        directories(agent, shelves),
         _facts_section(agent, now, conversation_id, recall_count),
     )
 
@@ -122,7 +127,7 @@ def local_time(at: int, timezone: str) -> str:
 
 
 def recompile(conn: Connection, tenant: str, agent_id: str, *, anew: bool = False) -> None:
-    """Bring the stored system message of each of an agent's conversations up to its current blocks and rules.
+    """Bring the stored system message of each of an agent's conversations up to its current blocks, rules and files.
 
     Where nothing but the time of it would change, it stays, so that providers can keep it cached, unless it is to be
     written `anew`. Raises NotFound.
@@ -131,10 +136,11 @@ def recompile(conn: Connection, tenant: str, agent_id: str, *, anew: bool = Fals
     blocks = block_store.of_agent(conn, agent.id)
     isolated = conversation_blocks.of_agent(conn, agent.id)
     tool_names = _tool_names(conn, agent)
+    shelves = agent_files.shelves(conn, agent.id)
     for conversation_id, message in message_store.system_messages(conn, agent.id):
         shown = conversation_blocks.shown(blocks, isolated.get(conversation_id, ()))
         text = compile_system(
-            agent, shown, tool_names=tool_names, now=now(), conversation_id=conversation_id,
+            agent, shown, tool_names=tool_names, shelves=shelves, now=now(), conversation_id=conversation_id,
             recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
         ).under(agent.system)  # fmt: skip
         if anew or _timeless(text) != _timeless(message.text):
@@ -156,7 +162,7 @@ def sections(conn: Connection, agent: Agent, conversation_id: str) -> Sections:
     """The same without the prompt, in its parts."""
     return compile_system(
         agent, conversation_blocks.shown_in(conn, agent.id, conversation_id), tool_names=_tool_names(conn, agent),
-        now=now(), conversation_id=conversation_id,
+        shelves=agent_files.shelves(conn, agent.id), now=now(), conversation_id=conversation_id,
         recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
     )  # fmt: skip
 

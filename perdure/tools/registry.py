@@ -31,6 +31,9 @@ BUILT_IN: Final = (
     CORE_MEMORY_APPEND, CORE_MEMORY_REPLACE, MEMORY, MEMORY_APPLY_PATCH,
 )  # fmt: skip
 
+FILE_TOOLS: Final = ("open_files", "grep_files")
+"""What an agent gets with its first folder, and loses with its last."""
+
 _SPOKEN: Final = ("send_message", "conversation_search")
 _ARRANGING: Final = ("core_memory_append", "core_memory_replace", "memory", "memory_apply_patch")
 _TENDING: Final = ("memory_replace", "memory_insert", "memory_rethink", "memory_finish_edits")
@@ -76,6 +79,11 @@ class Registry:
         return [
             msgspec.structs.replace(definition.tool, id=new_id("tool")) for definition in self._definitions.values()
         ]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that no other tool can have."""
+        return frozenset(self._definitions)
 
     def find(self, tool: Tool) -> Implementation | None:
         """What runs when `tool` is called. None where it is not one of ours, even if its name is."""

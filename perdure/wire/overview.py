@@ -21,7 +21,7 @@ Wire = dict[str, Any]
 
 
 def context_overview(found: Overview) -> Wire:
-    """What fills a context. There are no archives and no files yet, so nothing is counted of them."""
+    """What fills a context. There are no archives yet, so nothing is counted of them."""
     return {
         "context_window_size_max": found.window,
         "context_window_size_current": found.tokens,
@@ -38,8 +38,8 @@ def context_overview(found: Overview) -> Wire:
         "memory_filesystem": None,
         "num_tokens_tool_usage_rules": found.rules.tokens,
         "tool_usage_rules": found.rules.text or None,
-        "num_tokens_directories": 0,
-        "directories": None,
+        "num_tokens_directories": found.directories.tokens,
+        "directories": found.directories.text or None,
         "num_tokens_summary_memory": found.summary.tokens,
         "summary_memory": found.summary.text or None,
         "num_tokens_functions_definitions": found.tools_tokens,
