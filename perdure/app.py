@@ -34,6 +34,7 @@ from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
 from perdure.runs.policy import Policy
 from perdure.runs.runner import Runner
+from perdure.store import mcp_servers as mcp_store
 from perdure.store import providers as provider_store
 from perdure.store import tools as tool_store
 from perdure.store.migrate import bring_up_to_date
@@ -43,6 +44,9 @@ from perdure.telemetry import metrics, tracing
 from perdure.tools.builtin.web import EXA_KEY, fetch_webpage, web_search
 from perdure.tools.executor import Executor
 from perdure.tools.implementation import Definition
+from perdure.tools.mcp.commands import read_commands
+from perdure.tools.mcp.links import Limits
+from perdure.tools.mcp.servers import McpServers
 from perdure.tools.registry import Registry
 from perdure.tools.secrets import Secrets, secrets_in
 
@@ -120,9 +124,13 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
             allow_private=settings.private_providers,
             fall_backs=settings.fallback_models,
         )
-        registry = Registry(settings.trusted_tools, _wired(settings, catalog, secrets_in(db, vault)))
+        secrets = secrets_in(db, vault)
+        registry = Registry(settings.trusted_tools, _wired(settings, catalog, secrets))
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
-        executor = Executor(db, registry, settings.tool_seconds)
+        commands = read_commands(settings.mcp_config)
+        await db.write(lambda conn: mcp_store.seed(conn, DEFAULT_TENANT, commands))
+        mcp = McpServers(db, vault, secrets, _mcp_limits(settings), commands, allow_private=settings.private_mcp)
+        executor = Executor(db, registry, settings.tool_seconds, {"external_mcp": mcp.runner})
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
         try:
@@ -132,6 +140,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
                 catalog=catalog,
                 registry=registry,
                 executor=executor,
+                mcp=mcp,
                 runner=runner,
                 vault=vault,
                 password=settings.password,
@@ -149,6 +158,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         finally:
             await runner.close()
             await callbacks.close()
+            await mcp.close()
             await catalog.close()
     finally:
         await db.close()
@@ -167,6 +177,10 @@ def _wired(settings: Settings, catalog: Catalog, secrets: Secrets) -> list[Defin
         fetch_webpage(allow_private=settings.private_pages),
         web_search(catalog.http, secrets, url=settings.exa_url, key=settings.environment.get(EXA_KEY)),
     ]
+
+
+def _mcp_limits(settings: Settings) -> Limits:
+    return Limits(connect=settings.mcp_connect_seconds, list=settings.mcp_list_seconds, call=settings.mcp_call_seconds)
 
 
 def _policy(settings: Settings) -> Policy:

@@ -43,6 +43,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     private_images: bool
     private_providers: bool
     private_pages: bool
+    private_mcp: bool
+    mcp_config: Path | None
+    mcp_connect_seconds: float
+    mcp_list_seconds: float
+    mcp_call_seconds: float
     exa_url: str
     max_body: int
     log_format: Literal["text", "json"]
@@ -266,6 +271,28 @@ SETTINGS: Final = (
     Setting(
         name="private_pages", variables=("PERDURE_PRIVATE_PAGES",), default="0", read=reading.switch,
         meaning="`1` lets the tool `fetch_webpage` read pages of this machine and its networks.",
+    ),
+    Setting(
+        name="private_mcp", variables=("PERDURE_PRIVATE_MCP",), default="0", read=reading.switch,
+        meaning="`1` lets the MCP servers that callers add be on this machine and its networks.",
+    ),
+    Setting(
+        name="mcp_config", variables=("PERDURE_MCP_CONFIG",), default="", read=reading.file,
+        meaning="A JSON file that names MCP servers to be started as commands; see docs/mcp.md. Callers cannot name any.",
+    ),
+    Setting(
+        name="mcp_connect_seconds", variables=("PERDURE_MCP_CONNECT_SECONDS",), default="30",
+        read=reading.number(0.1, 3_600, "seconds"), meaning="Seconds that connecting to an MCP server may take.",
+    ),
+    Setting(
+        name="mcp_list_seconds", variables=("PERDURE_MCP_LIST_SECONDS",), default="30",
+        read=reading.number(0.1, 3_600, "seconds"),
+        meaning="Seconds that an MCP server may take to list its tools, connecting included.",
+    ),
+    Setting(
+        name="mcp_call_seconds", variables=("PERDURE_MCP_CALL_SECONDS",), default="60",
+        read=reading.number(0.1, 86_400, "seconds"),
+        meaning="Seconds that a call of an MCP tool may take, connecting included.",
     ),
     Setting(
         name="exa_url", variables=("PERDURE_EXA_URL",), default="https://api.exa.ai", read=reading.base_url,

@@ -8,6 +8,7 @@ from perdure.runs.runner import Runner
 from perdure.store.database import Database
 from perdure.store.secrets import Vault
 from perdure.tools.executor import Executor
+from perdure.tools.mcp.servers import McpServers
 from perdure.tools.registry import Registry
 
 
@@ -26,6 +27,7 @@ class Server:
     catalog: Catalog
     registry: Registry
     executor: Executor
+    mcp: McpServers
     runner: Runner
     vault: Vault
     password: str | None
