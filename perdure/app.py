@@ -32,6 +32,7 @@ from perdure.providers.configured import limits
 from perdure.providers.local import open_local
 from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
+from perdure.runs.courier import Courier
 from perdure.runs.policy import Policy
 from perdure.runs.runner import Runner
 from perdure.store import mcp_servers as mcp_store
@@ -41,6 +42,7 @@ from perdure.store.migrate import bring_up_to_date
 from perdure.store.opening import open_database
 from perdure.store.secrets import agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
+from perdure.tools.builtin.agents import agent_tools
 from perdure.tools.builtin.web import EXA_KEY, fetch_webpage, web_search
 from perdure.tools.executor import Executor
 from perdure.tools.implementation import Definition
@@ -110,6 +112,7 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None,
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
     """All parts of a server, opened in order and closed in reverse, without the network."""
+    courier = Courier()
     db = await open_database(settings.data, settings.sync, settings.postgres)
     try:
         await bring_up_to_date(db)
@@ -125,7 +128,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
             fall_backs=settings.fallback_models,
         )
         secrets = secrets_in(db, vault)
-        registry = Registry(settings.trusted_tools, _wired(settings, catalog, secrets))
+        registry = Registry(settings.trusted_tools, _wired(settings, catalog, secrets, courier))
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         commands = read_commands(settings.mcp_config)
         await db.write(lambda conn: mcp_store.seed(conn, DEFAULT_TENANT, commands))
@@ -133,6 +136,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         executor = Executor(db, registry, settings.tool_seconds, {"external_mcp": mcp.runner})
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
+        courier.bind(db, runner)
         try:
             await runner.recover()
             server = Server(
@@ -171,9 +175,10 @@ async def _built_in(settings: Settings) -> list[Provider]:
     return [await open_local(settings.gguf, settings.gguf_context, limits(settings.environment)), OfflineProvider()]
 
 
-def _wired(settings: Settings, catalog: Catalog, secrets: Secrets) -> list[Definition]:
+def _wired(settings: Settings, catalog: Catalog, secrets: Secrets, courier: Courier) -> list[Definition]:
     """The server's own tools that need a part of it."""
     return [
+        *agent_tools(courier),
         fetch_webpage(allow_private=settings.private_pages),
         web_search(catalog.http, secrets, url=settings.exa_url, key=settings.environment.get(EXA_KEY)),
     ]
@@ -188,6 +193,7 @@ def _policy(settings: Settings) -> Policy:
         queue=settings.busy == "queue",
         max_queued=settings.max_queued,
         max_runs=settings.max_runs,
+        max_chain=settings.max_chain,
         drain_seconds=settings.drain_seconds,
         ping_seconds=settings.ping_seconds,
         retention_hours=settings.retention_hours,

@@ -1,7 +1,7 @@
 """The settings of a server, read once: flags first, then the environment, then the defaults in `SETTINGS`."""
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -9,6 +9,7 @@ import msgspec
 
 from perdure import reading
 from perdure.domain.errors import Invalid
+from perdure.reading import Setting
 from perdure.store.options import PostgresOptions
 
 
@@ -34,10 +35,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     busy: Literal["queue", "reject"]
     max_queued: int
     max_runs: int
+    max_chain: int
     max_requests: int
     approval_minutes: float
     lease_seconds: float
     tool_seconds: float
+    tool_memory: int
+    tool_network: bool
+    unsafe_tools: bool
     trusted_tools: tuple[str, ...]
     private_callbacks: bool
     private_images: bool
@@ -81,21 +86,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table: where a setting comes from, what it means, and how its text is read.
-
-    Of `variables` the first that is set counts. `read` raises ValueError, saying what is allowed.
-    """
-
-    name: str
-    variables: tuple[str, ...]
-    default: str
-    meaning: str
-    read: Callable[[str], Any]
-    flag: str | None = None
-    secret: bool = False
-
-
 def is_loopback(host: str) -> bool:
     """Whether a server on this host can be reached from this machine alone."""
     if host.casefold() == "localhost":
@@ -111,7 +101,9 @@ def read_settings(environment: Mapping[str, str], **flags: Any) -> Settings:
 
     Raises Invalid, naming the setting, its value and what is allowed.
     """
-    values = {setting.name: _read(setting, environment, flags.pop(setting.name, None)) for setting in SETTINGS}
+    values = {
+        setting.name: reading.value_of(setting, environment, flags.pop(setting.name, None)) for setting in SETTINGS
+    }
     if flags:
         raise TypeError(f"no such settings: {', '.join(flags)}")
     values["data"] = values["data"] or _default_data(environment)
@@ -133,21 +125,6 @@ def read_settings(environment: Mapping[str, str], **flags: Any) -> Settings:
             "of its own, named by LLAMACPP_BASE_URL."
         )
     return settings
-
-
-def _read(setting: Setting, environment: Mapping[str, str], flag: Any) -> Any:
-    source, text = setting.flag or setting.name, "" if flag is None else str(flag)
-    if flag is None:
-        source = next((name for name in setting.variables if environment.get(name, "").strip()), "")
-        # A password or key keeps its spaces: it has to be the same text for whoever sends it.
-        text = environment.get(source, "") if setting.secret else environment.get(source, "").strip()
-    if not source:
-        text = setting.default
-    try:
-        return setting.read(text)
-    except ValueError as error:
-        shown = "" if setting.secret else f" is {text!r}, which"
-        raise Invalid(f"{source}{shown} will not do: {error}.") from None
 
 
 def _default_data(environment: Mapping[str, str]) -> Path:
@@ -231,6 +208,11 @@ SETTINGS: Final = (
         meaning="Runs that may be under way or wait, in all; more are refused with 503.",
     ),
     Setting(
+        name="max_chain", variables=("PERDURE_MAX_CHAIN",), default="8",
+        read=reading.whole(1, 100, "a number of messages"),
+        meaning="Messages that may follow from one request, each sent by the agent that got the one before.",
+    ),
+    Setting(
         name="max_requests", variables=("PERDURE_MAX_REQUESTS",), default="10000",
         read=reading.whole(1, 1_000_000, "a number of requests"),
         meaning="Requests answered at a time, open streams included; more are refused with 503.",
@@ -248,6 +230,21 @@ SETTINGS: Final = (
     Setting(
         name="tool_seconds", variables=("PERDURE_TOOL_SECONDS", "TOOL_SANDBOX_TIMEOUT"), default="180",
         read=reading.number(0.05, 86_400, "seconds"), meaning="Seconds a tool may take before its call fails.",
+    ),
+    Setting(
+        name="tool_memory", variables=("PERDURE_TOOL_MEMORY",), default="1024",
+        read=reading.whole(64, 1 << 20, "a number of MiB"),
+        meaning="MiB of memory that a call of a tool made from source code may take, all its processes together.",
+    ),
+    Setting(
+        name="tool_network", variables=("PERDURE_TOOL_NETWORK",), default="0", read=reading.switch,
+        meaning="`1` lets tools made from source code, and `run_code`, use the network: all that this machine reaches, "
+        "the server itself included.",
+    ),
+    Setting(
+        name="unsafe_tools", variables=("PERDURE_UNSAFE_TOOLS",), default="0", read=reading.switch,
+        meaning="`1` runs tools made from source code with all the server's rights where this machine offers no way to "
+        "keep them apart. Without it they are refused there.",
     ),
     Setting(
         name="trusted_tools", variables=("PERDURE_TOOLS",), default="", read=reading.tools,
@@ -278,7 +275,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="mcp_config", variables=("PERDURE_MCP_CONFIG",), default="", read=reading.file,
-        meaning="A JSON file that names MCP servers to be started as commands; see docs/mcp.md. Callers cannot name any.",
+        meaning="A JSON file that names MCP servers to be started as commands; see docs/mcp.md. Callers can name none.",
     ),
     Setting(
         name="mcp_connect_seconds", variables=("PERDURE_MCP_CONNECT_SECONDS",), default="30",

@@ -7,8 +7,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain.blocks import Block
+from perdure.domain.errors import Conflict
 from perdure.loop.context import recompile
 from perdure.store import agents as agent_store
+from perdure.store import block_history
 from perdure.store import blocks as block_store
 
 
@@ -41,12 +43,31 @@ def replace_blocks(conn: Connection, tenant: str, agent_id: str, block_ids: Sequ
     return bool(gone or fresh)
 
 
-def edit_block(conn: Connection, tenant: str, block: Block, changes: Mapping[str, Any], *, actor: str) -> Block:
-    """Change fields of a block, for every agent it is attached to. Raises Invalid and Conflict as the store does."""
+def edit_block(
+    conn: Connection, tenant: str, block: Block, changes: Mapping[str, Any], *, actor: str, seen: int | None = None
+) -> Block:
+    """Change fields of a block, for every agent it is attached to. `seen` is the version that the changes are made for.
+
+    Raises Conflict where that is not the block's any more, and Invalid and Conflict as the store does.
+    """
+    if seen not in (None, block.version):
+        raise Conflict(
+            f"Block {block.id} has version {block.version} by now, not {seen}. Read it again, then repeat the edit."
+        )
     after = block_store.update(conn, tenant, block, msgspec.structs.replace(block, **changes), actor=actor)
     if any(getattr(after, name) != getattr(block, name) for name in block_store.SHOWN_TO_MODEL):
         recompile_all(conn, tenant, block_store.agents_of(conn, block.id))
     return after
+
+
+def restore_block(conn: Connection, tenant: str, block_id: str, version: int, *, actor: str) -> Block:
+    """Give a block the value that it had as an earlier version; that is a version of its own.
+
+    Raises NotFound for the block and for a version that is not kept, Invalid and Conflict as the store does.
+    """
+    block = block_store.get(conn, tenant, block_id)
+    value = block_history.get(conn, block.id, version).value
+    return edit_block(conn, tenant, block, {"value": value}, actor=actor)
 
 
 def delete_block(conn: Connection, tenant: str, block_id: str) -> None:

@@ -23,11 +23,13 @@ from perdure.loop.context import compile_system
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversations as conversation_store
+from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
 from perdure.store.database import Database
 from perdure.store.secrets import Vault
+from perdure.tools.builtin.agents import NAMES as MULTI_AGENT_TOOLS
 from perdure.tools.registry import DEFAULT_TOOLS
 
 MAKER: Final = "api"
@@ -44,8 +46,6 @@ async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str
     refuse_unbuilt(new.folder_ids, companion=new.attributes.get("enable_sleeptime") and not _is_voice(new))
     if new.include_default_folder:
         raise NotBuilt("include_default_source is not built yet in this version. Leave it out.")
-    if new.include_multi_agent_tools:
-        raise NotBuilt("include_multi_agent_tools is not built yet in this version. Leave it out.")
     chosen = await resolve(catalog, tenant, new.choice)
     model = chosen.model or await catalog.resolve(tenant, await catalog.default_model(tenant))
     default = (
@@ -118,7 +118,7 @@ def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAg
     if new.secrets:
         secret_store.replace(conn, agent.id, new.secrets, vault)
     if new.identity_ids:
-        agent_store.set_identities(conn, tenant, agent.id, new.identity_ids)
+        identity_store.set_of_agent(conn, tenant, agent.id, new.identity_ids)
     held = compile_system(agent, blocks, tool_names=[tool.name for tool in tools], now=agent.created_at)
     system = Message(
         id=new_id("message"),
@@ -132,7 +132,11 @@ def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAg
 
 
 def _tools(conn: Connection, tenant: str, new: NewAgent) -> list[Tool]:
-    names = (*(DEFAULT_TOOLS[new.agent_type] if new.include_base_tools else ()), *new.tool_names)
+    names = (
+        *(DEFAULT_TOOLS[new.agent_type] if new.include_base_tools else ()),
+        *(MULTI_AGENT_TOOLS if new.include_multi_agent_tools else ()),
+        *new.tool_names,
+    )
     found = [*tool_store.by_names(conn, tenant, names), *tool_store.by_ids(conn, tenant, new.tool_ids)]
     return list({tool.id: tool for tool in found}.values())
 

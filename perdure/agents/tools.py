@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from perdure.agents.default_rules import with_approvals
 from perdure.domain.agents import Agent
+from perdure.domain.errors import NotFound
 from perdure.domain.tools import Tool
 from perdure.loop.context import recompile
 from perdure.store import agents as agent_store
@@ -43,6 +44,18 @@ def replace_tools(conn: Connection, tenant: str, agent_id: str, tool_ids: Sequen
         agent_store.bump(conn, agent.id)
     if _attach(conn, tenant, agent_store.get(conn, tenant, agent.id), wanted) or gone:
         _tell_rules(conn, tenant, agent.id)
+
+
+def set_approval(conn: Connection, tenant: str, agent_id: str, tool_name: str, *, required: bool) -> None:
+    """Say whether calls of a tool wait for a person's approval. Raises NotFound, also for a tool the agent lacks."""
+    agent = agent_store.hold(conn, tenant, agent_id)
+    names = [tool.name for tool in tool_store.of_agent(conn, agent.id)]
+    if tool_name not in names:
+        raise NotFound(f"Agent {agent.id} has no tool named {tool_name!r}. It has: {', '.join(names) or 'none'}.")
+    rule = {"type": "requires_approval", "tool_name": tool_name}
+    others = [each for each in agent.tool_rules if (each["type"], each["tool_name"]) != tuple(rule.values())]
+    rules = (*others, rule) if required else tuple(others)
+    agent_store.update(conn, tenant, agent, msgspec.structs.replace(agent, tool_rules=rules))
 
 
 def _attach(conn: Connection, tenant: str, agent: Agent, tools: Sequence[Tool]) -> bool:

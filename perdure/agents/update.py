@@ -15,10 +15,11 @@ from perdure.domain.compaction import merged
 from perdure.domain.errors import Busy, NotBuilt
 from perdure.domain.ids import now
 from perdure.domain.runs import ACTIVE
-from perdure.loop.context import recompile
+from perdure.loop.context import compiled, recompile
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks, search
+from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store import secrets as secret_store
@@ -28,7 +29,7 @@ from perdure.store.pages import Page
 from perdure.store.runs import RunFilter
 from perdure.store.secrets import Vault
 
-COMPILED: Final = ("system", "timezone", "tool_rules")
+COMPILED: Final = ("system", "timezone", "tool_rules", "model")
 """The fields of an agent that stand in its system message. The rest leaves it alone, so that it stays cached."""
 
 
@@ -72,6 +73,18 @@ def reset_messages(
     return agent_store.details(conn, tenant, agent.id, vault)
 
 
+def recompile_agent(conn: Connection, tenant: str, agent_id: str, *, dry_run: bool, anew: bool) -> str:
+    """Bring the system messages of all conversations of an agent up to date; what that of its default one says.
+
+    With `anew` they are written even where only the time in them changes; with `dry_run` none is. Raises NotFound.
+    """
+    agent = agent_store.get(conn, tenant, agent_id)
+    if dry_run:
+        return compiled(conn, agent, agent.conversation_id)
+    recompile(conn, tenant, agent.id, anew=anew)
+    return message_store.system_message(conn, agent.conversation_id).text
+
+
 def refuse_running(conn: Connection, tenant: str, refusal: str, runs: RunFilter) -> None:
     """Raises Busy, saying `refusal`, while one of these runs is unfinished."""
     unfinished = msgspec.structs.replace(runs, statuses=ACTIVE)
@@ -92,7 +105,7 @@ def _update(
     if changes.secrets is not None:
         secret_store.replace(conn, agent_id, changes.secrets, vault)
     if changes.identity_ids is not None:
-        agent_store.set_identities(conn, tenant, agent_id, changes.identity_ids)
+        identity_store.set_of_agent(conn, tenant, agent_id, changes.identity_ids)
     if changes.tool_ids is not None:
         replace_tools(conn, tenant, agent_id, changes.tool_ids)
     moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)

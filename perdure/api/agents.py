@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from perdure.agents import create, update
@@ -84,6 +85,20 @@ async def reset_messages(
         lambda conn: update.reset_messages(conn, caller.tenant, vault, agent_id, add_default_initial_messages=again),
     )
     return reply(agent_state(details))
+
+
+async def recompile_agent(
+    caller: CallerDep, agent_id: AgentId, dry_run: bool = False, update_timestamp: bool = False
+) -> Response:
+    """Rebuild an agent's system messages from its blocks and rules as they are now, and answer with the text.
+
+    Where nothing has changed they stay, with their time, unless that is to be updated.
+    """
+
+    def recompile(conn: Connection) -> str:
+        return update.recompile_agent(conn, caller.tenant, agent_id, dry_run=dry_run, anew=update_timestamp)
+
+    return reply(await caller.server.db.write(recompile))
 
 
 async def list_tags(caller: CallerDep, query: Annotated[TagQuery, Depends()]) -> Response:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends
+from fastapi import Depends, Query
 from sqlalchemy import Connection
 from starlette.responses import Response
 
@@ -14,13 +14,15 @@ from perdure.api.paths import AgentId, BlockId
 from perdure.api.queries import AgentPageQuery, BlockQuery, PageQuery
 from perdure.api.reply import reply
 from perdure.domain.agents import AgentDetails
-from perdure.domain.blocks import Block
+from perdure.domain.blocks import Block, BlockVersion
 from perdure.store import agents as agent_store
+from perdure.store import block_history
 from perdure.store import blocks as block_store
 from perdure.store.agents import AgentFilter
 from perdure.store.blocks import BlockFilter
+from perdure.store.pages import DEFAULT_LIMIT
 from perdure.wire.agents import agent_state, memory
-from perdure.wire.blocks import CreateBlockBody, UpdateBlockBody, block
+from perdure.wire.blocks import CreateBlockBody, RestoreBlockBody, UpdateBlockBody, block, block_version
 
 
 async def list_blocks(caller: CallerDep, query: Annotated[BlockQuery, Depends()]) -> Response:
@@ -54,7 +56,7 @@ async def update_block(caller: CallerDep, block_id: BlockId, body: UpdateBlockBo
 
     def edit(conn: Connection) -> Block:
         found = block_store.get(conn, caller.tenant, block_id)
-        return edits.edit_block(conn, caller.tenant, found, changes, actor=MAKER)
+        return edits.edit_block(conn, caller.tenant, found, changes, actor=MAKER, seen=body.version)
 
     return reply(block(await caller.server.db.write(edit)))
 
@@ -63,6 +65,30 @@ async def delete_block(caller: CallerDep, block_id: BlockId) -> Response:
     """Delete a block, also from the agents it is attached to."""
     await caller.server.db.write(lambda conn: edits.delete_block(conn, caller.tenant, block_id))
     return reply({"message": f"Block {block_id} deleted"})
+
+
+async def list_block_history(
+    caller: CallerDep,
+    block_id: BlockId,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    limit: Annotated[int, Query(ge=1, le=block_history.KEPT)] = DEFAULT_LIMIT,
+) -> Response:
+    """The values a block has had, newest first, each with who wrote it and when; `before` is a version."""
+
+    def find(conn: Connection) -> list[BlockVersion]:
+        block_store.get(conn, caller.tenant, block_id)
+        return block_history.versions(conn, block_id, before=before, limit=limit)
+
+    return reply([block_version(each) for each in await caller.server.db.read(find)])
+
+
+async def restore_block(caller: CallerDep, block_id: BlockId, body: RestoreBlockBody) -> Response:
+    """Give a block the value of an earlier version again, for every agent it is attached to."""
+
+    def restore(conn: Connection) -> Block:
+        return edits.restore_block(conn, caller.tenant, block_id, body.version, actor=MAKER)
+
+    return reply(block(await caller.server.db.write(restore)))
 
 
 async def list_block_agents(
@@ -83,6 +109,12 @@ async def list_block_agents(
 async def retrieve_core_memory(caller: CallerDep, agent_id: AgentId) -> Response:
     """An agent's whole memory, as 0.1.x reads it."""
     return reply(memory(await details_of(caller, agent_id)))
+
+
+async def list_memory_variables(caller: CallerDep, agent_id: AgentId) -> Response:
+    """The variables that a template gave an agent: none, since templates belong to the hosted service."""
+    await caller.server.db.read(lambda conn: agent_store.get(conn, caller.tenant, agent_id))
+    return reply({"variables": {}})
 
 
 async def list_agent_blocks(caller: CallerDep, agent_id: AgentId, query: Annotated[PageQuery, Depends()]) -> Response:
@@ -108,7 +140,7 @@ async def update_agent_block(caller: CallerDep, agent_id: AgentId, block_label: 
 
     def edit(conn: Connection) -> Block:
         found = _labelled(conn, caller.tenant, agent_id, block_label)
-        return edits.edit_block(conn, caller.tenant, found, changes, actor=MAKER)
+        return edits.edit_block(conn, caller.tenant, found, changes, actor=MAKER, seen=body.version)
 
     return reply(block(await caller.server.db.write(edit)))
 

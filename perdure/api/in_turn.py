@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection
 
 from perdure.api.auth import Caller
-from perdure.api.results import read_to_end
 from perdure.domain.errors import Busy, Expired, NotFound
+from perdure.runs.follower import read_to_end
 
 PATIENCE: Final = 45.0
 """Seconds a change waits at most: SDKs give up after a minute without an answer."""

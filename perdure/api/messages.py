@@ -17,14 +17,14 @@ from perdure.api.images import inline_images
 from perdure.api.in_turn import in_turn
 from perdure.api.paths import AgentId, MessageId
 from perdure.api.reply import refuse, reply
-from perdure.api.results import read_to_end, result
+from perdure.api.results import result
 from perdure.api.runs import shown_run
 from perdure.domain.errors import Conflict, Invalid, Unprocessable, not_found
 from perdure.domain.messages import VOICE, AnyPart, Message, ReasoningPart, Role, TextPart, ToolCallPart, Voice
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import RunError
 from perdure.runs.callback import check_callback
-from perdure.runs.follower import Follower
+from perdure.runs.follower import Follower, read_to_end
 from perdure.store import agents as agent_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store

@@ -15,7 +15,6 @@ DELETE /v1/agents/{agent_id}/archival-memory/{memory_id} delete a passage of an 
 PATCH  /v1/agents/{agent_id}/archival-memory/{memory_id} change a passage of an agent
 PATCH  /v1/agents/{agent_id}/archives/attach/{archive_id} attach an archive to an agent
 PATCH  /v1/agents/{agent_id}/archives/detach/{archive_id} detach an archive from an agent
-GET    /v1/agents/{agent_id}/core-memory/variables list the template variables of an agent
 GET    /v1/agents/{agent_id}/export write an agent as an agent file
 GET    /v1/agents/{agent_id}/files list an agent's files and which are open
 PATCH  /v1/agents/{agent_id}/files list an agent's files, as npm 0.1.x asks for it
@@ -26,11 +25,8 @@ GET    /v1/agents/{agent_id}/folders list an agent's folders
 PATCH  /v1/agents/{agent_id}/folders/attach/{folder_id} attach a folder to an agent
 PATCH  /v1/agents/{agent_id}/folders/detach/{folder_id} detach a folder from an agent
 GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
-PATCH  /v1/agents/{agent_id}/identities/attach/{identity_id} attach an identity to an agent
-PATCH  /v1/agents/{agent_id}/identities/detach/{identity_id} detach an identity from an agent
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
-POST   /v1/agents/{agent_id}/recompile rebuild an agent's system message
 GET    /v1/agents/{agent_id}/schedule list an agent's scheduled messages
 POST   /v1/agents/{agent_id}/schedule schedule a message
 DELETE /v1/agents/{agent_id}/schedule/{scheduled_message_id} delete a scheduled message
@@ -39,7 +35,6 @@ GET    /v1/agents/{agent_id}/sources list an agent's folders under their old nam
 PATCH  /v1/agents/{agent_id}/sources/attach/{source_id} attach a folder to an agent under its old name
 PATCH  /v1/agents/{agent_id}/sources/detach/{source_id} detach a folder from an agent under its old name
 POST   /v1/agents/{agent_id}/template make a template of an agent
-PATCH  /v1/agents/{agent_id}/tools/approval/{tool_name} say whether a tool of an agent needs approval
 POST   /v1/agents/{agent_id}/tools/{tool_name}/run run a tool of an agent
 POST   /v1/agents/{agent_id}/version-template save an agent as a new version of its template
 GET    /v1/archives/ list archives
@@ -81,16 +76,6 @@ POST   /v1/groups/{group_id}/messages send messages to a group
 POST   /v1/groups/{group_id}/messages/stream send messages to a group and stream the answer
 PATCH  /v1/groups/{group_id}/messages/{message_id} change a message of a group
 PATCH  /v1/groups/{group_id}/reset-messages forget a group's messages
-GET    /v1/identities/ list identities
-POST   /v1/identities/ create an identity
-PUT    /v1/identities/ create or replace an identity by its key
-GET    /v1/identities/count count identities
-DELETE /v1/identities/{identity_id} delete an identity
-GET    /v1/identities/{identity_id} get an identity
-PATCH  /v1/identities/{identity_id} change an identity
-GET    /v1/identities/{identity_id}/agents list an identity's agents
-GET    /v1/identities/{identity_id}/blocks list an identity's blocks
-PUT    /v1/identities/{identity_id}/properties set an identity's properties
 GET    /v1/jobs/ list jobs
 GET    /v1/jobs/active list jobs that are under way
 DELETE /v1/jobs/{job_id} delete a job

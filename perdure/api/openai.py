@@ -10,13 +10,12 @@ from perdure.api.auth import Caller, CallerDep
 from perdure.api.event_stream import EventStream
 from perdure.api.messages import read_images, start
 from perdure.api.reply import refuse, reply
-from perdure.api.results import read_to_end
 from perdure.domain.approvals import Decision
 from perdure.domain.conversations import Conversation
 from perdure.domain.errors import NotFound
 from perdure.domain.ids import example_id, is_id
 from perdure.domain.runs import RunError
-from perdure.runs.follower import Follower, Numbered
+from perdure.runs.follower import Follower, Numbered, read_to_end
 from perdure.runs.pending import abandoned, pending_of
 from perdure.store import conversations as conversation_store
 from perdure.wire.errors import run_failure

@@ -13,16 +13,19 @@ _SCHEMAS: Final[Mapping[str, str]] = {
     "Agent": """id name agent_type system description? metadata:object model embedding? model_settings:object
         llm_config:object embedding_config:object? compaction_settings:object? response_format:object? memory:Memory
         blocks:[Block] tools:[Tool] tool_rules:[object] sources:[object] tags:[string] secrets:[object]
-        tool_exec_environment_variables:[object] identity_ids:[string] identities:[object] message_ids:[string]
+        tool_exec_environment_variables:[object] identity_ids:[string] identities:[Identity] message_ids:[string]
         pending_approval:object? managed_group:object? multi_agent_group:object? message_buffer_autoclear:boolean
         enable_sleeptime:boolean max_files_open:integer? per_file_view_window_char_limit:integer? timezone
         hidden:boolean? project_id? template_id? base_template_id? deployment_id? entity_id? last_run_completion:date?
         last_run_duration_ms:integer? last_stop_reason? created_at:date updated_at:date created_by_id?
         last_updated_by_id?""",
     "Memory": "blocks:[Block] file_blocks:[object] prompt_template agent_type? git_enabled:boolean",
-    "Block": """id label value limit:integer description? read_only:boolean hidden:boolean? metadata:object
+    "Block": """id label value limit:integer version:integer description? read_only:boolean hidden:boolean?
+        metadata:object
         tags:[string] name? template_name? is_template:boolean preserve_on_migration:boolean project_id? template_id?
         base_template_id? deployment_id? entity_id? created_by_id? last_updated_by_id?""",
+    "BlockVersion": "block_id version:integer value actor run_id? created_at:date",
+    "MemoryVariables": "variables:object",
     "Tool": """id name tool_type description json_schema:object args_json_schema:object? tags:[string] source_type?
         source_code? return_char_limit:integer pip_requirements:[object]? npm_requirements:[object]?
         default_requires_approval:boolean? enable_parallel_execution:boolean metadata_:object project_id? created_by_id?
@@ -81,6 +84,8 @@ _SCHEMAS: Final[Mapping[str, str]] = {
     "McpRefresh": "added:[string] updated:[string] deleted:[string] left_out:[object]",
     "ToolResult": """status func_return? stdout:[string]? stderr:[string]? agent_state:object?
         sandbox_config_fingerprint?""",
+    "Identity": """id identifier_key name identity_type project_id? agent_ids:[string] block_ids:[string]
+        properties:[object]""",
     "Health": "version status",
     "Done": "message",
     "Error": "detail",

@@ -1,6 +1,5 @@
 """What a run that has ended comes to as JSON: for the caller who waited, and for its callback."""
 
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
@@ -8,12 +7,10 @@ from sqlalchemy import Connection
 from perdure.api.auth import Caller
 from perdure.api.queries import MessagePageQuery
 from perdure.api.reply import ENCODER
-from perdure.domain.errors import Unavailable
 from perdure.domain.messages import VOICE, Message, Role, Voice
-from perdure.domain.runs import HANDED_OVER, Run
+from perdure.domain.runs import Run
 from perdure.runs.accept import REQUEST_DECODER
 from perdure.runs.callback import Letter
-from perdure.runs.follower import Follower, Numbered
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.wire import runs as wire
@@ -31,14 +28,6 @@ class Result(NamedTuple):
 
     run: Run
     response: dict[str, Any]
-
-
-async def read_to_end(follower: Follower, take: Callable[[list[Numbered]], None] = lambda batch: None) -> None:
-    """Read a run to its end. Raises Unavailable where it goes on elsewhere, since this server stops."""
-    while (batch := await follower.next()) is not None:
-        take(batch)
-    if follower.left:
-        raise Unavailable(f"{HANDED_OVER.message} Its id is {follower.run_id}.")
 
 
 def result(conn: Connection, tenant: str, run_id: str, generation: Generation) -> Result:

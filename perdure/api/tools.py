@@ -12,12 +12,20 @@ from perdure.api.paths import AgentId, ToolId
 from perdure.api.queries import PageQuery, ToolQuery
 from perdure.api.reply import reply
 from perdure.domain.agents import AgentDetails
+from perdure.domain.errors import Unprocessable
 from perdure.domain.tools import Tool
 from perdure.store import agents as agent_store
 from perdure.store import tools as tool_store
 from perdure.store.tools import ToolFilter
 from perdure.wire.agents import agent_state
+from perdure.wire.text import Body
 from perdure.wire.tools import tool
+
+
+class ApprovalBody(Body):
+    """Whether calls of a tool wait for a person's approval."""
+
+    requires_approval: bool
 
 
 async def list_tools(caller: CallerDep, query: Annotated[ToolQuery, Depends()]) -> Response:
@@ -80,3 +88,23 @@ async def detach_tool(caller: CallerDep, agent_id: AgentId, tool_id: ToolId) -> 
         return agent_store.details(conn, caller.tenant, agent_id, vault)
 
     return reply(agent_state(await caller.server.db.write(detach)))
+
+
+async def update_tool_approval(
+    caller: CallerDep,
+    agent_id: AgentId,
+    tool_name: str,
+    body: ApprovalBody | None = None,
+    requires_approval: bool | None = None,
+) -> Response:
+    """Say whether an agent's calls of a tool wait for approval; 0.1.x says it in the query."""
+    vault = caller.server.vault
+    required = requires_approval if body is None else body.requires_approval
+    if required is None:
+        raise Unprocessable("Say true or false in requires_approval.", ("body", "requires_approval"), "missing")
+
+    def change(conn: Connection) -> AgentDetails:
+        changes.set_approval(conn, caller.tenant, agent_id, tool_name, required=required)
+        return agent_store.details(conn, caller.tenant, agent_id, vault)
+
+    return reply(agent_state(await caller.server.db.write(change)))

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from perdure.domain.blocks import Block
+from perdure.domain.identities import Identity
 from perdure.domain.messages import Message
 from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window, reasons
 from perdure.domain.runs import StopReason
@@ -110,7 +111,7 @@ class AgentDetails(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
     message_ids: tuple[str, ...] = ()
-    identity_ids: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
     pending_approval: Message | None = None
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 DEFAULT_LIMIT: Final = 100_000
 """Characters a block may hold unless it says otherwise."""
+LONGEST_LABEL: Final = 255
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,3 +32,21 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     base_template_id: str | None = None
     deployment_id: str | None = None
     entity_id: str | None = None
+
+
+class BlockVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that a block has or had. `actor` is the id of the agent that wrote it in run `run_id`, or `api`."""
+
+    block_id: str
+    version: int
+    value: str
+    actor: str
+    run_id: str | None
+    created_at: int
+
+
+def label_problem(label: str) -> str | None:
+    """What is wrong with a label, if anything: it is the name of a tag in the system message, and stands in paths."""
+    if not label.strip() or any(not char.isprintable() or char in '<>"' for char in label):
+        return 'A label needs at least one character, and none of < > ", line breaks or control characters.'
+    return f"A label has at most {LONGEST_LABEL} characters." if len(label) > LONGEST_LABEL else None

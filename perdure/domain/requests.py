@@ -11,6 +11,13 @@ from perdure.domain.messages import Message
 DEFAULT_MAX_STEPS: Final = 50
 
 
+class Errand(msgspec.Struct, frozen=True):
+    """For which run a request is made, and whether that waits for its end."""
+
+    caller_id: str
+    waits: bool
+
+
 class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to an agent.
 
@@ -19,7 +26,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     calls that the conversation waits for; `input` then follows their returns. With a `compaction` the run does that and
     nothing else. `otids` are the caller's own names for
     what it sent, by which a request sent again is known; empty where it did not name all of it. `callback_url` is told
-    of the run's end.
+    of the run's end. An `errand` says that another run makes the request.
     """
 
     agent_id: str
@@ -45,4 +52,5 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     callback_url: str | None = None
     conversation_id: str | None = None
     run_type: str = "send_message_streaming"
+    errand: Errand | None = None
     project: str | None = None

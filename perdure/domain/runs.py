@@ -93,7 +93,11 @@ HANDED_OVER: Final = RunError(
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One request's record. Times are microseconds UTC; `ttft_ns` and `total_duration_ns` are nanoseconds."""
+    """One request's record. Times are microseconds UTC; `ttft_ns` and `total_duration_ns` are nanoseconds.
+
+    A run that another run started has that for its `caller_id`; it is `waited_for` where that waits for its end.
+    `depth` counts the runs in such a chain before it.
+    """
 
     id: str
     agent_id: str
@@ -106,6 +110,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     request_config: dict[str, Any] = {}
     usage: Usage = Usage()
+    caller_id: str | None = None
+    waited_for: bool = False
+    depth: int = 0
     callback_url: str | None = None
     callback_sent_at: int | None = None
     callback_status_code: int | None = None

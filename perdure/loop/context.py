@@ -15,6 +15,7 @@ from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart, ToolCallPart, ToolReturnPart
 from perdure.domain.requests import TurnRequest
 from perdure.loop.tool_rules import ToolRules
+from perdure.memory.blocks import LINE_NUMBER_WARNING
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks
@@ -29,6 +30,9 @@ MOST_COUNTED: Final = 1000
 
 WITHOUT_BLOCKS: Final = frozenset({"react_agent", "workflow_agent"})
 """Agent types whose memory blocks are not shown to the model."""
+
+NUMBERED: Final = frozenset({"letta_v1_agent", "memgpt_v2_agent", "sleeptime_agent"})
+"""Agent types whose blocks are shown with numbered lines to models that Anthropic serves."""
 
 _COMPILED_AT: Final = re.compile(r"(?<=^- System prompt last recompiled: ).* (?=\S+$)", re.MULTILINE)
 
@@ -80,14 +84,22 @@ def _blocks_section(agent: Agent, blocks: Sequence[Block]) -> str:
         "<memory_blocks>",
         "These blocks are your memory. They are always in view, and what you write in them stays.",
     ]
+    numbered = agent.agent_type in NUMBERED and agent.model.endpoint_type == "anthropic"
+    if numbered:
+        lines += ["<warning>", LINE_NUMBER_WARNING, "</warning>"]
     for block in blocks:
         lines += [f"<{block.label}>", "<description>", block.description or "", "</description>", "<metadata>"]
         if block.read_only:
             lines.append("- read_only=true")
         lines += [f"- chars_current={len(block.value)}", f"- chars_limit={block.limit}", "</metadata>"]
-        lines += ["<value>", block.value, "</value>", f"</{block.label}>"]
+        value = _numbered(block.value) if numbered else block.value
+        lines += ["<value>", value, "</value>", f"</{block.label}>"]
     lines.append("</memory_blocks>")
     return "\n".join(lines)
+
+
+def _numbered(value: str) -> str:
+    return "\n".join(f"{number}→ {line}" for number, line in enumerate(value.split("\n"), 1)) if value else ""
 
 
 def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_count: int) -> str:
@@ -109,10 +121,11 @@ def local_time(at: int, timezone: str) -> str:
     return datetime.fromtimestamp(at / 1_000_000, ZoneInfo(timezone)).strftime("%Y-%m-%d %I:%M:%S %p %Z%z")
 
 
-def recompile(conn: Connection, tenant: str, agent_id: str) -> None:
+def recompile(conn: Connection, tenant: str, agent_id: str, *, anew: bool = False) -> None:
     """Bring the stored system message of each of an agent's conversations up to its current blocks and rules.
 
-    Where nothing but the time of it would change, it stays, so that providers can keep it cached. Raises NotFound.
+    Where nothing but the time of it would change, it stays, so that providers can keep it cached, unless it is to be
+    written `anew`. Raises NotFound.
     """
     agent = agent_store.hold(conn, tenant, agent_id)
     blocks = block_store.of_agent(conn, agent.id)
@@ -124,8 +137,14 @@ def recompile(conn: Connection, tenant: str, agent_id: str) -> None:
             agent, shown, tool_names=tool_names, now=now(), conversation_id=conversation_id,
             recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
         ).under(agent.system)  # fmt: skip
-        if _timeless(text) != _timeless(message.text):
+        if anew or _timeless(text) != _timeless(message.text):
             message_store.rewrite(conn, tenant, message, (TextPart(text=text),))
+
+
+def recompile_sharing(conn: Connection, tenant: str, agent_id: str, since: int) -> None:
+    """The same for an agent that changed its blocks, and for all that have a block of its that changed since (µs)."""
+    for each in sorted({agent_id, *block_store.sharers(conn, agent_id, since)}):
+        recompile(conn, tenant, each)
 
 
 def compiled(conn: Connection, agent: Agent, conversation_id: str) -> str:

@@ -141,14 +141,14 @@ class ToolRound:
     def keep(self, conn: Connection) -> Sequence[AnyEvent]:
         """Store the returns, in the order of the calls, with the effects of the tools that live in our database."""
         turn = self._turn
-        changed = False
+        changed, started_at = False, now()
         parts: list[ToolReturnPart] = [*self._given, *self._denied]
         for call in self._calls:
             outcome = self._outcome(conn, call)
             changed = changed or outcome.changed_blocks
             parts.append(outcome.part)
         if changed:
-            context.recompile(conn, turn.tenant, turn.agent.id)
+            context.recompile_sharing(conn, turn.tenant, turn.agent.id, started_at)
         returns = Message(
             id=new_id("message"), agent_id=turn.agent.id, role="tool", parts=tuple(parts), created_at=now(),
             name=parts[0].name, step_id=self._step.id, run_id=turn.run_id,

@@ -12,7 +12,7 @@ from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks
 
 LINE_NUMBER_WARNING: Final = "Line numbers are shown for orientation only and are not part of the memory."
-"""What stands above a block that is shown with `N→` before each line."""
+"""What stands above blocks that are shown with `N→` before each line."""
 
 END: Final = -1
 """The `insert_line` that means after the last line."""
@@ -29,7 +29,7 @@ def memory_insert(value: str, new_string: str, insert_line: int = END) -> str:
 
     Tabs become spaces. Raises Invalid for a line that is not there, and for text copied with its line numbers.
     """
-    _refuse_line_numbers("new_string", new_string)
+    refuse_line_numbers(new_string)
     lines = value.split("\n")
     if not END <= insert_line <= len(lines):
         raise Invalid(
@@ -46,8 +46,7 @@ def memory_replace(value: str, old_string: str, new_string: str) -> str:
 
     Raises Invalid where it occurs nowhere or in several places, and for text copied with its line numbers.
     """
-    _refuse_line_numbers("old_string", old_string)
-    _refuse_line_numbers("new_string", new_string)
+    refuse_line_numbers(old_string, new_string)
     if not old_string:
         raise Invalid("old_string is empty. Give the text to replace, or use memory_insert to add some.")
     # A tab's width depends on its column, so a copy that still has its tabs is looked up as it is.
@@ -65,6 +64,28 @@ def memory_replace(value: str, old_string: str, new_string: str) -> str:
             "Add some of the text around it, so that it occurs exactly once."
         )
     return (text[:place] + new_string + text[place + len(old) :]).expandtabs()
+
+
+def core_memory_append(value: str, content: str) -> str:
+    """`value` with `content` on a line of its own at the end. Raises Invalid for text copied with its line numbers."""
+    refuse_line_numbers(content)
+    return f"{value}\n{content}" if value else content
+
+
+def core_memory_replace(value: str, old_content: str, new_content: str) -> str:
+    """`value` with all occurrences of `old_content` replaced.
+
+    Raises Invalid where there is none, and for text copied with its line numbers.
+    """
+    refuse_line_numbers(old_content, new_content)
+    if not old_content:
+        raise Invalid("old_content is empty. Give the text to replace, or use core_memory_append to add some.")
+    if old_content not in value:
+        raise Invalid(
+            "Nothing was replaced: old_content does not occur in this block. It has to be an exact copy of what is "
+            "there, with the same spaces and line breaks."
+        )
+    return value.replace(old_content, new_content)
 
 
 def edit(
@@ -86,10 +107,7 @@ def edit(
     """
     attempts = ATTEMPTS
     while True:
-        shown = conversation_blocks.shown_in(conn, agent_id, conversation_id)
-        block = block_store.with_label(shown, label)
-        if block.read_only:
-            raise Invalid(f"The memory block {label!r} is read-only: you cannot change it.")
+        block = writable(conn, agent_id, conversation_id, label)
         value = change(block.value)
         try:
             return block_store.update_value(conn, tenant, block, value, actor=actor, run_id=run_id)
@@ -97,16 +115,33 @@ def edit(
             attempts -= 1
             if not attempts:
                 raise
+            # Whoever lost once waits for the others, and then has the block for itself.
+            block_store.hold(conn, tenant, (block.id,), alone=True)
 
 
-def _refuse_line_numbers(name: str, text: str) -> None:
-    if LINE_NUMBER_WARNING in text:
-        raise Invalid(f"{name} contains the warning about line numbers, which is not part of the memory. Leave it out.")
-    if _NUMBERED_LINE.search(text):
-        raise Invalid(
-            f"{name} contains line numbers (like '1→'), which are only for orientation and not part of the memory. "
-            "Leave them out."
-        )
+def writable(conn: Connection, agent_id: str, conversation_id: str, label: str) -> Block:
+    """The block of this label that an agent sees in a conversation, if it may change it.
+
+    Raises NotFound, naming the labels there are, and Invalid for a read-only one.
+    """
+    block = block_store.with_label(conversation_blocks.shown_in(conn, agent_id, conversation_id), label)
+    if block.read_only:
+        raise Invalid(f"The memory block {label!r} is read-only: you cannot change it.")
+    return block
+
+
+def refuse_line_numbers(*texts: str) -> None:
+    """Raises Invalid where a model copied the line numbers it was shown, or the warning about them, into a text."""
+    for text in texts:
+        if LINE_NUMBER_WARNING in text:
+            raise Invalid(
+                "Your text contains the warning about line numbers, which is not part of the memory. Leave it out."
+            )
+        if _NUMBERED_LINE.search(text):
+            raise Invalid(
+                "Your text contains line numbers (like '1→'), which are only for orientation and not part of the "
+                "memory. Leave them out."
+            )
 
 
 def _lines_of(text: str, wanted: str) -> str:

@@ -13,12 +13,14 @@ from perdure.domain.errors import Busy, Unprocessable, not_found
 from perdure.domain.events import Started
 from perdure.domain.ids import new_id, now
 from perdure.domain.requests import TurnRequest
-from perdure.domain.runs import Run
+from perdure.domain.runs import Run, RunStatus
 from perdure.domain.tools import Tool
 from perdure.loop.approval import return_chars, settle
+from perdure.runs.errands import check_errand
 from perdure.runs.pending import check_turn, decided_by, pending_of
 from perdure.store import agents as agent_store
 from perdure.store import conversations as conversation_store
+from perdure.store import errands as errand_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store import signals
@@ -92,6 +94,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     attempt: str | None
     queue: bool
     max_queued: int
+    max_chain: int = 8
 
 
 def accept(
@@ -100,13 +103,18 @@ def accept(
     """Store a run and its input, unless the caller's names for its messages say that this was done before.
 
     Raises NotFound for the agent or the conversation, Busy where that takes no more, Unprocessable for names that are
-    in use.
+    in use, and for an errand what `check_errand` raises.
     """
+    if request.errand is not None:
+        errand_store.hold(conn, tenant)
     agent, tools = snapshots.get(conn, tenant, request.agent_id, request.conversation_id)
     conversation_id = request.conversation_id or agent.conversation_id
     otids = _key(request.otids)
     if otids is not None and (known := run_store.find_by_otids(conn, conversation_id, otids)):
         return _repeated(conn, known, request)
+    errand, depth = request.errand, 0
+    if errand is not None:
+        depth = check_errand(conn, tenant, errand, conversation_id, terms.max_chain)
     ahead = run_store.hold_active(conn, conversation_id)
     if request.decisions and (handled := decided_by(conn, conversation_id, request.decisions)):
         if not request.input:
@@ -121,18 +129,9 @@ def accept(
             "for this conversation. Please wait for it to complete.",
             run_id=ahead[0][0],
         )
-    run = Run(
-        id=new_id("run"),
-        agent_id=agent.id,
-        conversation_id=conversation_id,
-        status="created" if ahead else "running",
-        # Runs get their turn in order of this time, whatever is done to the clock meanwhile.
-        created_at=max(now(), run_store.newest(conn, conversation_id) + 1) if ahead else now(),
-        background=request.background,
-        callback_url=request.callback_url,
-        metadata={"run_type": request.run_type},
-        request_config=_config(request, agent),
-    )
+    # Runs get their turn in order of this time, whatever is done to the clock meanwhile.
+    at = max(now(), run_store.newest(conn, conversation_id) + 1) if ahead else now()
+    run = _run(request, agent, conversation_id, "created" if ahead else "running", at, depth)
     origin = run_store.Origin(
         request=REQUEST_ENCODER.encode(request), otids=otids, attempt=terms.attempt, project=request.project,
         owner=terms.owner,
@@ -148,6 +147,26 @@ def accept(
         tenant=tenant, run=run, agent=agent, tools=tools, conversation_id=conversation_id, request=request,
         started=started,
     )  # fmt: skip
+
+
+def _run(
+    request: TurnRequest, agent: Agent, conversation_id: str, status: RunStatus, created_at: int, depth: int
+) -> Run:
+    errand = request.errand
+    return Run(
+        id=new_id("run"),
+        agent_id=agent.id,
+        conversation_id=conversation_id,
+        status=status,
+        created_at=created_at,
+        background=request.background,
+        callback_url=request.callback_url,
+        caller_id=None if errand is None else errand.caller_id,
+        waited_for=errand is not None and errand.waits,
+        depth=depth,
+        metadata={"run_type": request.run_type},
+        request_config=_config(request, agent),
+    )
 
 
 def enter(conn: Connection, tenant: str, run: Run, request: TurnRequest, agent: Agent, pending: Pending | None) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
+from perdure.domain.errors import Unavailable
 from perdure.domain.events import AnyEvent
+from perdure.domain.runs import HANDED_OVER
 from perdure.runs.log import RunLog
 from perdure.store import runs as run_store
 from perdure.store.database import Database
@@ -59,3 +61,11 @@ class Follower:
         if found:
             self.seq = found[-1][0]
         return found
+
+
+async def read_to_end(follower: Follower, take: Callable[[list[Numbered]], None] = lambda batch: None) -> None:
+    """Read a run to its end. Raises Unavailable where it goes on elsewhere, since this server stops."""
+    while (batch := await follower.next()) is not None:
+        take(batch)
+    if follower.left:
+        raise Unavailable(f"{HANDED_OVER.message} Its id is {follower.run_id}.")

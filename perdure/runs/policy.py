@@ -13,12 +13,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     A request for approval that nobody answers within `approval_seconds` is denied; 0 lets it wait for ever.
     `max_queued` runs may wait for one conversation, `max_runs` may be under way in this process. A process that gives
-    no sign of life for `lease_seconds` loses its runs to the others.
+    no sign of life for `lease_seconds` loses its runs to the others. `max_chain` runs may follow one, each started by
+    the one before.
     """
 
     queue: bool = True
     max_queued: int = 100
     max_runs: int = 10_000
+    max_chain: int = 8
     ping_seconds: float = 20.0
     drain_seconds: float = 10.0
     retention_hours: float = 24.0

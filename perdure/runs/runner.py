@@ -123,8 +123,9 @@ class Runner:
 
         while True:
             terms = Terms(
-                owner=self._lease.id, attempt=attempt, queue=queue and policy.queue, max_queued=policy.max_queued
-            )
+                owner=self._lease.id, attempt=attempt, queue=queue and policy.queue, max_queued=policy.max_queued,
+                max_chain=policy.max_chain,
+            )  # fmt: skip
             try:
                 accepted = await self._db.write(unit)
                 break

@@ -14,6 +14,7 @@ from perdure.domain.ids import now
 from perdure.domain.runs import StopReason
 from perdure.store import approvals as approval_store
 from perdure.store import blocks as block_store
+from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
@@ -21,7 +22,7 @@ from perdure.store.hot import Hot
 from perdure.store.pages import Page, has_identity, has_tags, select_page
 from perdure.store.rows import to_struct
 from perdure.store.secrets import Vault
-from perdure.store.tables import agent_tags, agents, agents_blocks, agents_identities, identities
+from perdure.store.tables import agent_tags, agents, agents_blocks, agents_identities
 
 OrderBy = Literal["created_at", "updated_at", "last_run_completion"]
 
@@ -61,13 +62,15 @@ _RECORD_RUN: Final = Hot(
 class AgentFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which agents of a tenant are meant; None and empty mean any.
 
-    `query_text` is part of a name, in any case. Hidden agents are left out unless `show_hidden`.
+    `query_text` is part of a name, in any case. Of `any_tags` one is wanted, whatever is said of `tags`. Hidden agents
+    are left out unless `show_hidden`.
     """
 
     name: str | None = None
     query_text: str | None = None
     tags: tuple[str, ...] = ()
     match_all_tags: bool = False
+    any_tags: tuple[str, ...] = ()
     identity_id: str | None = None
     identifier_keys: tuple[str, ...] = ()
     project_id: str | None = None
@@ -201,23 +204,6 @@ def list_tags(
     return tags[::-1] if backwards else tags
 
 
-def set_identities(conn: Connection, tenant: str, agent_id: str, identity_ids: Sequence[str]) -> None:
-    """Make these the identities of an agent. Raises NotFound for one that does not exist."""
-    wanted = list(dict.fromkeys(identity_ids))
-    own = select(identities.c.id).where(identities.c.id.in_(wanted), identities.c.tenant_id == tenant)
-    known = set(conn.execute(own).scalars())
-    for identity_id in wanted:
-        if identity_id not in known:
-            raise not_found("Identity", identity_id)
-    conn.execute(delete_rows(agents_identities).where(agents_identities.c.agent_id == agent_id))
-    rows = [
-        {"agent_id": agent_id, "identity_id": identity_id, "position": position}
-        for position, identity_id in enumerate(wanted)
-    ]
-    if rows:
-        conn.execute(insert(agents_identities), rows)
-
-
 def details(conn: Connection, tenant: str, agent_id: str, vault: Vault) -> AgentDetails:
     """One agent with its relations. Raises NotFound; Unavailable where its secrets cannot be opened."""
     return details_of(conn, [get(conn, tenant, agent_id)], vault)[0]
@@ -235,9 +221,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
     pending = approval_store.of_conversations(conn, [agent.conversation_id for agent in found])
     own = agent_tags.c.agent_id
     tags = _grouped(conn, select(own, agent_tags.c.tag).where(own.in_(ids)).order_by(agent_tags.c.tag))
-    link = agents_identities.c
-    linked = select(link.agent_id, link.identity_id).where(link.agent_id.in_(ids)).order_by(link.position)
-    identity_ids = _grouped(conn, linked)
+    identities = identity_store.of_agents(conn, ids)
     return [
         AgentDetails(
             agent=agent,
@@ -246,7 +230,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
             tags=tuple(tags.get(agent.id, ())),
             secrets=tuple(secrets.get(agent.id, ())),
             message_ids=contexts.get(agent.conversation_id, ()),
-            identity_ids=tuple(identity_ids.get(agent.id, ())),
+            identities=tuple(identities.get(agent.id, ())),
             pending_approval=pending.get(agent.conversation_id),
         )
         for agent in found
@@ -275,6 +259,8 @@ def _matching(found: Select[Any], tenant: str, wanted: AgentFilter) -> Select[An
         found = found.where(agents.c.name.icontains(wanted.query_text, autoescape=True))
     if wanted.tags:
         found = found.where(has_tags(agents.c.id, agent_tags, wanted.tags, every=wanted.match_all_tags))
+    if wanted.any_tags:
+        found = found.where(has_tags(agents.c.id, agent_tags, wanted.any_tags, every=False))
     if wanted.identity_id is not None or wanted.identifier_keys:
         linked = has_identity(agents.c.id, agents_identities, wanted.identity_id, wanted.identifier_keys)
         found = found.where(linked)

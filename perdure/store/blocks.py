@@ -12,12 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from perdure.domain.blocks import Block
 from perdure.domain.errors import Conflict, Invalid, NotFound, not_found
 from perdure.domain.ids import now
+from perdure.store.block_history import remember
 from perdure.store.database import Savepoint
 from perdure.store.pages import Page, has_identity, has_tags, select_page
 from perdure.store.rows import to_struct
 from perdure.store.tables import (
     agents_blocks,
-    block_history,
     block_tags,
     blocks,
     blocks_identities,
@@ -57,13 +57,13 @@ class BlockFilter(msgspec.Struct, frozen=True, kw_only=True):
     show_hidden: bool = False
 
 
-def create(conn: Connection, tenant: str, block: Block, *, actor: str) -> None:
+def create(conn: Connection, tenant: str, block: Block, *, actor: str, run_id: str | None = None) -> None:
     """Store a new block. Raises Invalid where the value is over the block's limit."""
     _check_limit(block)
     fields = {name: getattr(block, name) for name in _FIELDS}
     conn.execute(insert(blocks).values(tenant_id=tenant, **fields))
     _set_tags(conn, block)
-    _remember(conn, block, actor, None)
+    remember(conn, block, actor, run_id)
 
 
 def get(conn: Connection, tenant: str, block_id: str) -> Block:
@@ -158,6 +158,18 @@ def agents_of(conn: Connection, block_id: str) -> tuple[str, ...]:
     return tuple(sorted(conn.execute(attached.union(isolated)).scalars()))
 
 
+def sharers(conn: Connection, agent_id: str, since: int) -> set[str]:
+    """The other agents that have a block of this agent's which changed at a time (µs) or later."""
+    own, other = agents_blocks.c, agents_blocks.alias().c
+    found = (
+        select(other.agent_id)
+        .join(blocks, blocks.c.id == other.block_id)
+        .join(agents_blocks, own.block_id == blocks.c.id)
+        .where(own.agent_id == agent_id, other.agent_id != agent_id, blocks.c.updated_at >= since)
+    )
+    return set(conn.execute(found).scalars())
+
+
 def attach(conn: Connection, agent_id: str, block: Block) -> bool:
     """Attach a block to an agent; false where it was. The caller has checked that both are the tenant's.
 
@@ -228,7 +240,7 @@ def update(
         conn.execute(delete_rows(block_tags).where(block_tags.c.block_id == before.id))
         _set_tags(conn, after)
     if "value" in fields:
-        _remember(conn, after, actor, run_id)
+        remember(conn, after, actor, run_id)
     return after
 
 
@@ -261,11 +273,6 @@ def _relabel(conn: Connection, block: Block) -> None:
                 conn.execute(update_rows(link).where(link.c.block_id == block.id).values(label=block.label))
     except IntegrityError as error:
         raise _duplicate_label(block.label) from error
-
-
-def _remember(conn: Connection, block: Block, actor: str, run_id: str | None) -> None:
-    row = {"block_id": block.id, "version": block.version, "value": block.value}
-    conn.execute(insert(block_history).values(**row, actor=actor, run_id=run_id, created_at=block.updated_at))
 
 
 def _set_tags(conn: Connection, block: Block) -> None:

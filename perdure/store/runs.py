@@ -29,6 +29,7 @@ _INSERT: Final = Hot(
     insert_into(
         runs, "id", "tenant_id", "agent_id", "conversation_id", "status", "background", "request", "request_config",
         "metadata", "usage", "otids", "callback_url", "project_id", "created_at", "started_at", "attempt", "owner",
+        "caller_id", "waited_for", "depth",
     )
 )  # fmt: skip
 _UNFINISHED: Final = (
@@ -107,6 +108,7 @@ def create(conn: Connection, tenant: str, run: Run, origin: Origin) -> None:
         request_config=_text(run.request_config), metadata=_text(run.metadata), usage=_text(run.usage),
         otids=origin.otids, callback_url=run.callback_url, project_id=origin.project, created_at=run.created_at,
         started_at=run.created_at if run.status == "running" else None, attempt=origin.attempt, owner=origin.owner,
+        caller_id=run.caller_id, waited_for=run.waited_for, depth=run.depth,
     )  # fmt: skip
 
 

@@ -11,26 +11,39 @@ from perdure.domain.errors import Invalid
 from perdure.domain.ids import new_id
 from perdure.domain.tools import Tool
 from perdure.tools.builtin.core import SEND_MESSAGE
-from perdure.tools.builtin.memory import MEMORY_INSERT, MEMORY_REPLACE
+from perdure.tools.builtin.memory import (
+    CORE_MEMORY_APPEND,
+    CORE_MEMORY_REPLACE,
+    MEMORY_FINISH_EDITS,
+    MEMORY_INSERT,
+    MEMORY_REPLACE,
+    MEMORY_RETHINK,
+)
+from perdure.tools.builtin.memory_blocks import MEMORY, MEMORY_APPLY_PATCH
 from perdure.tools.builtin.search import CONVERSATION_SEARCH
 from perdure.tools.implementation import Definition, Implementation, trust
 
 ENTRY_POINTS: Final = "perdure.tools"
 """The entry point group in which an installed package offers trusted tools."""
 
-BUILT_IN: Final = (SEND_MESSAGE, CONVERSATION_SEARCH, MEMORY_INSERT, MEMORY_REPLACE)
+BUILT_IN: Final = (
+    SEND_MESSAGE, CONVERSATION_SEARCH, MEMORY_INSERT, MEMORY_REPLACE, MEMORY_RETHINK, MEMORY_FINISH_EDITS,
+    CORE_MEMORY_APPEND, CORE_MEMORY_REPLACE, MEMORY, MEMORY_APPLY_PATCH,
+)  # fmt: skip
 
 _SPOKEN: Final = ("send_message", "conversation_search")
+_ARRANGING: Final = ("core_memory_append", "core_memory_replace", "memory", "memory_apply_patch")
+_TENDING: Final = ("memory_replace", "memory_insert", "memory_rethink", "memory_finish_edits")
 DEFAULT_TOOLS: Final[Mapping[AgentType, tuple[str, ...]]] = {
     "letta_v1_agent": ("conversation_search", "memory_replace", "memory_insert"),
-    "memgpt_agent": _SPOKEN,
+    "memgpt_agent": (*_SPOKEN, *_ARRANGING),
     "memgpt_v2_agent": (*_SPOKEN, "memory_replace", "memory_insert"),
     "react_agent": (),
     "workflow_agent": (),
-    "split_thread_agent": _SPOKEN,
-    "sleeptime_agent": ("memory_replace", "memory_insert"),
-    "voice_convo_agent": ("send_message",),
-    "voice_sleeptime_agent": (),
+    "split_thread_agent": (*_SPOKEN, *_ARRANGING),
+    "sleeptime_agent": _TENDING,
+    "voice_convo_agent": _SPOKEN,
+    "voice_sleeptime_agent": _TENDING,
 }
 """The tools an agent of each type gets with `include_base_tools`."""
 

@@ -5,6 +5,7 @@ from typing import Any
 from perdure.domain.agents import AgentDetails, Secret
 from perdure.wire.blocks import block
 from perdure.wire.generations import Generation
+from perdure.wire.identities import identity
 from perdure.wire.messages import public
 from perdure.wire.models import embedding_config, llm_config, model_settings
 from perdure.wire.times import precise
@@ -41,8 +42,8 @@ def agent_state(details: AgentDetails) -> Wire:
         "tags": list(details.tags),
         "secrets": secrets,
         "tool_exec_environment_variables": secrets,
-        "identity_ids": list(details.identity_ids),
-        "identities": [],
+        "identity_ids": [each.id for each in details.identities],
+        "identities": [identity(each) for each in details.identities],
         "message_ids": list(details.message_ids),
         "pending_approval": _pending(details),
         "managed_group": None,

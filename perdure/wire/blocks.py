@@ -4,9 +4,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from perdure.domain.blocks import DEFAULT_LIMIT, Block
+from perdure.domain.blocks import DEFAULT_LIMIT, Block, BlockVersion, label_problem
 from perdure.domain.ids import new_id, now
 from perdure.wire.text import Body, Text
+from perdure.wire.times import precise
 
 MAX_LIMIT: Final = 2**31 - 1
 MAX_TAGS: Final = 200
@@ -15,13 +16,12 @@ Wire = dict[str, Any]
 
 
 def _label(label: str) -> str:
-    # A label is the name of a tag in the system message, and stands in paths.
-    if not label.strip() or any(not char.isprintable() or char in '<>"' for char in label):
-        raise ValueError('A label needs at least one character, and none of < > ", line breaks or control characters.')
+    if problem := label_problem(label):
+        raise ValueError(problem)
     return label
 
 
-Label = Annotated[Text, AfterValidator(_label), Field(max_length=255)]
+Label = Annotated[Text, AfterValidator(_label)]
 Tag = Annotated[Text, Field(min_length=1, max_length=255)]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 
@@ -74,8 +74,9 @@ class CreateBlockBody(Body):
 
 
 class UpdateBlockBody(Body):
-    """Changes of a block; null leaves a field as it is."""
+    """Changes of a block; null leaves a field as it is. With a `version` they hold only while that is the block's."""
 
+    version: int | None = None
     label: Label | None = None
     value: Text | None = None
     limit: int | None = Field(default=None, ge=0, le=MAX_LIMIT)
@@ -96,13 +97,31 @@ class UpdateBlockBody(Body):
 
     def changes(self) -> dict[str, Any]:
         """The fields of `Block` to replace."""
-        sent = self.model_dump(exclude_none=True)
+        sent = self.model_dump(exclude_none=True, exclude={"version"})
         name = sent.pop("name", None)
         if name is not None:
             sent.setdefault("template_name", name)
         if "tags" in sent:
             sent["tags"] = tuple(sorted(set(sent["tags"])))
         return sent
+
+
+class RestoreBlockBody(Body):
+    """Which of its versions a block is to go back to."""
+
+    version: int = Field(ge=1, le=MAX_LIMIT)
+
+
+def block_version(shown: BlockVersion) -> Wire:
+    """A value that a block has or had."""
+    return {
+        "block_id": shown.block_id,
+        "version": shown.version,
+        "value": shown.value,
+        "actor": shown.actor,
+        "run_id": shown.run_id,
+        "created_at": precise(shown.created_at),
+    }
 
 
 def block(shown: Block) -> Wire:
@@ -112,6 +131,7 @@ def block(shown: Block) -> Wire:
         "label": shown.label,
         "value": shown.value,
         "limit": shown.limit,
+        "version": shown.version,
         "description": shown.description,
         "read_only": shown.read_only,
         "hidden": shown.hidden,

@@ -41,7 +41,7 @@ class Answer:
 def server(**changed: Any) -> Server:
     """A server with no parts behind it: whoever asks for one fails."""
     decided: dict[str, Any] = {"password": PASSWORD, "version": "9.9", "max_body": 1000, "loopback_only": False}
-    parts: dict[str, Any] = dict.fromkeys(("db", "catalog", "registry", "executor", "runner", "vault"))
+    parts: dict[str, Any] = dict.fromkeys(("db", "catalog", "registry", "executor", "mcp", "runner", "vault"))
     return Server(**{**parts, **decided, **changed})
 
 

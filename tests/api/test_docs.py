@@ -9,7 +9,7 @@ from perdure.api.operations import Operations
 from perdure.api.routes import ROUTES
 from perdure.domain.agents import Agent, AgentDetails
 from perdure.domain.approvals import Waiting
-from perdure.domain.blocks import Block
+from perdure.domain.blocks import Block, BlockVersion
 from perdure.domain.conversations import Conversation, ConversationDetails
 from perdure.domain.messages import Message, TextPart, ToolCallPart
 from perdure.domain.models import EmbeddingModel, Model
@@ -17,7 +17,7 @@ from perdure.domain.runs import Run, Step, Usage
 from perdure.domain.tools import Tool
 from perdure.wire.agents import agent_state, memory
 from perdure.wire.approvals import waiting
-from perdure.wire.blocks import block
+from perdure.wire.blocks import block, block_version
 from perdure.wire.conversations import conversation
 from perdure.wire.generations import Generation
 from perdure.wire.messages import public, usage_statistics
@@ -42,6 +42,7 @@ DETAILS = AgentDetails(
     )
 )  # fmt: skip
 BLOCK = Block(id="block-1", label="l", value="v", created_at=1, updated_at=1)
+VERSION = BlockVersion(block_id="block-1", version=1, value="v", actor="api", run_id=None, created_at=1)
 TOOL = Tool(id="tool-1", name="t", tool_type="custom", description="", json_schema={})
 CONVERSATION = ConversationDetails(
     conversation=Conversation(id="conv-1", agent_id="agent-1", created_at=1, updated_at=1)
@@ -94,6 +95,7 @@ def test_streams_are_told_from_json(openapi: dict[str, Any]) -> None:
         ("Agent", agent_state(DETAILS)),
         ("Memory", memory(DETAILS)),
         ("Block", block(BLOCK)),
+        ("BlockVersion", block_version(VERSION)),
         ("Tool", tool(TOOL)),
         ("Run", run(RUN)),
         ("ChatCompletion", ChatAnswer("run-1", "agent-1", frozenset()).body()),

@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.rig import http
+from tests.rig import http, nursery
 from tests.rig.http import EventStream, Reply
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +27,8 @@ FOREIGN = (
     "AZURE_",
     "AWS_",
     "CLOUD_ML_",
+    # Modules are compiled once, not by each process that starts.
+    "PYTHONDONTWRITEBYTECODE",
 )
 """Variables of the machine that must not reach a server under test."""
 
@@ -55,7 +55,7 @@ class Server:
         if tools := ",".join(tools):
             self.environment["PERDURE_TOOLS"] = tools
         self._ready = data.with_name(f"{data.name}.ready.json")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: nursery.Started | None = None
 
     def __enter__(self) -> "Server":
         return self.start()
@@ -80,12 +80,10 @@ class Server:
         """Returns when the server is healthy; fails with its log when it is not within `limit` seconds."""
         assert not self.running, "the server is running already"
         self._ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "perdure", "serve", "--host", "127.0.0.1", "--port", "0"]
-        command += ["--data", str(self.data), "--ready-file", str(self._ready), *self.options]
+        arguments = ["serve", "--host", "127.0.0.1", "--port", "0"]
+        arguments += ["--data", str(self.data), "--ready-file", str(self._ready), *self.options]
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=self.environment, cwd=self.data.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            self._process = nursery.start(arguments, self.environment, self.data.parent, log)
         try:
             self.base_url = str(self._wait_ready(limit)["url"]).rstrip("/")
         except BaseException:
@@ -156,5 +154,5 @@ class Server:
 
 
 def foreign(name: str) -> bool:
-    """Whether a variable could point a server at something outside the tests."""
+    """Whether a variable could point a server at something outside the tests, or slow its start."""
     return name.startswith(FOREIGN) or name.endswith(("_API_KEY", "_API_BASE", "_BASE_URL"))

@@ -11,11 +11,12 @@ from sqlalchemy import Connection, event, insert
 from perdure.domain.agents import Agent
 from perdure.domain.errors import Conflict, NotFound
 from perdure.domain.ids import DEFAULT_TENANT, new_id
-from perdure.store import agents, blocks, secrets, tools
+from perdure.store import agents, blocks, identities, secrets, tools
 from perdure.store.agents import AgentFilter
 from perdure.store.pages import Page
 from perdure.store.secrets import Vault, open_vault
-from perdure.store.tables import identities, tenants
+from perdure.store.tables import identities as identity_table
+from perdure.store.tables import tenants
 from tests.memory.home import Home, new_block
 from tests.rig.stores import Place
 from tests.store.nouns import new_tool
@@ -143,8 +144,8 @@ def test_filters(home: Home) -> None:
         blocks.create(conn, DEFAULT_TENANT, block, actor="test")
         blocks.attach(conn, two.id, block)
         row = {"id": "identity-1", "identifier_key": "k", "name": "n", "identity_type": "user", "properties": []}
-        conn.execute(insert(identities).values(**row, tenant_id=DEFAULT_TENANT, created_at=1, updated_at=1))
-        agents.set_identities(conn, DEFAULT_TENANT, one.id, ["identity-1"])
+        conn.execute(insert(identity_table).values(**row, tenant_id=DEFAULT_TENANT, created_at=1, updated_at=1))
+        identities.set_of_agent(conn, DEFAULT_TENANT, one.id, ["identity-1"])
 
     home.write(prepare)
     assert page(home, AgentFilter(query_text="tAX")) == ["Taxi", "Tax 100%"]
@@ -164,7 +165,7 @@ def test_filters(home: Home) -> None:
 def test_an_unknown_identity_is_named(home: Home) -> None:
     agent = home.agent()
     with pytest.raises(NotFound, match="Identity with ID identity-9 not found"):
-        home.write(lambda conn: agents.set_identities(conn, DEFAULT_TENANT, agent.id, ["identity-9"]))
+        home.write(lambda conn: identities.set_of_agent(conn, DEFAULT_TENANT, agent.id, ["identity-9"]))
 
 
 def test_tags_are_paged_by_name(home: Home) -> None:

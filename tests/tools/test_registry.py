@@ -18,6 +18,12 @@ OURS = {
     "conversation_search": ("letta_core", Reads),
     "memory_insert": ("letta_sleeptime_core", Writes),
     "memory_replace": ("letta_sleeptime_core", Writes),
+    "memory_rethink": ("letta_sleeptime_core", Writes),
+    "memory_finish_edits": ("letta_sleeptime_core", Writes),
+    "core_memory_append": ("letta_memory_core", Writes),
+    "core_memory_replace": ("letta_memory_core", Writes),
+    "memory": ("letta_memory_core", Writes),
+    "memory_apply_patch": ("letta_memory_core", Writes),
 }
 
 
@@ -41,7 +47,17 @@ def test_the_arguments_of_the_contract() -> None:
         "conversation_search": (["query", "roles", "limit", "start_date", "end_date"], []),
         "memory_insert": (["label", "new_string", "insert_line"], ["label", "new_string"]),
         "memory_replace": (["label", "old_string", "new_string"], ["label", "old_string", "new_string"]),
-    }
+        "memory_rethink": (["label", "new_memory"], ["label", "new_memory"]),
+        "memory_finish_edits": ([], []),
+        "core_memory_append": (["label", "content"], ["label", "content"]),
+        "core_memory_replace": (["label", "old_content", "new_content"], ["label", "old_content", "new_content"]),
+        "memory": (
+            ["command", "path", "description", "file_text", "old_string", "new_string", "insert_line", "insert_text",
+             "old_path", "new_path"],
+            ["command"],
+        ),
+        "memory_apply_patch": (["label", "patch"], ["label", "patch"]),
+    }  # fmt: skip
 
 
 def test_seeds_differ_in_their_ids_only() -> None:
@@ -56,6 +72,13 @@ def test_every_agent_type_gets_tools_that_exist() -> None:
     assert DEFAULT_TOOLS.keys() == set(get_args(AgentType))
     assert {name for names in DEFAULT_TOOLS.values() for name in names} <= OURS.keys()
     assert DEFAULT_TOOLS["letta_v1_agent"] == ("conversation_search", "memory_replace", "memory_insert")
+    assert DEFAULT_TOOLS["memgpt_agent"] == (
+        "send_message", "conversation_search", "core_memory_append", "core_memory_replace", "memory",
+        "memory_apply_patch",
+    )  # fmt: skip
+    assert DEFAULT_TOOLS["sleeptime_agent"] == (
+        "memory_replace", "memory_insert", "memory_rethink", "memory_finish_edits",
+    )  # fmt: skip
 
 
 def test_somebody_elses_tool_of_the_same_name_is_not_ours() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from perdure.domain.agents import Agent, AgentDetails, Secret
 from perdure.domain.blocks import Block
+from perdure.domain.identities import Identity
 from perdure.domain.models import EmbeddingModel, Model, ModelSettings
 from perdure.domain.tools import Tool
 from perdure.wire.agents import agent_state, memory
@@ -24,6 +25,7 @@ EMBEDDING = EmbeddingModel(
 )  # fmt: skip
 BLOCK = Block(id="block-1", label="human", value="Bob", created_at=1, updated_at=1, template_name="t", tags=("a",))
 TOOL = Tool(id="tool-1", name="look", tool_type="custom", description="Looks.", json_schema={}, metadata={"m": 1})
+IDENTITY = Identity(id="identity-1", identifier_key="ada", name="Ada", identity_type="user", created_at=1, updated_at=1)
 SECRET = Secret(id="agent-env-1", agent_id="agent-1", key="K", value="v", created_at=1, updated_at=1)
 
 
@@ -34,7 +36,7 @@ def details(**fields: Any) -> AgentDetails:
     )  # fmt: skip
     return AgentDetails(
         agent=agent, blocks=(BLOCK,), tools=(TOOL,), tags=("t",), secrets=(SECRET,), message_ids=("message-1",),
-        identity_ids=("identity-1",),
+        identities=(IDENTITY,),
     )  # fmt: skip
 
 
@@ -45,6 +47,7 @@ def test_both_generations_find_their_fields() -> None:
     assert (said["model"], said["llm_config"]["handle"]) == ("perdure/offline", "perdure/offline")
     assert (said["embedding"], said["embedding_config"]["embedding_dim"]) == ("ollama/embed", 3)
     assert (said["tags"], said["message_ids"], said["identity_ids"]) == (["t"], ["message-1"], ["identity-1"])
+    assert [each["identifier_key"] for each in said["identities"]] == ["ada"]
     assert said["created_at"] == "2026-01-01T00:00:00.000001+00:00"
     assert {"managed_group", "multi_agent_group", "sources", "identities", "pending_approval"} <= said.keys()
     msgspec.json.encode(said)

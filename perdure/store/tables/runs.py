@@ -25,6 +25,7 @@ servers = Table(
 )  # fmt: skip
 
 # `owner` is the process that works or holds a run, `fence` how often that has changed.
+# A run that another one started has that for its caller, and stands one deeper in a chain of them.
 runs = Table(
     "runs", metadata, id_column(), tenant_column(), owner_column("agents"),
     Column("conversation_id", String, nullable=False),
@@ -51,6 +52,9 @@ runs = Table(
     Column("completed_at", BigInteger),
     Column("attempt", String),
     Column("cancel_asked_at", BigInteger),
+    Column("caller_id", String),
+    flag("waited_for"),
+    Column("depth", Integer, nullable=False, server_default=text("0")),
     Index("ix_runs_agent_created", "agent_id", "created_at"),
     Index("ix_runs_tenant_created", "tenant_id", "created_at", "id"),
     Index("ix_runs_conversation_created", "conversation_id", "created_at"),
@@ -75,6 +79,7 @@ runs = Table(
         **partial("status IN ('created', 'running')"),
     ),
     Index("ix_runs_attempt", "attempt", **partial("attempt IS NOT NULL")),
+    Index("ix_runs_caller", "caller_id", **partial("caller_id IS NOT NULL")),
     Index("ix_runs_owner", "owner", **partial("status IN ('created', 'running')")),
 )  # fmt: skip
 

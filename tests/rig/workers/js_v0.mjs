@@ -53,6 +53,14 @@ const OPERATIONS = {
   delete_provider: async (client, { providerId }) => [await client.providers.delete(providerId)],
   list_providers: (client, query) => client.providers.list(query),
   check_provider: async (client, fields) => [await client.providers.checkProvider(fields)],
+  create_identity: async (client, fields) => [await client.identities.create(fields)],
+  upsert_identity: async (client, fields) => [await client.identities.upsert(fields)],
+  update_identity: async (client, { identityId, ...fields }) => [await client.identities.modify(identityId, fields)],
+  set_properties: async (client, { identityId, properties }) => [
+    await client.identities.properties.upsert(identityId, properties),
+  ],
+  delete_identity: async (client, { identityId }) => [await client.identities.delete(identityId)],
+  list_identities: (client, query) => client.identities.list(query),
   retrieve_step_metrics: async (client, { stepId }) => [await client.steps.retrieveStepMetrics(stepId)],
 };
 

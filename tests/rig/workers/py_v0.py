@@ -27,6 +27,12 @@ OPERATIONS: dict[str, Operation] = {
     "retrieve_agent": lambda client, agent_id: [client.agents.retrieve(agent_id)],
     "update_agent": lambda client, agent_id, **fields: [client.agents.modify(agent_id, **fields)],
     "delete_agent": lambda client, agent_id: [client.agents.delete(agent_id)],
+    "export_agent": lambda client, agent_id, **query: [client.agents.export_file(agent_id, **query)],
+    "import_agents": lambda client, file, **fields: [client.agents.import_file(file=file.encode(), **fields)],
+    "set_tool_approval": lambda client, agent_id, tool_name, required: [
+        client.agents.tools.modify_approval(agent_id, tool_name, requires_approval=required)
+    ],
+    "list_memory_variables": lambda client, agent_id: [client.agents.memory_variables.list(agent_id)],
     "list_agents": lambda client, **query: client.agents.list(**query),
     "list_messages": lambda client, agent_id, **query: client.agents.messages.list(agent_id, **query),
     "create": lambda client, agent_id, **fields: answered(client.agents.messages.create(agent_id, **fields)),
@@ -65,6 +71,16 @@ OPERATIONS: dict[str, Operation] = {
     "delete_provider": lambda client, provider_id: [client.providers.delete(provider_id)],
     "list_providers": lambda client, **query: client.providers.list(**query),
     "check_provider": lambda client, **fields: [client.providers.check(**fields)],
+    "create_identity": lambda client, **fields: [client.identities.create(**fields)],
+    "upsert_identity": lambda client, **fields: [client.identities.upsert(**fields)],
+    "update_identity": lambda client, identity_id, **fields: [client.identities.modify(identity_id, **fields)],
+    "set_properties": lambda client, identity_id, properties: [
+        client.identities.properties.upsert(identity_id, request=properties)
+    ],
+    "delete_identity": lambda client, identity_id: [client.identities.delete(identity_id)],
+    "list_identities": lambda client, **query: client.identities.list(**query),
+    "list_identity_agents": lambda client, identity_id: client.identities.agents.list(identity_id),
+    "list_identity_blocks": lambda client, identity_id: client.identities.blocks.list(identity_id),
     "retrieve_step_metrics": lambda client, step_id: [client.steps.metrics.retrieve(step_id)],
 }
 

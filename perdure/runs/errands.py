@@ -1,0 +1,41 @@
+"""What one run may ask of another agent: nothing that would make agents wait for each other, and no endless chain."""
+
+from typing import Final
+
+from sqlalchemy import Connection
+
+from perdure.domain.errors import Conflict
+from perdure.domain.requests import Errand
+from perdure.store import errands as errand_store
+from perdure.store import runs as run_store
+
+CYCLE: Final = (
+    "The message was not sent: that agent is waiting, itself or through others, for what you are doing now, so that "
+    "neither would ever go on. Answer what you were asked; your answer reaches it."
+)
+ITSELF: Final = "The message was not sent: you cannot wait for yourself. Go on without."
+TOO_DEEP: Final = (
+    "The message was not sent: it would be number {number} in a chain of messages in which each follows from the one "
+    "before, and {most} are allowed. Answer with what you have."
+)
+
+
+def check_errand(conn: Connection, tenant: str, errand: Errand, conversation_id: str, most: int) -> int:
+    """How deep in a chain the run would be that is to do this errand in a conversation.
+
+    Errands are held. Raises Conflict where it would close a circle of runs that wait, or be deeper than `most`;
+    NotFound where the run that asks is gone.
+    """
+    caller = run_store.get(conn, tenant, errand.caller_id)
+    if caller.depth >= most:
+        raise Conflict(TOO_DEEP.format(number=caller.depth + 1, most=most))
+    if errand.waits:
+        if caller.conversation_id == conversation_id:
+            raise Conflict(ITSELF)
+        reached, ahead = set[str](), {conversation_id}
+        while ahead:
+            if caller.conversation_id in ahead:
+                raise Conflict(CYCLE)
+            reached |= ahead
+            ahead = errand_store.waits_for(conn, ahead) - reached
+    return caller.depth + 1
