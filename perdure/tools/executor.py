@@ -174,7 +174,7 @@ class Executor:
             return outcome
         try:
             with Savepoint(conn):
-                return Outcome(outcome.part, outcome.keep(conn))
+                return Outcome(outcome.part, outcome.keep(conn), at_once=outcome.at_once)
         except PerdureError as error:
             return _refused(tool, call, error)
 
@@ -208,7 +208,8 @@ class Executor:
         if error is None:
             whole = isinstance(implementation, Reads | Acts) and implementation.whole
             if isinstance(edge.value, Returned):
-                return Outcome(part_of(tool, call, edge.value, whole=whole), keep=edge.value.keep)
+                part = part_of(tool, call, edge.value, whole=whole)
+                return Outcome(part, keep=edge.value.keep, at_once=edge.value.at_once)
             return Outcome(_part(tool, call, "success", edge.value, whole=whole))
         if isinstance(error, PerdureError) and not isinstance(implementation, Trusted):
             return _refused(tool, call, error)
