@@ -20,9 +20,9 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         last_run_duration_ms:integer? last_stop_reason? created_at:date updated_at:date created_by_id?
         last_updated_by_id?""",
     "Memory": "blocks:[Block] file_blocks:[object] prompt_template agent_type? git_enabled:boolean",
-    "Block": """id label value limit:integer version:integer description? read_only:boolean hidden:boolean? metadata:object
-        tags:[string] name? template_name? is_template:boolean preserve_on_migration:boolean project_id? template_id?
-        base_template_id? deployment_id? entity_id? created_by_id? last_updated_by_id?""",
+    "Block": """id label value limit:integer version:integer description? read_only:boolean hidden:boolean?
+        metadata:object tags:[string] name? template_name? is_template:boolean preserve_on_migration:boolean project_id?
+        template_id? base_template_id? deployment_id? entity_id? created_by_id? last_updated_by_id?""",
     "BlockVersion": "block_id version:integer value actor run_id? created_at:date",
     "MemoryVariables": "variables:object",
     "Tool": """id name tool_type description json_schema:object args_json_schema:object? tags:[string] source_type?

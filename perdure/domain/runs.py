@@ -38,7 +38,10 @@ def status_of(stop_reason: StopReason) -> RunStatus:
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens, summed over the model calls of a run. None means the provider did not report, 0 that it reported none."""
+    """Tokens, summed over the model calls of a run. None means the provider did not report, 0 that it reported none.
+
+    `run_ids` are runs that came of this one and go on in the background; what they cost is theirs.
+    """
 
     completion_tokens: int = 0
     prompt_tokens: int = 0
@@ -48,6 +51,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     context_tokens: int | None = None
+    run_ids: tuple[str, ...] | None = None
 
     def plus(self, other: "Usage") -> "Usage":
         """The sum; `context_tokens` is the later call's, since it describes the context as it now stands."""
@@ -64,6 +68,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             cache_write_tokens=add(self.cache_write_tokens, other.cache_write_tokens),
             reasoning_tokens=add(self.reasoning_tokens, other.reasoning_tokens),
             context_tokens=self.context_tokens if other.context_tokens is None else other.context_tokens,
+            run_ids=(*(self.run_ids or ()), *(other.run_ids or ())) or None,
         )
 
 

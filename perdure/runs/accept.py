@@ -105,7 +105,7 @@ def accept(
     Raises NotFound for the agent or the conversation, Busy where that takes no more, Unprocessable for names that are
     in use, and for an errand what `check_errand` raises.
     """
-    if request.errand is not None:
+    if request.errand is not None and request.errand.waits:
         errand_store.hold(conn, tenant)
     agent, tools = snapshots.get(conn, tenant, request.agent_id, request.conversation_id)
     conversation_id = request.conversation_id or agent.conversation_id

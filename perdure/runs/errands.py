@@ -23,8 +23,8 @@ TOO_DEEP: Final = (
 def check_errand(conn: Connection, tenant: str, errand: Errand, conversation_id: str, most: int) -> int:
     """How deep in a chain the run would be that is to do this errand in a conversation.
 
-    Errands are held. Raises Conflict where it would close a circle of runs that wait, or be deeper than `most`;
-    NotFound where the run that asks is gone.
+    Where it waits, errands are held. Raises Conflict where it would close a circle of runs that wait, or be deeper than
+    `most`; NotFound where the run that asks is gone.
     """
     caller = run_store.get(conn, tenant, errand.caller_id)
     if caller.depth >= most:

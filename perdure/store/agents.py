@@ -14,6 +14,7 @@ from perdure.domain.ids import now
 from perdure.domain.runs import StopReason
 from perdure.store import approvals as approval_store
 from perdure.store import blocks as block_store
+from perdure.store import groups as group_store
 from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
@@ -221,6 +222,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
     pending = approval_store.of_conversations(conn, [agent.conversation_id for agent in found])
     own = agent_tags.c.agent_id
     tags = _grouped(conn, select(own, agent_tags.c.tag).where(own.in_(ids)).order_by(agent_tags.c.tag))
+    managed = group_store.managed_by(conn, ids)
     identities = identity_store.of_agents(conn, ids)
     return [
         AgentDetails(
@@ -231,6 +233,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
             secrets=tuple(secrets.get(agent.id, ())),
             message_ids=contexts.get(agent.conversation_id, ()),
             identities=tuple(identities.get(agent.id, ())),
+            group=managed.get(agent.id),
             pending_approval=pending.get(agent.conversation_id),
         )
         for agent in found

@@ -46,6 +46,12 @@ DEFAULT_TOOLS: Final[Mapping[AgentType, tuple[str, ...]]] = {
     "voice_sleeptime_agent": _TENDING,
 }
 """The tools an agent of each type gets with `include_base_tools`."""
+TENDED_TOOLS: Final[Mapping[AgentType, tuple[str, ...]]] = {
+    "letta_v1_agent": ("conversation_search",),
+    "memgpt_agent": _SPOKEN,
+    "memgpt_v2_agent": _SPOKEN,
+}
+"""The same for agents whose memory a companion looks after; other types get what they get anyway."""
 
 _LOAD_ERRORS: Final = (
     ArithmeticError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError, SyntaxError,

@@ -70,9 +70,7 @@ def test_nothing_is_left_of_an_agent_that_cannot_be_made(studio: Studio) -> None
         ({"memory_blocks": [{"label": "x", "value": "abc", "limit": 2}]}, Invalid, "limit of 2"),
         ({"max_reasoning_tokens": 10, "max_tokens": 10}, Invalid, "max_reasoning_tokens"),
         ({"agent_type": "split_thread_agent"}, Unprocessable, "prompt"),
-        ({"enable_sleeptime": True}, NotBuilt, "enable_sleeptime"),
         ({"folder_ids": ["folder-1"]}, NotBuilt, "folder_ids"),
-        ({"include_multi_agent_tools": True}, NotBuilt, "include_multi_agent_tools"),
         ({"include_default_source": True}, NotBuilt, "include_default_source"),
     ],
 )
