@@ -42,8 +42,11 @@ from perdure.store.opening import open_database
 from perdure.store.secrets import agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
 from perdure.tools.builtin.agents import agent_tools
+from perdure.tools.builtin.web import EXA_KEY, fetch_webpage, web_search
 from perdure.tools.executor import Executor
+from perdure.tools.implementation import Definition
 from perdure.tools.registry import Registry
+from perdure.tools.secrets import Secrets, secrets_in
 
 WARM = ("aiohttp", "structlog", "pydantic.v1", metrics.INSTRUMENTS)
 """Loaded after start: the first model call, log line, route and ended run need them."""
@@ -106,14 +109,12 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None,
 async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
     """All parts of a server, opened in order and closed in reverse, without the network."""
     courier = Courier()
-    registry = Registry(settings.trusted_tools, agent_tools(courier))
     db = await open_database(settings.data, settings.sync, settings.postgres)
     try:
         await bring_up_to_date(db)
         vault = open_vault(settings.data, settings.encryption_key)
         if db.shared:
             await db.write(lambda conn: agree_on_key(conn, vault))
-        await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         catalog = Catalog(
             settings.environment,
             await _built_in(settings),
@@ -122,6 +123,8 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
             allow_private=settings.private_providers,
             fall_backs=settings.fallback_models,
         )
+        registry = Registry(settings.trusted_tools, _wired(settings, catalog, secrets_in(db, vault), courier))
+        await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         executor = Executor(db, registry, settings.tool_seconds)
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
@@ -160,6 +163,15 @@ async def _built_in(settings: Settings) -> list[Provider]:
     if settings.gguf is None:
         return [OfflineProvider()]
     return [await open_local(settings.gguf, settings.gguf_context, limits(settings.environment)), OfflineProvider()]
+
+
+def _wired(settings: Settings, catalog: Catalog, secrets: Secrets, courier: Courier) -> list[Definition]:
+    """The server's own tools that need a part of it."""
+    return [
+        *agent_tools(courier),
+        fetch_webpage(allow_private=settings.private_pages),
+        web_search(catalog.http, secrets, url=settings.exa_url, key=settings.environment.get(EXA_KEY)),
+    ]
 
 
 def _policy(settings: Settings) -> Policy:

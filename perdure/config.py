@@ -39,10 +39,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     approval_minutes: float
     lease_seconds: float
     tool_seconds: float
+    tool_memory: int
+    tool_network: bool
+    unsafe_tools: bool
     trusted_tools: tuple[str, ...]
     private_callbacks: bool
     private_images: bool
     private_providers: bool
+    private_pages: bool
+    exa_url: str
     max_body: int
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -249,6 +254,21 @@ SETTINGS: Final = (
         read=reading.number(0.05, 86_400, "seconds"), meaning="Seconds a tool may take before its call fails.",
     ),
     Setting(
+        name="tool_memory", variables=("PERDURE_TOOL_MEMORY",), default="1024",
+        read=reading.whole(64, 1 << 20, "a number of MiB"),
+        meaning="MiB of memory that a call of a tool made from source code may take, all its processes together.",
+    ),
+    Setting(
+        name="tool_network", variables=("PERDURE_TOOL_NETWORK",), default="0", read=reading.switch,
+        meaning="`1` lets tools made from source code, and `run_code`, use the network: all that this machine reaches, "
+        "the server itself included.",
+    ),
+    Setting(
+        name="unsafe_tools", variables=("PERDURE_UNSAFE_TOOLS",), default="0", read=reading.switch,
+        meaning="`1` runs tools made from source code with all the server's rights where this machine offers no way to "
+        "keep them apart. Without it they are refused there.",
+    ),
+    Setting(
         name="trusted_tools", variables=("PERDURE_TOOLS",), default="", read=reading.tools,
         meaning="Python functions offered as tools, as `module:function`, separated by commas. They run inside the "
         "server, with all its rights.",
@@ -266,6 +286,15 @@ SETTINGS: Final = (
         name="private_providers", variables=("PERDURE_PRIVATE_PROVIDERS",), default="0", read=reading.switch,
         meaning="`1` lets the `base_url` of a provider added by `POST /v1/providers/` name this machine or one of its "
         "networks, such as an Ollama of your own. Variables of the environment may always do so.",
+    ),
+    Setting(
+        name="private_pages", variables=("PERDURE_PRIVATE_PAGES",), default="0", read=reading.switch,
+        meaning="`1` lets the tool `fetch_webpage` read pages of this machine and its networks.",
+    ),
+    Setting(
+        name="exa_url", variables=("PERDURE_EXA_URL",), default="https://api.exa.ai", read=reading.base_url,
+        meaning="Where the tool `web_search` finds Exa's API. Its key is the agent's secret `EXA_API_KEY`, or else the "
+        "variable of that name.",
     ),
     Setting(
         name="max_body", variables=("PERDURE_MAX_BODY",), default="64MiB", read=reading.size,

@@ -116,6 +116,14 @@ def origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def base_url(text: str) -> str:
+    """The address of an API, without a slash at its end."""
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("http", "https") or not rest or any(sign in rest for sign in "?# "):
+        raise ValueError("it must be an address such as https://api.example.com")
+    return text.rstrip("/")
+
+
 def tools(text: str) -> tuple[str, ...]:
     """Functions as `module:function`."""
     tools = items_of(text)

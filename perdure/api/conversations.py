@@ -18,7 +18,7 @@ from perdure.api.paths import AgentId, ConversationId, MessageId
 from perdure.api.queries import ConversationMessageQuery, ConversationQuery
 from perdure.api.reply import reply
 from perdure.api.results import messages_page
-from perdure.domain.conversations import Conversation, ConversationDetails
+from perdure.domain.conversations import DEFAULT_CONVERSATION, Conversation, ConversationDetails
 from perdure.domain.errors import Conflict, Invalid, NotFound
 from perdure.runs.accept import find_run
 from perdure.store import conversations as conversation_store
@@ -158,7 +158,7 @@ async def stream_conversation(
 ) -> Response:
     """Follow a run of a conversation: the one named, the one that a message of this otid started, or the newest."""
     wanted = body or FollowConversationBody()
-    run_id = wanted.run_id or await _run(caller, conversation_id, agent_id or wanted.agent_id, wanted.otid)
+    run_id = await _run(caller, conversation_id, agent_id or wanted.agent_id, wanted.otid, wanted.run_id)
     return await runs.follow(caller, run_id, wanted.starting_after, pings=wanted.include_pings is not False)
 
 
@@ -172,7 +172,7 @@ async def read_conversation_stream(
     include_pings: bool = True,
 ) -> Response:
     """The same by GET, for readers that cannot post."""
-    run_id = run_id or await _run(caller, conversation_id, agent_id, otid)
+    run_id = await _run(caller, conversation_id, agent_id, otid, run_id)
     return await runs.follow(caller, run_id, max(0, starting_after), pings=include_pings)
 
 
@@ -194,11 +194,18 @@ async def addressed(caller: Caller, conversation_id: str, agent_id: str | None) 
     )
 
 
-async def _run(caller: Caller, conversation_id: str, agent_id: str | None, otid: str | None) -> str:
-    """The run of a conversation that a message of this otid started; without one, the newest under way."""
+async def _run(caller: Caller, conversation_id: str, agent_id: str | None, otid: str | None, run_id: str | None) -> str:
+    """The run of a conversation of this id, or that a message of this otid started, or the newest under way."""
 
     def find(conn: Connection) -> str:
-        found = conversation_store.addressed(conn, caller.tenant, conversation_id, agent_id)
+        run = None if run_id is None else run_store.get(conn, caller.tenant, run_id)
+        # A run says whose default conversation is meant.
+        owner = run.agent_id if run and conversation_id == DEFAULT_CONVERSATION else agent_id
+        found = conversation_store.addressed(conn, caller.tenant, conversation_id, owner)
+        if run is not None:
+            if run.conversation_id != found.id:
+                raise NotFound(f"Run {run.id} is not one of this conversation.")
+            return run.id
         return _newest_run(conn, found) if otid is None else _run_of(conn, found, otid)
 
     return await caller.server.db.read(find)

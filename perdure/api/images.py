@@ -54,7 +54,10 @@ def _named(contents: Iterable[SentContent]) -> Iterator[tuple[ImageContent, UrlI
 
 async def _fetched(url: str, *, allow_private: bool, time_limit: float, most: int) -> bytes:
     try:
-        return await outbound.get(url, allow_private=allow_private, time_limit=time_limit, most=most)
+        found = await outbound.get(
+            url, allow_private=allow_private, setting=outbound.IMAGES, time_limit=time_limit, most=most
+        )
+        return found.body
     except (Invalid, Unavailable) as error:
         raise Invalid(f"The image at {url[:200]} cannot be used. {error.message}") from error
 

@@ -24,7 +24,6 @@ PATCH  /v1/agents/{agent_id}/files/{file_id}/open open a file for an agent
 GET    /v1/agents/{agent_id}/folders list an agent's folders
 PATCH  /v1/agents/{agent_id}/folders/attach/{folder_id} attach a folder to an agent
 PATCH  /v1/agents/{agent_id}/folders/detach/{folder_id} detach a folder from an agent
-GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
 GET    /v1/agents/{agent_id}/schedule list an agent's scheduled messages
@@ -65,17 +64,6 @@ GET    /v1/folders/{folder_id}/files/{file_id} get a file of a folder
 GET    /v1/folders/{folder_id}/passages list the passages of a folder's files
 POST   /v1/folders/{folder_id}/upload put a file into a folder
 DELETE /v1/folders/{folder_id}/{file_id} delete a file of a folder
-GET    /v1/groups/ list groups
-POST   /v1/groups/ create a group
-GET    /v1/groups/count count groups
-DELETE /v1/groups/{group_id} delete a group
-GET    /v1/groups/{group_id} get a group
-PATCH  /v1/groups/{group_id} change a group
-GET    /v1/groups/{group_id}/messages list a group's messages
-POST   /v1/groups/{group_id}/messages send messages to a group
-POST   /v1/groups/{group_id}/messages/stream send messages to a group and stream the answer
-PATCH  /v1/groups/{group_id}/messages/{message_id} change a message of a group
-PATCH  /v1/groups/{group_id}/reset-messages forget a group's messages
 GET    /v1/jobs/ list jobs
 GET    /v1/jobs/active list jobs that are under way
 DELETE /v1/jobs/{job_id} delete a job

@@ -35,6 +35,7 @@ class _Id:
 
 AgentId = Annotated[str, _Id("agent")]
 BlockId = Annotated[str, _Id("block")]
+GroupId = Annotated[str, _Id("group")]
 IdentityId = Annotated[str, _Id("identity")]
 ToolId = Annotated[str, _Id("tool")]
 MessageId = Annotated[str, _Id("message")]

@@ -11,12 +11,14 @@ from fastapi import Query
 from pydantic import Field
 
 from perdure.domain.identities import IdentityType
+from perdure.domain.messages import VOICE, Voice
 from perdure.domain.runs import ACTIVE, StopReason
 from perdure.store.agents import AgentFilter, OrderBy
 from perdure.store.approvals import ApprovalFilter
 from perdure.store.blocks import BlockFilter
 from perdure.store.conversations import ConversationFilter
 from perdure.store.conversations import OrderBy as ConversationOrder
+from perdure.store.groups import GroupFilter
 from perdure.store.identities import IdentityFilter
 from perdure.store.pages import DEFAULT_LIMIT, MAX_LIMIT, Page
 from perdure.store.providers import ProviderFilter
@@ -283,6 +285,38 @@ class TagQuery(PageQuery):
 
     name: str | None = None
     query_text: str | None = None
+
+
+@dataclass(frozen=True)
+class GroupQuery(PageQuery):
+    """Which groups."""
+
+    order_by: Literal["created_at"] | None = None
+    manager_type: str | None = None
+    project_id: str | None = None
+    show_hidden_groups: bool = False
+
+    def filter(self, agent_id: str | None = None) -> GroupFilter:
+        return GroupFilter(
+            manager_type=self.manager_type,
+            project_id=self.project_id,
+            agent_id=agent_id,
+            show_hidden=self.show_hidden_groups,
+        )
+
+
+@dataclass(frozen=True)
+class GroupMessageQuery(MessagePageQuery):
+    """Which page of a group's messages, and how calls of the tool that its members speak through are shown."""
+
+    use_assistant_message: bool = True
+    assistant_message_tool_name: str = VOICE.tool
+    assistant_message_tool_kwarg: str = VOICE.argument
+
+    def voice(self) -> Voice | None:
+        if not self.use_assistant_message:
+            return None
+        return Voice(self.assistant_message_tool_name, self.assistant_message_tool_kwarg)
 
 
 @dataclass(frozen=True)

@@ -50,15 +50,15 @@ def run(settings: Settings, *, repair: bool, as_json: bool) -> int:
     """Print what is found. Returns the exit code. Raises Unavailable where the data cannot be looked at."""
     set_up_logs("text", "error")
     try:
-        report = asyncio.run(_report(settings, repair))
+        found = asyncio.run(report(settings, repair=repair))
     except DBAPIError as error:
         raise Unavailable(f"The data cannot be read ({error.orig}). If it is damaged, restore a backup.") from error
     if as_json:
-        typer.echo(msgspec.json.encode(report).decode())
+        typer.echo(msgspec.json.encode(found).decode())
     else:
-        for line in _lines(report, repair):
+        for line in _lines(found, repair):
             typer.echo(line)
-    return 0 if report.whole else NOT_WHOLE
+    return 0 if found.whole else NOT_WHOLE
 
 
 def _lines(report: Report, repair: bool) -> Iterator[str]:
@@ -81,7 +81,8 @@ def _lines(report: Report, repair: bool) -> Iterator[str]:
         yield "The data is not whole. Stop the server and `perdure check --repair` mends what can be, after a backup."
 
 
-async def _report(settings: Settings, repair: bool) -> Report:
+async def report(settings: Settings, *, repair: bool) -> Report:
+    """Look, and mend what can be mended if told to. Raises Unavailable where the data cannot be looked at."""
     vault = find_vault(settings.data, settings.encryption_key)
     if settings.postgres is None and not repair:
         path = settings.data / DATA_FILE

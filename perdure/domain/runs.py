@@ -4,6 +4,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from perdure.domain.ids import is_id
+
 RunStatus = Literal["created", "running", "completed", "failed", "cancelled"]
 StepStatus = Literal["pending", "success", "failed", "cancelled"]
 StopReason = Literal[
@@ -124,6 +126,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     callback_error: str | None = None
     ttft_ns: int | None = None
     total_duration_ns: int | None = None
+
+
+def is_group_run(run: Run) -> bool:
+    """Whether the members of a group take turns in a run: its thread is that of the group, which no agent has."""
+    return is_id("group", run.conversation_id or "")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,15 +1,16 @@
-"""Requests to addresses that callers chose: only to public ones, unless the operator allows private ones.
+"""The one way out to addresses that callers or models chose: only to public ones, unless the operator allows others.
 
 A name is resolved once, all its addresses are checked, and the connection goes to what was checked: a name that
 resolves to something else a moment later changes nothing. The address is read by one parser, proxies of the environment
-are not used, and no redirect leads where a caller could not.
+are not used, no redirect leads where a caller could not, and what comes back is bounded, packed or not.
 """
 
 import asyncio
 import errno
 import re
 import socket
-from collections.abc import AsyncGenerator, Mapping
+import zlib
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -30,13 +31,16 @@ MAX_REDIRECTS: Final = 5
 
 CALLBACKS: Final = "PERDURE_PRIVATE_CALLBACKS"
 IMAGES: Final = "PERDURE_PRIVATE_IMAGES"
-"""The settings by which an operator allows callbacks to private addresses, and images from there."""
+PAGES: Final = "PERDURE_PRIVATE_PAGES"
+MCP: Final = "PERDURE_PRIVATE_MCP"
+"""The settings by which an operator allows private addresses: to callbacks, images, web pages and MCP servers."""
 
 _PLAIN: Final = re.compile(r"[!-\[\]-~]+")
 """What an address may be made of: visible ASCII, but no backslash, which some readers take for a slash."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 _PORTS: Final = {"http": 80, "https": 443}
 _AS_IT_IS: Final = {"Accept-Encoding": "identity"}
+_GZIP: Final = 16 + zlib.MAX_WBITS
 _MOVED: Final = (301, 302, 303, 307, 308)
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
@@ -63,6 +67,14 @@ class Target(NamedTuple):
         """What the Host header says."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+class Found(NamedTuple):
+    """What lay at an address. `url` is where it was in the end, `content_type` what its server calls it."""
+
+    url: str
+    content_type: str
+    body: bytes
 
 
 def read_target(url: str, *, allow_private: bool, setting: str = CALLBACKS) -> Target:
@@ -114,8 +126,8 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_priva
         return answer.status
 
 
-async def get(url: str, *, allow_private: bool, time_limit: float, most: int) -> bytes:
-    """What lies at an address, of at most `most` bytes. `time_limit` is in seconds.
+async def get(url: str, *, allow_private: bool, setting: str, time_limit: float, most: int) -> Found:
+    """What lies at an address, of at most `most` bytes, unpacked. `time_limit` is in seconds.
 
     Redirects are followed, each to an address that may be called as well. Raises Invalid for one that may not and for
     what is too large, Unavailable where nothing can be had.
@@ -123,14 +135,14 @@ async def get(url: str, *, allow_private: bool, time_limit: float, most: int) ->
     ends_at = asyncio.get_running_loop().time() + time_limit
     redirects = 0
     while True:
-        target = read_target(url, allow_private=allow_private, setting=IMAGES)
+        target = read_target(url, allow_private=allow_private, setting=setting)
         async with (
             _in_time(target, ends_at, time_limit),
-            _asked("GET", target, allow_private=allow_private, setting=IMAGES, headers=_AS_IT_IS) as answer,
+            _asked("GET", target, allow_private=allow_private, setting=setting, headers=_AS_IT_IS) as answer,
         ):
             moved = answer.headers.get("Location") if answer.status in _MOVED else None
             if moved is None:
-                return await _body(target, answer, most)
+                return Found(url, answer.headers.get("Content-Type", ""), await _body(target, answer, most))
         if redirects == MAX_REDIRECTS:
             raise Unavailable(
                 f"{target.authority} redirects once more than the {MAX_REDIRECTS} times that are followed."
@@ -191,6 +203,17 @@ async def resolve(host: str, port: int, *, allow_private: bool, setting: str = C
     return addresses
 
 
+def session(*, allow_private: bool, setting: str) -> "aiohttp.ClientSession":
+    """For many requests to addresses that callers chose. Each must go through `read_target` first: it is what sees
+    numbers in the place of names.
+    """
+    resolver = None if allow_private else PublicResolver(setting)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=resolver),  # pyright: ignore[reportArgumentType]
+        cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None),
+    )  # fmt: skip
+
+
 class PublicResolver:
     """Resolves names for aiohttp, and none to an address that is not public: what was checked is connected to."""
 
@@ -214,14 +237,34 @@ class PublicResolver:
 async def _body(target: Target, answer: "aiohttp.ClientResponse", most: int) -> bytes:
     if answer.status != 200:
         raise Unavailable(f"{target.authority} answered with status {answer.status}.")
+    unpack = _unpacking(target, answer.headers.get("Content-Encoding", ""))
     pieces: list[bytes] = []
     left = -1 if (answer.content_length or 0) > most else most
-    while left >= 0 and (data := await answer.content.readany()):
-        pieces.append(data)
-        left -= len(data)
+    try:
+        while left >= 0 and (data := await answer.content.readany()):
+            pieces.append(unpack(data, left + 1))
+            left -= len(pieces[-1])
+    except zlib.error as error:
+        raise Unavailable(f"What {target.authority} sends cannot be unpacked: {error}.") from error
     if left < 0:
         raise Invalid(f"What {target.authority} sends is larger than {most} bytes.")
     return b"".join(pieces)
+
+
+def _unpacking(target: Target, encoding: str) -> Callable[[bytes, int], bytes]:
+    """What makes of bytes as they arrive at most so many as were meant; some servers pack though they are asked not to.
+
+    What is left out was too much anyway.
+    """
+    match encoding.strip().lower():
+        case "" | "identity":
+            return lambda data, most: data
+        case "gzip" | "x-gzip":
+            return zlib.decompressobj(_GZIP).decompress
+        case "deflate":
+            return zlib.decompressobj().decompress
+        case other:
+            raise Unavailable(f"{target.authority} packs what it sends as {other[:40]!r}, which was not asked for.")
 
 
 def _at(target: Target, address: str) -> str:

@@ -9,11 +9,12 @@ from perdure.domain.agents import Agent
 from perdure.domain.events import AnyEvent, last_events
 from perdure.domain.ids import now
 from perdure.domain.requests import TurnRequest
-from perdure.domain.runs import Run, status_of
+from perdure.domain.runs import Run, Usage, status_of
 from perdure.loop.turn import End
 from perdure.runs.accept import Accepted, hand_over
 from perdure.runs.sleeptime import Take, after_turn
 from perdure.store import agents as agent_store
+from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 
 
@@ -43,11 +44,13 @@ def end_run(
     metadata = dict(run.metadata)
     if end.error is not None:
         metadata["error"] = msgspec.structs.asdict(end.error)
-    is_turn = agent.enable_sleeptime and request.compaction is None
+    if request.errand is not None and request.errand.group_id is not None:
+        message_store.join_group(conn, run.id, request.errand.group_id)
+    is_turn = agent.enable_sleeptime and request.compaction is None and request.group_id is None
     started = after_turn(conn, tenant, run, agent, take) if is_turn else []
     usage = end.usage
     if started:
-        usage = msgspec.structs.replace(usage, run_ids=tuple(each.run.id for each in started))
+        usage = usage.plus(Usage(run_ids=tuple(each.run.id for each in started)))
     run_store.finish(
         conn, run.id, status=status_of(end.stop_reason), stop_reason=end.stop_reason, usage=usage, metadata=metadata,
         at=at, ttft_ns=ttft_ns, total_ns=max(at - run.created_at, 0) * 1000,

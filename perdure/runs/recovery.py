@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from perdure.domain import events
 from perdure.domain.events import AnyEvent, Started, message_type
 from perdure.domain.messages import AnyPart, HiddenReasoningPart, Message, ReasoningPart, TextPart, ToolCallPart
-from perdure.domain.runs import Run, Usage
+from perdure.domain.runs import Run, Usage, is_group_run
 from perdure.domain.tools import Tool
 from perdure.loop import context
 from perdure.loop.answer import whole
@@ -73,9 +73,11 @@ def take_up(
     tenant, run, _ = run_store.stored(conn, run_id)
     if run.status == "running":
         goes_on = not to_cancel and claims <= MOST_CLAIMS
-        _, tools = snapshots.get(conn, tenant, run.agent_id, run.conversation_id)
-        repeatable = {tool.name for tool in tools if may_repeat(tool)} if goes_on else set[str]()
-        kept = keep_shown(conn, tenant, run, repeatable)
+        kept = Kept(cut=False, events=[])
+        if not is_group_run(run):  # what its members said is in their own runs
+            _, tools = snapshots.get(conn, tenant, run.agent_id, run.conversation_id)
+            repeatable = {tool.name for tool in tools if may_repeat(tool)} if goes_on else set[str]()
+            kept = keep_shown(conn, tenant, run, repeatable)
         run_store.log(conn, [(run.id, run_store.last_seq(conn, run.id) + 1, kept.events)] if kept.events else [])
         if kept.cut or not goes_on:
             return _end(conn, tenant, run, "cancelled" if to_cancel else "error", take)
@@ -95,7 +97,8 @@ def give_up(conn: Connection, run_id: str, server_id: str, take: Take) -> None:
 
 def _accepted(conn: Connection, run_id: str, snapshots: Snapshots) -> Accepted:
     tenant, run, request = run_store.stored(conn, run_id)
-    agent, tools = snapshots.get(conn, tenant, run.agent_id, run.conversation_id)
+    thread = None if is_group_run(run) else run.conversation_id
+    agent, tools = snapshots.get(conn, tenant, run.agent_id, thread)
     started = run_store.events_after(conn, run_id, 0, limit=1)[0][1]
     assert isinstance(started, Started)
     return Accepted(
@@ -113,7 +116,7 @@ def keep_shown(conn: Connection, tenant: str, run: Run, repeatable: Collection[s
     history = message_store.context(conn, conversation_id)
     logged = run_store.events_after(conn, run.id, 0, limit=1_000_000, most_chars=sys.maxsize)
     # What a compaction took out of the context is history all the same.
-    own = message_store.history(conn, tenant, run_id=run.id, limit=MOST_MESSAGES)
+    own = message_store.history(conn, tenant, run_ids=(run.id,), limit=MOST_MESSAGES)
     known = {message.id for message in (*history, *own)}
     broken = _broken(run, [event for _, event in logged], known)
     message_store.append(conn, tenant, conversation_id, broken)

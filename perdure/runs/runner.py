@@ -50,7 +50,7 @@ class Runner:
         self._rooms = rooms
         self._lease = Lease(rooms.db, self._lost, policy.lease_seconds)
         self._log = EventLog(self._lease)
-        self._worker = Worker(rooms, self._log, self._accept, self._ended, self._gone)
+        self._worker = Worker(rooms, self._log, self, self._accept, self._ended, self._gone)
         self._tails = Tails(rooms.db)
         self._snapshots = Snapshots()
         self._works: dict[str, Work] = {}

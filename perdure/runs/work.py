@@ -11,7 +11,7 @@ from perdure.domain.errors import PerdureError
 from perdure.domain.events import AnyEvent, message_type
 from perdure.domain.models import Model
 from perdure.domain.requests import TurnRequest
-from perdure.domain.runs import RunError, StopReason, Usage
+from perdure.domain.runs import RunError, StopReason, Usage, is_group_run
 from perdure.logs import Log
 from perdure.loop.agent_loop import agent_loop
 from perdure.loop.approval import client_tools
@@ -19,6 +19,8 @@ from perdure.loop.turn import Commit, End, Rooms, Turn, interrupted_end
 from perdure.runs import recovery
 from perdure.runs.accept import Accepted
 from perdure.runs.ending import Ended, end_run
+from perdure.runs.errands import Runs
+from perdure.runs.group_turns import GroupTurns
 from perdure.runs.log import MAX_PENDING, EventLog, RunLog
 from perdure.runs.sleeptime import Take
 from perdure.telemetry.watch import RunWatch
@@ -82,19 +84,22 @@ class Work:
 class Worker:
     """Works runs to their end.
 
-    `take` accepts what their end starts; `ended` is told of each that has ended, `gone` of each that was deleted.
+    A group's run starts others by `runs`; `take` accepts what the end of a run starts; `ended` is told of each that has
+    ended, `gone` of each that was deleted.
     """
 
     def __init__(
         self,
         rooms: Rooms,
         events: EventLog,
+        runs: Runs,
         take: Take,
         ended: Callable[[Work, Ended], None],
         gone: Callable[[Work], None],
     ) -> None:
         self._rooms = rooms
         self._log = events
+        self._runs = runs
         self._take = take
         self._ended = ended
         self._gone = gone
@@ -133,13 +138,19 @@ class Worker:
     async def _keep_shown(self, work: Work) -> None:
         """After a fault of our own: what readers were shown becomes history, as after a crash."""
         run = work.accepted.run
+        if is_group_run(run):
+            return
         await _undisturbed(self._log.write(work.live, lambda conn: ()))
         await _undisturbed(
             self._log.write(work.live, lambda conn: recovery.keep_shown(conn, work.accepted.tenant, run).events)
         )
 
     async def _loop(self, work: Work) -> End:
-        items = agent_loop(work.turn, self._rooms)
+        of, turn = work.accepted, work.turn
+        if of.request.group_id is not None:
+            items = GroupTurns(of, turn, self._rooms.db, self._runs).items()
+        else:
+            items = agent_loop(turn, self._rooms)
         async for item in items:
             match item:
                 case list():

@@ -1,6 +1,6 @@
 """Agents: their rows, their tags, and everything that hangs on them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -94,6 +94,12 @@ def get(conn: Connection, tenant: str, agent_id: str) -> Agent:
     if row is None:
         raise not_found("Agent", agent_id)
     return _agent(row)
+
+
+def names(conn: Connection, agent_ids: Collection[str]) -> dict[str, str]:
+    """The names of agents by their ids."""
+    found = select(agents.c.id, agents.c.name).where(agents.c.id.in_(list(agent_ids)))
+    return {row.id: row.name for row in conn.execute(found)}
 
 
 def hold(conn: Connection, tenant: str, agent_id: str, *, alone: bool = False) -> Agent:

@@ -76,6 +76,13 @@ def asleep(conn: Connection, agent_id: str) -> Group | None:
     return next(iter(_with_links(conn, rows)), None)
 
 
+def led_by(conn: Connection, agent_id: str) -> tuple[str, ...]:
+    """The ids of the agents in the groups that an agent supervises, each once."""
+    found = select(*_COLUMNS).where(groups.c.manager_agent_id == agent_id, groups.c.manager_type == "supervisor")
+    rows = conn.execute(found.order_by(groups.c.created_at)).mappings().all()
+    return tuple(dict.fromkeys(each for group in _with_links(conn, rows) for each in group.agent_ids))
+
+
 def count_turn(conn: Connection, agent_id: str) -> Group | None:
     """Count a turn of an agent whose memory is looked after; the group as it is then, or None where there is none."""
     group = asleep(conn, agent_id)

@@ -1,6 +1,6 @@
 """Messages and the order they stand in: a conversation's history is all its rows, its context those still in it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -254,7 +254,7 @@ def history(
     *,
     agent_id: str | None = None,
     conversation_id: str | None = None,
-    run_id: str | None = None,
+    run_ids: Collection[str] | None = None,
     step_id: str | None = None,
     group_id: str | None = None,
     roles: Sequence[Role] | None = None,
@@ -273,10 +273,10 @@ def history(
     place, found = _history(agent_id, conversation_id)
     found = found.where(messages.c.tenant_id == tenant)
     own = messages.alias()
-    for column, value in ((own.c.run_id, run_id), (own.c.step_id, step_id)):
-        if value is not None:
+    for column, values in ((own.c.run_id, run_ids), (own.c.step_id, step_id and (step_id,))):
+        if values is not None:
             # By way of its own index: one that has the order would be read from end to end, with all else in it.
-            found = found.where(messages.c.seq.in_(select(own.c.seq).where(column == value)))
+            found = found.where(messages.c.seq.in_(select(own.c.seq).where(column.in_(list(values)))))
     if group_id is not None:
         found = found.where(messages.c.group_id == group_id)
     if roles is not None:
@@ -288,6 +288,20 @@ def history(
     oldest_first = before is None and (after is not None or not newest_first)
     page = _sifted(conn, found, place, oldest_first, limit, keep)
     return page if oldest_first != newest_first else page[::-1]
+
+
+def join_group(conn: Connection, run_id: str, group_id: str) -> None:
+    """Count what an agent said in a run to the talk of a group."""
+    said = update(messages).where(messages.c.run_id == run_id, messages.c.step_id.is_not(None))
+    conn.execute(said.values(group_id=group_id))
+
+
+def forget_group(conn: Connection, group_id: str, run_ids: Collection[str]) -> None:
+    """Take what was said to and by a group, in these runs of its members, out of their contexts. History keeps it."""
+    link = conversation_messages
+    seqs = select(messages.c.seq).where(messages.c.run_id.in_(list(run_ids)))
+    conn.execute(update(link).where(link.c.message_seq.in_(seqs)).values(in_context=False))
+    conn.execute(update(messages).where(messages.c.group_id == group_id).values(group_id=None))
 
 
 def insert_row(conn: Connection, tenant: str, message: Message) -> int:

@@ -220,9 +220,12 @@ class ToolWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and not isinstance(error, asyncio.CancelledError):
+        lost = error is not None and not isinstance(error, asyncio.CancelledError)
+        if lost:
+            # A call in a transaction, which is lost with it: it is answered when that is repeated, and counted then.
             self._outcome = "error"
-        metrics.tool_ended(self._outcome, (time.monotonic_ns() - self._began_ns) / 1e9)
+        else:
+            metrics.tool_ended(self._outcome, (time.monotonic_ns() - self._began_ns) / 1e9)
         if self._span is None or self._token is None:
             return
         tracing.leave(self._token)

@@ -110,11 +110,10 @@ def validation_failure(problems: Iterable[Mapping[str, Any]]) -> Failure:
 def for_message_post(failed: Failure, *, ran: bool, npm_v0: bool) -> Failure:
     """The same failure as the answer to a POST of messages, so that no SDK sends the messages again.
 
-    `ran` says that the input is committed. Before that, what says when to try again (409 busy, 503) may be. The npm
-    SDK of 0.1.x does not read the header that forbids it, so there the status becomes 424 and the body has the true
-    one.
+    `ran` says that the input is committed. Before that, a busy agent (409) may be asked again. The npm SDK of 0.1.x
+    does not read the header that forbids it, so there the status becomes 424 and the body has the true one.
     """
-    if failed.status in (409, 503) and "retry-after" in failed.headers and not ran:
+    if failed.status == 409 and "retry-after" in failed.headers and not ran:
         return failed
     headers = {**failed.headers, "x-should-retry": "false"}
     if npm_v0 and ran and (failed.status in (408, 429) or failed.status >= 500):

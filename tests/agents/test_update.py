@@ -31,6 +31,12 @@ def test_another_system_prompt_is_in_the_next_context(studio: Studio) -> None:
     assert changed.agent.version == made.agent.version + 1
 
 
+def test_another_model_that_reads_memory_in_another_form_gets_it_so(studio: Studio) -> None:
+    made = studio.make(memory_blocks=[{"label": "human", "value": "Ada"}])
+    assert "1→ Ada" not in studio.system(made)
+    assert "1→ Ada" in studio.system(studio.change(made.agent.id, model="anthropic/claude"))
+
+
 def test_what_no_model_sees_leaves_the_system_message_alone(studio: Studio) -> None:
     made = studio.make()
     before = studio.system(made)

@@ -295,6 +295,9 @@ def test_a_run_is_followed_by_its_id_by_an_otid_or_as_the_newest(
         with pytest.raises(SdkError) as raised:
             new_client.all("stream_conversation", conversation_id=thread, **which)
         assert raised.value.status == status
+    with pytest.raises(SdkError) as raised:
+        new_client.all("stream_conversation", conversation_id=opened(new_client, agent), run_id=run_id)
+    assert raised.value.status == 404
 
 
 def test_the_same_message_again_is_answered_by_the_same_run(new_client: Client, script: Script) -> None:

@@ -72,7 +72,7 @@ def test_the_companion_shares_all_blocks(server: Server, script: Script) -> None
         assert sorted(each["label"] for each in shared) == sorted(labels)
     assert server.request("DELETE", f"/v1/agents/{agent['id']}").status == 200
     assert server.get(f"/v1/agents/{companion['id']}").status == 404
-    assert server.get(f"/v1/groups/{group['id']}").status in (404, 501)
+    assert server.get(f"/v1/groups/{group['id']}").status == 404
 
 
 def test_scenario_38_the_fifth_request_lets_the_companion_work(server: Server, py: Client, script: Script) -> None:

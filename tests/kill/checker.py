@@ -1,12 +1,16 @@
 """Holds what a server has after a crash against what its clients were told before. Every sentence is a violation."""
 
+import asyncio
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Final
 
+from perdure.cli.check import report
+from perdure.config import Settings
 from perdure.loop.context import OUTCOME_UNKNOWN
 from tests.kill.workload import DATABASE, Home, Sent
 from tests.rig import postgres
@@ -40,14 +44,31 @@ def violations(home: Home) -> list[str]:
         found += _input_faults(home, sent, history)
         found += _call_faults(home, agent, history)
         found += _block_faults(home, agent, history)
-    found += [f"runs {first} and {second} worked at once" for first, second in _rows(home, OVERLAPS)]
+    found += [f"runs {first} and {second} worked at once" for first, second in rows(home, OVERLAPS)]
     for agent in home.agents:
         home.decide(agent, approve=False)
         last = home.send(agent, "say")
         stop = next((frame.json["stop_reason"] for frame in last.frames if frame.kind == "stop_reason"), None)
         if stop != "end_turn":
             found.append(f"the next message of {agent} ended with {stop}")
-    return found + [f"the model was asked wrongly: {fault}" for fault in home.script.violations]
+    found += [f"the model was asked wrongly: {fault}" for fault in home.script.violations]
+    home.script.violations.clear()
+    return found + looked_at(home.settings).faults
+
+
+@dataclass(frozen=True)
+class Look:
+    """What `perdure check` finds: what is wrong, and how many runs are under way or wait."""
+
+    faults: list[str]
+    unfinished: int
+
+
+def looked_at(settings: Settings) -> Look:
+    """The database as it is now, with a server or without."""
+    found = asyncio.run(report(settings, repair=False))
+    faults = [f"perdure check: {each.check}: {each.problem}: {', '.join(each.ids)}" for each in found.findings]
+    return Look(faults, found.unfinished_runs)
 
 
 def _unfinished(home: Home) -> Iterator[str]:
@@ -176,7 +197,8 @@ def _returns_of(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [each for item in history if item["message_type"] == "tool_return_message" for each in item["tool_returns"]]
 
 
-def _rows(home: Home, query: str) -> list[tuple[Any, ...]]:
+def rows(home: Home, query: str) -> list[tuple[Any, ...]]:
+    """What stands in the database, read past the server."""
     url = home.server.environment.get(DATABASE)
     if url is not None:
         return postgres.query(url, query)

@@ -39,6 +39,8 @@ POINTS: Final = {
     "finish": "perdure.store.runs:finish",
     "hand over": "perdure.runs.work:hand_over",
     "take up": "perdure.runs.recovery:take_up",
+    "migration": "perdure.store.migrate:steps.upgrade",
+    "index": "alembic.op:create_index",
 }
 """Each by its function, as whoever calls it finds it."""
 ON_POSTGRES: Final = {"commit": "perdure.store.postgres_link:Link.write"}

@@ -14,5 +14,6 @@ COUNT = 20
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", STORES)
 def test_killed_at_random_under_load(store: str, tmp_path: Path, models: ModelServer) -> None:
-    found = [each for wrong in kills(tmp_path, models, store, COUNT, seed=20) for each in wrong]
-    assert found == []
+    done = list(kills(tmp_path, models, store, COUNT, seed="20"))
+    assert [(each.number, each.violations) for each in done if each.violations] == []
+    assert sum(each.unfinished for each in done) > COUNT / 2

@@ -10,11 +10,13 @@ import itertools
 import json
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from perdure.config import Settings, read_settings
 from tests.kill.points import ARMED, AT, EFFECTS
 from tests.rig import postgres
 from tests.rig.answers import Answer, Pause, Piece, call, parallel, reasoning, text
@@ -50,6 +52,8 @@ class Notes:
     sent: list[Sent] = field(default_factory=list)
     edits: dict[str, tuple[str, bool]] = field(default_factory=dict)
     """Values given to blocks by hand: (the block, whether that was confirmed)."""
+    cut: Counter[str] = field(default_factory=Counter)
+    """Requests that the server did not live to answer to their end, by kind."""
 
 
 class Home:
@@ -73,6 +77,11 @@ class Home:
         self.server.environment |= {AT: trap} if trap else {}
         self.server.start()
 
+    @property
+    def settings(self) -> Settings:
+        """Those of the server."""
+        return read_settings(self.server.environment, data=self.server.data)
+
     def populate(self, count: int) -> None:
         """Makes agents, each with a block of its own that it may write and one that people do."""
         for _ in range(count):
@@ -95,7 +104,7 @@ class Home:
 
     def decide(self, agent: str, approve: bool) -> None:
         """Answers what an agent asks for, if it does."""
-        with contextlib.suppress(*GONE):
+        with self._noted("decision"):
             found = self.server.get(f"/v1/agents/{agent}")
             pending = found.json["pending_approval"] if found.status == 200 else None
             if pending is None:
@@ -111,19 +120,19 @@ class Home:
 
     def cancel(self, agent: str) -> None:
         """Cancels what an agent does."""
-        with contextlib.suppress(*GONE):
+        with self._noted("cancel"):
             self.server.post(f"/v1/agents/{agent}/messages/cancel", {})
 
     def compact(self, agent: str) -> None:
         """Has an agent's history summed up."""
-        with contextlib.suppress(*GONE):
+        with self._noted("compaction"):
             self.server.post(f"/v1/agents/{agent}/summarize", {"compaction_settings": {"mode": "all"}})
 
     def edit(self, agent: str) -> None:
         """Gives the block that people write a new value."""
         value = f"edit {next(_numbers)}"
         self.notes.edits[value] = (self.blocks[agent], False)
-        with contextlib.suppress(*GONE):
+        with self._noted("edit"):
             done = self.server.request("PATCH", f"/v1/blocks/{self.blocks[agent]}", {"value": value})
             self.notes.edits[value] = (self.blocks[agent], done.status == 200)
 
@@ -149,11 +158,30 @@ class Home:
                 self.send(agent, what, background=dice.random() < 0.3)
 
     def _read(self, sent: Sent, path: str, body: dict[str, Any]) -> None:
-        with contextlib.suppress(*GONE), self.server.stream(path, body) as stream:
+        with self._noted(sent.kind), self.server.stream(path, body) as stream:
             for frame in stream:
                 sent.frames.append(frame)
                 if sent.run_id is None:
                     sent.run_id = frame.json["run_id"]
+
+    @contextlib.contextmanager
+    def _noted(self, kind: str) -> Iterator[None]:
+        """Something asked of the server, which may be gone before it has answered."""
+        try:
+            yield
+        except ConnectionRefusedError:
+            pass  # it never came
+        except GONE:
+            self.notes.cut[kind] += 1
+
+    def forget(self) -> None:
+        """Deletes the agents, and all that is known of them."""
+        for agent in self.agents:
+            assert self.server.request("DELETE", f"/v1/agents/{agent}").status == 200
+        self.agents.clear()
+        self.notes = Notes()
+        self.script.asked.clear()
+        self.effects.write_text("")
 
 
 STORES: Final = ("sqlite", "postgres")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from perdure.domain.messages import (
 from perdure.domain.messages import ToolReturnPart as Return
 from perdure.domain.requests import TurnRequest
 from perdure.loop.context import MOST_COUNTED, OUTCOME_UNKNOWN, assemble, compile_system, local_time, mended, unanswered
+from perdure.memory.blocks import LINE_NUMBER_WARNING
 from perdure.providers.base import ModelRequest
 from perdure.providers.openai_body import Quirks, chat_body
 from tests.memory.home import MODEL, new_block
@@ -270,3 +272,23 @@ def test_messages_out_of_view_are_counted() -> None:
 
 def test_times_are_the_agents_own() -> None:
     assert local_time(NOW, "Asia/Kolkata") == "2026-11-22 08:35:00 PM IST+0530"
+
+
+@pytest.mark.parametrize(
+    ("kind", "endpoint", "numbered"),
+    [
+        ("letta_v1_agent", "anthropic", True),
+        ("sleeptime_agent", "anthropic", True),
+        ("memgpt_agent", "anthropic", False),
+        ("letta_v1_agent", "bedrock", False),
+        ("letta_v1_agent", "openai", False),
+    ],
+)
+def test_models_that_anthropic_serves_see_numbered_lines(kind: str, endpoint: str, numbered: bool) -> None:
+    model = msgspec.structs.replace(MODEL, endpoint_type=endpoint)
+    text = compiled(new_block("human", "Ada\n\ntea"), new_block("empty", ""), agent_type=kind, model=model)
+    shown = "1→ Ada\n2→ \n3→ tea" if numbered else "Ada\n\ntea"
+    assert "<human>\n<description>\n\n</description>\n<metadata>\n- chars_current=8\n" in text
+    assert f"<value>\n{shown}\n</value>" in text
+    assert "<value>\n\n</value>" in text
+    assert text.count(f"<warning>\n{LINE_NUMBER_WARNING}\n</warning>") == numbered

@@ -51,8 +51,8 @@ class Home:
         finally:
             self._end()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, LIMIT), self._loop).result(LIMIT + 10)
+    def run(self, work: Coroutine[Any, Any, T], limit: float = LIMIT) -> T:
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, limit), self._loop).result(limit + 10)
 
     def write(self, unit: Callable[[Connection], T]) -> T:
         return self.run(self.db.write(unit))

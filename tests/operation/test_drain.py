@@ -61,7 +61,7 @@ def test_while_it_drains_it_answers_takes_no_runs_and_lets_those_under_way_finis
         refused = server.post(f"/v1/agents/{other}/messages", {"messages": user("New")})
         assert refused.status == 503
         assert refused.headers["retry-after"] == "5"
-        assert "x-should-retry" not in refused.headers
+        assert refused.headers["x-should-retry"] == "false"
         assert "stopping" in refused.json["detail"]
         with server.stream(f"/v1/runs/{reader.frames[0].json['run_id']}/stream", {}) as late:
             hold.release()

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.contract.told import user
 from tests.operation.scrape import scrape
 from tests.rig import http
@@ -22,8 +20,6 @@ def send(server: Server, agent: str, **options: object) -> http.Reply:
     return server.post(f"/v1/agents/{agent}/messages", {"messages": user("Hello."), **options})
 
 
-# On PostgreSQL a unit of work may be repeated, and the call of an own tool in it is counted each time.
-@pytest.mark.stores("sqlite")
 def test_runs_steps_tokens_and_tools_are_counted(new_server: Callable[..., Server], script: Script) -> None:
     server = new_server(tools=TOOLS).start()
     agent = server.new_agent(model=script.handle, tools=["weather", "fail", "memory_insert"])["id"]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from perdure.domain.errors import Invalid, Unavailable
-from perdure.providers.outbound import MAX_REDIRECTS, get, is_public, post, read_target
+from perdure.providers.outbound import IMAGES, MAX_REDIRECTS, get, is_public, post, read_target
 
 LIMIT = 10.0
 
@@ -202,7 +202,8 @@ def test_redirects_are_not_followed() -> None:
 
 
 async def fetch(url: str, *, allow_private: bool = True, time_limit: float = 5.0, most: int = 100) -> bytes:
-    return await get(url, allow_private=allow_private, time_limit=time_limit, most=most)
+    found = await get(url, allow_private=allow_private, setting=IMAGES, time_limit=time_limit, most=most)
+    return found.body
 
 
 def says(body: bytes, status: str = "200 OK", **headers: str) -> bytes:

