@@ -1,12 +1,12 @@
 """Makes an agent: models are looked up first, then everything is stored in one transaction."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection
 
 from perdure.agents.default_rules import starting_rules
+from perdure.agents.folders import open_first, replace_folders
 from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
 from perdure.agents.names import random_name
 from perdure.agents.opening import opening
@@ -14,7 +14,7 @@ from perdure.agents.prompts import BLOCK_DESCRIPTIONS, COMPANION_PERSONA, system
 from perdure.domain.agents import COMPANIONS, Agent, AgentDetails, NewAgent
 from perdure.domain.blocks import Block
 from perdure.domain.conversations import Conversation
-from perdure.domain.errors import NotBuilt
+from perdure.domain.folders import Folder
 from perdure.domain.groups import DEFAULT_FREQUENCY, VOICE_BUFFER, Group
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart
@@ -24,6 +24,7 @@ from perdure.loop.context import compile_system
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversations as conversation_store
+from perdure.store import folders as folder_store
 from perdure.store import groups as group_store
 from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
@@ -41,27 +42,26 @@ MAKER: Final = "api"
 async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str, new: NewAgent) -> AgentDetails:
     """Make an agent with its blocks, tools, default conversation and opening messages, all or nothing.
 
-    Raises NotFound for an unknown model, block or identity, Invalid for unknown tools and values that contradict,
-    Conflict for two blocks of one label, Unprocessable where a prompt is missing, NotBuilt for what this
+    Raises NotFound for an unknown model, block, folder or identity, Invalid for unknown tools and values that
+    contradict, Conflict for two blocks of one label, Unprocessable where a prompt is missing, NotBuilt for what this
     version lacks.
     """
-    refuse_unbuilt(new.folder_ids)
-    if new.include_default_folder:
-        raise NotBuilt("include_default_source is not built yet in this version. Leave it out.")
+    agent = await prepare(catalog, tenant, new)
+    made = await db.write(lambda conn: store(conn, tenant, vault, agent, new))
+    if new.folder_ids:
+        await open_first(db, tenant, agent.id)
+    return made
+
+
+async def prepare(catalog: Catalog, tenant: str, new: NewAgent) -> Agent:
+    """The agent that is to be stored, with the models that it names. Raises what `create_agent` raises of those."""
     chosen = await resolve(catalog, tenant, new.choice)
     model = chosen.model or await catalog.resolve(tenant, await catalog.default_model(tenant))
     default = (
         catalog.default_embedding() if new.choice.embedding is None and new.choice.embedding_config is None else None
     )
     embedding = chosen.embedding if default is None else await catalog.resolve_embedding(tenant, default)
-    agent = _agent(new, model, embedding)
-    return await db.write(lambda conn: _store(conn, tenant, vault, agent, new))
-
-
-def refuse_unbuilt(folder_ids: Sequence[str] | None) -> None:
-    """Raises NotBuilt where an agent shall have folders."""
-    if folder_ids:
-        raise NotBuilt("Folders cannot be attached to agents yet in this version. Leave folder_ids and source_ids out.")
+    return _agent(new, model, embedding)
 
 
 def give_companion(conn: Connection, tenant: str, vault: Vault, agent: Agent) -> None:
@@ -81,7 +81,7 @@ def give_companion(conn: Connection, tenant: str, vault: Vault, agent: Agent) ->
         _agent(new, agent.model, agent.embedding), context_window=agent.context_window, settings=agent.settings,
         model_settings=agent.model_settings,
     )  # fmt: skip
-    _store(conn, tenant, vault, companion, new)
+    store(conn, tenant, vault, companion, new)
     config = {"max_message_buffer_length": VOICE_BUFFER, "min_message_buffer_length": VOICE_BUFFER // 2}
     group = Group(
         id=new_id("group"), description=f"Looks after the memory of {agent.name}",
@@ -127,7 +127,8 @@ def _agent(new: NewAgent, model: Model, embedding: EmbeddingModel | None) -> Age
     return overlay(agent, new.choice, Chosen(model, embedding))
 
 
-def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+def store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+    """Store an agent that `prepare` made, with all its relations. Raises what `create_agent` raises of those."""
     tools = _tools(conn, tenant, new)
     agent = msgspec.structs.replace(agent, tool_rules=starting_rules(new, agent.model, tools))
     agent_store.create(conn, tenant, agent)
@@ -159,6 +160,8 @@ def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAg
         created_at=agent.created_at,
     )
     message_store.append(conn, tenant, agent.conversation_id, (system, *opening(agent, tools, new.opening, now())))
+    if folder_ids := _folders(conn, tenant, agent, new):
+        replace_folders(conn, tenant, agent.id, folder_ids)
     if agent.enable_sleeptime:
         give_companion(conn, tenant, vault, agent)
     return agent_store.details(conn, tenant, agent.id, vault)
@@ -177,6 +180,20 @@ def _tools(conn: Connection, tenant: str, new: NewAgent) -> list[Tool]:
 def _base_tools(new: NewAgent) -> tuple[str, ...]:
     usual = DEFAULT_TOOLS[new.agent_type]
     return TENDED_TOOLS.get(new.agent_type, usual) if new.attributes.get("enable_sleeptime") else usual
+
+
+def _folders(conn: Connection, tenant: str, agent: Agent, new: NewAgent) -> list[str]:
+    """The folders it is to have, a new one of its own among them where that is asked for."""
+    wanted = list(new.folder_ids)
+    if new.include_default_folder:
+        own_name = f"{agent.name} External Data Source"
+        own = Folder(
+            id=new_id("source"), name=folder_store.free_name(conn, tenant, own_name), created_at=agent.created_at,
+            updated_at=agent.created_at, embedding=agent.embedding,
+        )  # fmt: skip
+        folder_store.create(conn, tenant, own)
+        wanted.append(own.id)
+    return wanted
 
 
 def _attach_blocks(conn: Connection, tenant: str, agent: Agent, new: NewAgent) -> list[Block]:

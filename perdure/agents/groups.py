@@ -13,7 +13,6 @@ from perdure.domain.groups import SLEEPTIME, Group, GroupChanges
 from perdure.store import agents as agent_store
 from perdure.store import errands as errand_store
 from perdure.store import groups as group_store
-from perdure.store import messages as message_store
 from perdure.store import tools as tool_store
 from perdure.store.runs import RunFilter
 from perdure.tools.builtin.agents import BROADCAST
@@ -54,7 +53,7 @@ def reset_group(conn: Connection, tenant: str, group_id: str) -> None:
     for agent_id in group.agent_ids:
         agent_store.hold(conn, tenant, agent_id, alone=True)
         refuse_running(conn, tenant, "The group cannot be reset", RunFilter(agent_ids=(agent_id,)))
-    message_store.forget_group(conn, group.id, errand_store.turns_of_group(conn, group.id))
+    group_store.forget(conn, group.id, errand_store.turns_of_group(conn, group.id))
 
 
 def _check(group: Group) -> None:

@@ -6,7 +6,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from perdure.agents.blocks import replace_blocks
-from perdure.agents.create import give_companion, refuse_unbuilt
+from perdure.agents.create import give_companion
+from perdure.agents.folders import open_first, replace_folders
 from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
 from perdure.agents.opening import opening
 from perdure.agents.tools import replace_tools
@@ -17,6 +18,7 @@ from perdure.domain.groups import SLEEPTIME
 from perdure.domain.ids import now
 from perdure.domain.runs import ACTIVE
 from perdure.loop.context import compiled, recompile
+from perdure.memory.files import limits, open_files
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks, search
@@ -28,6 +30,7 @@ from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
 from perdure.store.database import Database
 from perdure.store.groups import GroupFilter
+from perdure.store.message_search import MESSAGES
 from perdure.store.pages import MAX_LIMIT, Page
 from perdure.store.runs import RunFilter
 from perdure.store.secrets import Vault
@@ -42,13 +45,15 @@ async def update_agent(
 ) -> AgentDetails:
     """Change an agent, all or nothing, and return it with its relations.
 
-    Raises NotFound for the agent and for an unknown model, block or identity, Invalid for unknown tools and values
-    that contradict, Conflict for two blocks of one label or where the agent changed meanwhile, NotBuilt for what this
-    version lacks.
+    Raises NotFound for the agent and for an unknown model, block, folder or identity, Invalid for unknown tools and
+    values that contradict, Conflict for two blocks of one label or where the agent changed meanwhile, NotBuilt for what
+    this version lacks.
     """
-    refuse_unbuilt(changes.folder_ids)
     chosen = await resolve(catalog, tenant, changes.choice)
-    return await db.write(lambda conn: _update(conn, tenant, vault, agent_id, changes, chosen))
+    changed = await db.write(lambda conn: _update(conn, tenant, vault, agent_id, changes, chosen))
+    if changes.folder_ids:
+        await open_first(db, tenant, agent_id)
+    return changed
 
 
 def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
@@ -66,7 +71,7 @@ def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
     for group in group_store.list_page(conn, tenant, GroupFilter(agent_id=agent.id, show_hidden=True), EVERY):
         if group.manager_type in SLEEPTIME and group.agent_ids == (agent.id,):
             group_store.delete(conn, tenant, group.id)
-    search.forget(conn, agent.id)
+    search.forget(conn, MESSAGES, agent.id)
     conversation_blocks.delete_of_agent(conn, agent.id)
     agent_store.delete(conn, tenant, agent.id)
 
@@ -123,10 +128,15 @@ def _update(
         identity_store.set_of_agent(conn, tenant, agent_id, changes.identity_ids)
     if changes.tool_ids is not None:
         replace_tools(conn, tenant, agent_id, changes.tool_ids)
+    if changes.folder_ids is not None:
+        replace_folders(conn, tenant, agent_id, changes.folder_ids)
     moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)
     after = agent_store.get(conn, tenant, agent_id)
     if after.enable_sleeptime and not before.enable_sleeptime:
         give_companion(conn, tenant, vault, after)
+    if limits(after) != limits(before):
+        open_files(conn, after, ())
+        moved = True
     if moved or any(getattr(after, name) != getattr(before, name) for name in COMPILED):
         recompile(conn, tenant, after.id)
     return agent_store.details(conn, tenant, agent_id, vault)

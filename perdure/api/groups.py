@@ -14,7 +14,7 @@ from perdure.api.event_stream import EventStream
 from perdure.api.in_turn import in_turn
 from perdure.api.messages import ModifyMessageBody, change_message, read_images, start, stream, whole
 from perdure.api.paths import AgentId, GroupId, MessageId
-from perdure.api.queries import GroupMessageQuery, GroupQuery
+from perdure.api.people_queries import GroupMessageQuery, GroupQuery
 from perdure.api.reply import reply
 from perdure.domain.errors import Unprocessable
 from perdure.domain.groups import Group

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from perdure.domain.blocks import Block
+from perdure.domain.folders import Folder
 from perdure.domain.groups import Group
 from perdure.domain.identities import Identity
 from perdure.domain.messages import Message
@@ -112,6 +113,7 @@ class AgentDetails(msgspec.Struct, frozen=True, kw_only=True):
     agent: Agent
     blocks: tuple[Block, ...] = ()
     tools: tuple[Tool, ...] = ()
+    folders: tuple[Folder, ...] = ()
     tags: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
     message_ids: tuple[str, ...] = ()

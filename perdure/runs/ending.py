@@ -14,7 +14,7 @@ from perdure.loop.turn import End
 from perdure.runs.accept import Accepted, hand_over
 from perdure.runs.sleeptime import Take, after_turn
 from perdure.store import agents as agent_store
-from perdure.store import messages as message_store
+from perdure.store import groups as group_store
 from perdure.store import runs as run_store
 
 
@@ -45,7 +45,7 @@ def end_run(
     if end.error is not None:
         metadata["error"] = msgspec.structs.asdict(end.error)
     if request.errand is not None and request.errand.group_id is not None:
-        message_store.join_group(conn, run.id, request.errand.group_id)
+        group_store.claim(conn, run.id, request.errand.group_id)
     is_turn = agent.enable_sleeptime and request.compaction is None and request.group_id is None
     started = after_turn(conn, tenant, run, agent, take) if is_turn else []
     usage = end.usage

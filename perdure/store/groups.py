@@ -1,6 +1,6 @@
 """Groups of agents, and who belongs to them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,16 @@ from perdure.domain.groups import SLEEPTIME, Group, GroupChanges
 from perdure.domain.ids import now
 from perdure.store.pages import Page, select_page
 from perdure.store.rows import known_ids, to_struct
-from perdure.store.tables import agents, blocks, groups, groups_agents, groups_blocks, runs
+from perdure.store.tables import (
+    agents,
+    blocks,
+    conversation_messages,
+    groups,
+    groups_agents,
+    groups_blocks,
+    messages,
+    runs,
+)
 
 _LINKED: Final = ("agent_ids", "shared_block_ids")
 _FIELDS: Final = tuple(name for name in Group.__struct_fields__ if name not in _LINKED)
@@ -108,6 +117,20 @@ def processed(conn: Connection, group_id: str, message_id: str) -> None:
     """Note up to which message the members have been told what was said. Not a change of the group itself."""
     noted = update_rows(groups).where(groups.c.id == group_id)
     conn.execute(noted.values(last_processed_message_id=message_id))
+
+
+def claim(conn: Connection, run_id: str, group_id: str) -> None:
+    """Count what an agent said in a run to the talk of a group."""
+    said = update_rows(messages).where(messages.c.run_id == run_id, messages.c.step_id.is_not(None))
+    conn.execute(said.values(group_id=group_id))
+
+
+def forget(conn: Connection, group_id: str, run_ids: Collection[str]) -> None:
+    """Take what was said to and by a group, in these runs of its members, out of their contexts. History keeps it."""
+    link = conversation_messages
+    seqs = select(messages.c.seq).where(messages.c.run_id.in_(list(run_ids)))
+    conn.execute(update_rows(link).where(link.c.message_seq.in_(seqs)).values(in_context=False))
+    conn.execute(update_rows(messages).where(messages.c.group_id == group_id).values(group_id=None))
 
 
 def delete(conn: Connection, tenant: str, group_id: str) -> None:
