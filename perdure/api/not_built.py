@@ -20,15 +20,6 @@ DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
 GET    /v1/environments list connected devices
 GET    /v1/environments/{device_id} get a connected device
 POST   /v1/environments/{connection_id}/messages send a message to a connected device
-GET    /v1/mcp-servers/ list MCP servers
-POST   /v1/mcp-servers/ add an MCP server
-DELETE /v1/mcp-servers/{mcp_server_id} remove an MCP server
-GET    /v1/mcp-servers/{mcp_server_id} get an MCP server
-PATCH  /v1/mcp-servers/{mcp_server_id} change an MCP server
-PATCH  /v1/mcp-servers/{mcp_server_id}/refresh read an MCP server's tools again
-GET    /v1/mcp-servers/{mcp_server_id}/tools list an MCP server's tools
-GET    /v1/mcp-servers/{mcp_server_id}/tools/{tool_id} get a tool of an MCP server
-POST   /v1/mcp-servers/{mcp_server_id}/tools/{tool_id}/run run a tool of an MCP server
 GET    /v1/messages/batches list batches
 POST   /v1/messages/batches start a batch
 GET    /v1/messages/batches/{batch_id} get a batch
@@ -61,14 +52,6 @@ GET    /v1/templates/{project_id}/{name}/versions list the versions of a templat
 GET    /v1/tools/composio/apps list Composio apps
 GET    /v1/tools/composio/apps/{composio_app_name}/actions list the actions of a Composio app
 POST   /v1/tools/composio/{composio_action_name} add a Composio action as a tool
-GET    /v1/tools/mcp/servers list MCP servers by name
-PUT    /v1/tools/mcp/servers add an MCP server by name
-POST   /v1/tools/mcp/servers/connect try an MCP server that asks for OAuth
-POST   /v1/tools/mcp/servers/test try an MCP server
-DELETE /v1/tools/mcp/servers/{mcp_server_name} remove an MCP server by name
-PATCH  /v1/tools/mcp/servers/{mcp_server_name} change an MCP server by name
-GET    /v1/tools/mcp/servers/{mcp_server_name}/tools list the tools of an MCP server by name
-POST   /v1/tools/mcp/servers/{mcp_server_name}/{mcp_tool_name} add a tool of an MCP server by name
 POST   /v1/voice-beta/{agent_id}/chat/completions talk to a voice agent as OpenAI clients do
 """
 

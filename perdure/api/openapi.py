@@ -109,6 +109,13 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         termination_token? max_turns:integer? sleeptime_agent_frequency:integer? turns_counter:integer?
         last_processed_message_id? max_message_buffer_length:integer? min_message_buffer_length:integer?
         hidden:boolean? project_id? template_id? base_template_id? deployment_id?""",
+    "McpServer": """id server_name mcp_server_type type server_url? auth_header? auth_token? custom_headers:object?
+        has_auth_token:boolean has_custom_headers:boolean metadata:object""",
+    "McpTool": """name title? description inputSchema:object outputSchema:object? annotations:object? _meta:object?
+        health:object""",
+    "McpRefresh": "added:[string] updated:[string] deleted:[string] left_out:[object]",
+    "ToolResult": """status func_return? stdout:[string]? stderr:[string]? agent_state:object?
+        sandbox_config_fingerprint?""",
     "Identity": """id identifier_key name identity_type project_id? agent_ids:[string] block_ids:[string]
         properties:[object]""",
     "Health": "version status",

@@ -15,7 +15,8 @@ import sys
 import threading
 from typing import Any
 
-from perdure.app import WARM
+from perdure.serving import WARM
+
 from perdure.cli import main
 
 LOADED = (
