@@ -139,6 +139,7 @@ def older() -> Starlette:
     @server.tool()
     async def stall() -> str:
         """Does not end."""
+        STATE["started"] += 1
         await asyncio.sleep(600)
         return ""
 

@@ -103,7 +103,7 @@ class Session:
 @asynccontextmanager
 async def open_session(reach: Reach, *, allow_private: bool) -> AsyncGenerator[Session]:
     """Connect to a server. Must be left by the task that entered it. Raises SessionError."""
-    way = None if reach.server_type == "stdio" else _Way(allow_private=allow_private)
+    way = None if reach.server_type == "stdio" else _Way(reach, allow_private=allow_private)
     with _told(way):
         async with _streams(reach, way) as (reading, writing):
             dispatcher = _Dispatcher(reading, writing)
@@ -215,7 +215,9 @@ class _Way(httpx2.AsyncBaseTransport):
     `works` says that the fault is of one answer alone.
     """
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, reach: Reach, *, allow_private: bool) -> None:
+        # A server of the newer kind may refuse to be listened to, and answers all the same.
+        self._needed = ("POST",) if reach.server_type == "streamable_http" else ("GET", "POST")
         self._allow_private = allow_private
         self._http = outbound.session(allow_private=allow_private, setting=outbound.MCP)
         self.fault = ""
@@ -242,7 +244,9 @@ class _Way(httpx2.AsyncBaseTransport):
             said = private.message if isinstance(private, outbound.PrivateAddressError) else ""
             raise self._failed(said or f"it cannot be reached: {error}") from error
         self.status = answer.status
-        self.fault, self.works = _refusal(target, answer, request.method), False
+        self.fault, self.works = _refusal(target, answer), False
+        if answer.status >= 400 and request.method not in self._needed:
+            self.fault = ""
         return httpx2.Response(
             answer.status, headers=list(answer.headers.items()), stream=_Body(self, answer), request=request
         )
@@ -255,7 +259,7 @@ class _Way(httpx2.AsyncBaseTransport):
         await self._http.close()
 
 
-def _refusal(target: outbound.Target, answer: aiohttp.ClientResponse, method: str) -> str:
+def _refusal(target: outbound.Target, answer: aiohttp.ClientResponse) -> str:
     """What is wrong with an answer by its head; empty where nothing is."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return "it packs its answers, which was not asked for"
@@ -266,7 +270,7 @@ def _refusal(target: outbound.Target, answer: aiohttp.ClientResponse, method: st
         )
     if 300 <= answer.status < 400:
         return f"it redirects to {answer.headers.get('Location', 'nowhere')[:200]}, which is not followed"
-    if answer.status >= 400 and method == "POST":
+    if answer.status >= 400:
         return f"{target.authority} answered with status {answer.status}"
     return ""
 
