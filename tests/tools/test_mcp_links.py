@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from perdure.domain.errors import Unavailable
+from perdure.domain.errors import NotBuilt, Unavailable
 from perdure.providers.breaker import FIRST_PAUSE
 from perdure.tools.mcp import links as rooms
 from perdure.tools.mcp.links import Limits, Links
 from perdure.tools.mcp.reach import Reach
+from tests.providers.test_outbound import resolving_to
 from tests.rig.mcp import McpPeer
 
 SOON = Limits(connect=1.0, list=1.0, call=1.0)
@@ -86,10 +88,15 @@ def test_attack_6_servers_inside_are_not_asked(mcp_peer: McpPeer, monkeypatch: p
             for kind in ("streamable_http", "sse"):
                 with pytest.raises(Unavailable, match="PERDURE_PRIVATE_MCP=1"):
                     await made.definitions(reach(f"http://{host}:{port}/mcp", kind=kind))
-                made.forget("mcp_server-1")
+        asked = resolving_to(monkeypatch, ["203.0.114.1"], *[["127.0.0.1"]] * 9)
+        for said in ("within 3 seconds|cannot be reached", "PERDURE_PRIVATE_MCP=1"):
+            with pytest.raises(Unavailable, match=said):
+                await made.definitions(reach(f"http://rebind.example:{port}/mcp"))
+        assert asked == ["rebind.example"] * 2
+        monkeypatch.undo()
         assert mcp_peer.state()["listed"] == before
 
-    run(work, allow_private=False)
+    run(work, Limits(connect=3.0, list=3.0, call=3.0), allow_private=False)
 
 
 def test_attack_11_a_result_of_100_mb_is_not_taken(mcp_peer: McpPeer) -> None:
@@ -175,14 +182,25 @@ def test_a_server_that_dies_mid_call_is_left_alone_for_a_while(tmp_path: Path) -
         peer.end()
 
 
-def test_a_session_that_the_server_forgot_is_made_anew(mcp_peer: McpPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_the_server_forgot_is_made_anew(mcp_peer: McpPeer) -> None:
     async def work(made: Links) -> None:
-        there = reach(mcp_peer.url)
-        await made.call(there, "echo", {"text": "a"})
-        (link,) = made._links.values()
-        session = await link.session()
-        session._way.fault, session._way.status = "", 404
-        session._dispatcher.ended = True
-        assert (await made.call(there, "echo", {"text": "b"})).content[0]["text"] == 'echo: {"text": "b"}'
+        there = reach(f"{mcp_peer.rough}/forgetful")
+        for session in ("1", "1", "2", "2"):
+            mcp_peer.state(session=session)
+            called = await made.call(there, "fine", {})
+            assert called.content[0]["text"] == f"in session {session}"
+        assert mcp_peer.state(session="1")["greeted"] == 2
+
+    mcp_peer.state(greeted=0, session="1")
+    run(work)
+
+
+def test_without_the_sdk_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "perdure.tools.mcp.session", raising=False)
+    monkeypatch.setitem(sys.modules, "mcp.client.session", None)
+
+    async def work(made: Links) -> None:
+        with pytest.raises(NotBuilt, match=r"pip install 'perdure\[mcp\]'"):
+            await made.definitions(reach("http://127.0.0.1:1/mcp"))
 
     run(work)
