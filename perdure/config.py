@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mcp_call_seconds: float
     exa_url: str
     max_body: int
+    max_file: int
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
     access_log: bool
@@ -299,6 +300,11 @@ SETTINGS: Final = (
     Setting(
         name="max_body", variables=("PERDURE_MAX_BODY",), default="64MiB", read=reading.size,
         meaning="The largest request body, in bytes or with KiB, MiB, GiB.",
+    ),
+    Setting(
+        name="max_file", variables=("PERDURE_MAX_FILE",), default="50MiB", read=reading.size,
+        meaning="The largest file that a folder takes. It comes in a request body, so `PERDURE_MAX_BODY` has to be "
+        "larger.",
     ),
     Setting(
         name="log_format", variables=("PERDURE_LOG",), default="text", read=reading.one_of("text", "json"),

@@ -1,12 +1,12 @@
 """Makes an agent: models are looked up first, then everything is stored in one transaction."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection
 
 from perdure.agents.default_rules import starting_rules
+from perdure.agents.folders import open_first, replace_folders
 from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
 from perdure.agents.names import random_name
 from perdure.agents.opening import opening
@@ -15,6 +15,7 @@ from perdure.domain.agents import Agent, AgentDetails, NewAgent
 from perdure.domain.blocks import Block
 from perdure.domain.conversations import Conversation
 from perdure.domain.errors import NotBuilt
+from perdure.domain.folders import Folder
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart
 from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window
@@ -23,6 +24,7 @@ from perdure.loop.context import compile_system
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversations as conversation_store
+from perdure.store import folders as folder_store
 from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
@@ -39,27 +41,31 @@ MAKER: Final = "api"
 async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str, new: NewAgent) -> AgentDetails:
     """Make an agent with its blocks, tools, default conversation and opening messages, all or nothing.
 
-    Raises NotFound for an unknown model, block or identity, Invalid for unknown tools and values that contradict,
-    Conflict for two blocks of one label, Unprocessable where a prompt is missing, NotBuilt for what this
+    Raises NotFound for an unknown model, block, folder or identity, Invalid for unknown tools and values that
+    contradict, Conflict for two blocks of one label, Unprocessable where a prompt is missing, NotBuilt for what this
     version lacks.
     """
-    refuse_unbuilt(new.folder_ids, companion=new.attributes.get("enable_sleeptime") and not _is_voice(new))
-    if new.include_default_folder:
-        raise NotBuilt("include_default_source is not built yet in this version. Leave it out.")
+    agent = await prepare(catalog, tenant, new)
+    made = await db.write(lambda conn: store(conn, tenant, vault, agent, new))
+    if new.folder_ids:
+        await open_first(db, tenant, agent.id)
+    return made
+
+
+async def prepare(catalog: Catalog, tenant: str, new: NewAgent) -> Agent:
+    """The agent that is to be stored, with the models that it names. Raises what `create_agent` raises of those."""
+    refuse_unbuilt(companion=new.attributes.get("enable_sleeptime") and not _is_voice(new))
     chosen = await resolve(catalog, tenant, new.choice)
     model = chosen.model or await catalog.resolve(tenant, await catalog.default_model(tenant))
     default = (
         catalog.default_embedding() if new.choice.embedding is None and new.choice.embedding_config is None else None
     )
     embedding = chosen.embedding if default is None else await catalog.resolve_embedding(tenant, default)
-    agent = _agent(new, model, embedding)
-    return await db.write(lambda conn: _store(conn, tenant, vault, agent, new))
+    return _agent(new, model, embedding)
 
 
-def refuse_unbuilt(folder_ids: Sequence[str] | None, *, companion: bool | None) -> None:
-    """Raises NotBuilt where an agent shall have folders, or a companion that works on its memory in the background."""
-    if folder_ids:
-        raise NotBuilt("Folders cannot be attached to agents yet in this version. Leave folder_ids and source_ids out.")
+def refuse_unbuilt(*, companion: bool | None) -> None:
+    """Raises NotBuilt where an agent shall have a companion that works on its memory in the background."""
     if companion:
         raise NotBuilt("Sleeptime companions are not built yet in this version. Leave enable_sleeptime out.")
 
@@ -96,7 +102,8 @@ def _agent(new: NewAgent, model: Model, embedding: EmbeddingModel | None) -> Age
     return overlay(agent, new.choice, Chosen(model, embedding))
 
 
-def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+def store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+    """Store an agent that `prepare` made, with all its relations. Raises what `create_agent` raises of those."""
     tools = _tools(conn, tenant, new)
     agent = msgspec.structs.replace(agent, tool_rules=starting_rules(new, agent.model, tools))
     agent_store.create(conn, tenant, agent)
@@ -128,6 +135,8 @@ def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAg
         created_at=agent.created_at,
     )
     message_store.append(conn, tenant, agent.conversation_id, (system, *opening(agent, tools, new.opening, now())))
+    if folder_ids := _folders(conn, tenant, agent, new):
+        replace_folders(conn, tenant, agent.id, folder_ids)
     return agent_store.details(conn, tenant, agent.id, vault)
 
 
@@ -139,6 +148,20 @@ def _tools(conn: Connection, tenant: str, new: NewAgent) -> list[Tool]:
     )
     found = [*tool_store.by_names(conn, tenant, names), *tool_store.by_ids(conn, tenant, new.tool_ids)]
     return list({tool.id: tool for tool in found}.values())
+
+
+def _folders(conn: Connection, tenant: str, agent: Agent, new: NewAgent) -> list[str]:
+    """The folders it is to have, a new one of its own among them where that is asked for."""
+    wanted = list(new.folder_ids)
+    if new.include_default_folder:
+        own_name = f"{agent.name} External Data Source"
+        own = Folder(
+            id=new_id("source"), name=folder_store.free_name(conn, tenant, own_name), created_at=agent.created_at,
+            updated_at=agent.created_at, embedding=agent.embedding,
+        )  # fmt: skip
+        folder_store.create(conn, tenant, own)
+        wanted.append(own.id)
+    return wanted
 
 
 def _attach_blocks(conn: Connection, tenant: str, agent: Agent, new: NewAgent) -> list[Block]:

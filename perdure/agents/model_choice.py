@@ -35,14 +35,19 @@ class Chosen(msgspec.Struct, frozen=True):
 
 async def resolve(catalog: Catalog, tenant: str, choice: ModelChoice) -> Chosen:
     """Look up the models a choice names. Raises NotFound for an unknown handle, Invalid for what is none."""
-    model, embedding = None, None
+    model = None
     if (handle := _handle(choice)) is not None:
         model = await catalog.resolve(tenant, handle)
+    return Chosen(model, await resolve_embedding(catalog, tenant, choice))
+
+
+async def resolve_embedding(catalog: Catalog, tenant: str, choice: ModelChoice) -> EmbeddingModel | None:
+    """Look up the embedding model a choice names; None where it names none. Raises like `resolve`."""
     handle = _embedding_handle(choice)
     # What only the hosted service served: search works without, so programs that name it need not fail.
-    if handle is not None and not handle.startswith("letta/"):
-        embedding = await catalog.resolve_embedding(tenant, handle)
-    return Chosen(model, embedding)
+    if handle is None or handle.startswith("letta/"):
+        return None
+    return await catalog.resolve_embedding(tenant, handle)
 
 
 def overlay(agent: Agent, choice: ModelChoice, chosen: Chosen) -> Agent:

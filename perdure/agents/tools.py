@@ -19,16 +19,26 @@ from perdure.store import tools as tool_store
 
 def attach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> None:
     """Give an agent a tool, if it has it not. Raises NotFound for either."""
-    agent = agent_store.hold(conn, tenant, agent_id)
-    if _attach(conn, tenant, agent, [tool_store.get(conn, tenant, tool_id)]):
-        _tell_rules(conn, tenant, agent.id)
+    attach_tools(conn, tenant, agent_id, [tool_store.get(conn, tenant, tool_id)])
 
 
 def detach_tool(conn: Connection, tenant: str, agent_id: str, tool_id: str) -> None:
     """Take a tool from an agent, if it has it. Raises NotFound for either."""
+    detach_tools(conn, tenant, agent_id, [tool_store.get(conn, tenant, tool_id)])
+
+
+def attach_tools(conn: Connection, tenant: str, agent_id: str, tools: Sequence[Tool]) -> None:
+    """Give an agent those of these tools that it has not. Raises NotFound."""
     agent = agent_store.hold(conn, tenant, agent_id)
-    tool = tool_store.get(conn, tenant, tool_id)
-    if tool_store.detach(conn, agent.id, tool.id):
+    if _attach(conn, tenant, agent, tools):
+        _tell_rules(conn, tenant, agent.id)
+
+
+def detach_tools(conn: Connection, tenant: str, agent_id: str, tools: Sequence[Tool]) -> None:
+    """Take those of these tools from an agent that it has. Raises NotFound."""
+    agent = agent_store.hold(conn, tenant, agent_id)
+    gone = [tool for tool in tools if tool_store.detach(conn, agent.id, tool.id)]
+    if gone:
         agent_store.bump(conn, agent.id)
         _tell_rules(conn, tenant, agent.id)
 
@@ -37,13 +47,9 @@ def replace_tools(conn: Connection, tenant: str, agent_id: str, tool_ids: Sequen
     """Make these the tools of an agent. Raises Invalid naming the unknown ones."""
     agent = agent_store.hold(conn, tenant, agent_id)
     wanted = tool_store.by_ids(conn, tenant, tool_ids)
-    gone = {tool.id for tool in tool_store.of_agent(conn, agent.id)} - {tool.id for tool in wanted}
-    for tool_id in gone:
-        tool_store.detach(conn, agent.id, tool_id)
-    if gone:
-        agent_store.bump(conn, agent.id)
-    if _attach(conn, tenant, agent_store.get(conn, tenant, agent.id), wanted) or gone:
-        _tell_rules(conn, tenant, agent.id)
+    kept = {tool.id for tool in wanted}
+    detach_tools(conn, tenant, agent.id, [tool for tool in tool_store.of_agent(conn, agent.id) if tool.id not in kept])
+    attach_tools(conn, tenant, agent.id, wanted)
 
 
 def set_approval(conn: Connection, tenant: str, agent_id: str, tool_name: str, *, required: bool) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from perdure.agents.blocks import replace_blocks
 from perdure.agents.create import refuse_unbuilt
+from perdure.agents.folders import open_first, replace_folders
 from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
 from perdure.agents.opening import opening
 from perdure.agents.tools import replace_tools
@@ -16,6 +17,7 @@ from perdure.domain.errors import Busy, NotBuilt
 from perdure.domain.ids import now
 from perdure.domain.runs import ACTIVE
 from perdure.loop.context import compiled, recompile
+from perdure.memory.files import limits, open_files
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks, search
@@ -25,6 +27,7 @@ from perdure.store import runs as run_store
 from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
 from perdure.store.database import Database
+from perdure.store.message_search import MESSAGES
 from perdure.store.pages import Page
 from perdure.store.runs import RunFilter
 from perdure.store.secrets import Vault
@@ -38,20 +41,23 @@ async def update_agent(
 ) -> AgentDetails:
     """Change an agent, all or nothing, and return it with its relations.
 
-    Raises NotFound for the agent and for an unknown model, block or identity, Invalid for unknown tools and values
-    that contradict, Conflict for two blocks of one label or where the agent changed meanwhile, NotBuilt for what this
-    version lacks.
+    Raises NotFound for the agent and for an unknown model, block, folder or identity, Invalid for unknown tools and
+    values that contradict, Conflict for two blocks of one label or where the agent changed meanwhile, NotBuilt for what
+    this version lacks.
     """
-    refuse_unbuilt(changes.folder_ids, companion=changes.attributes.get("enable_sleeptime"))
+    refuse_unbuilt(companion=changes.attributes.get("enable_sleeptime"))
     chosen = await resolve(catalog, tenant, changes.choice)
-    return await db.write(lambda conn: _update(conn, tenant, vault, agent_id, changes, chosen))
+    changed = await db.write(lambda conn: _update(conn, tenant, vault, agent_id, changes, chosen))
+    if changes.folder_ids:
+        await open_first(db, tenant, agent_id)
+    return changed
 
 
 def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
     """Delete an agent with its history; its blocks stay. Raises NotFound, and Busy while it has runs to be ended."""
     agent = agent_store.hold(conn, tenant, agent_id, alone=True)
     refuse_running(conn, tenant, "The agent cannot be deleted", RunFilter(agent_ids=(agent.id,)))
-    search.forget(conn, agent.id)
+    search.forget(conn, MESSAGES, agent.id)
     conversation_blocks.delete_of_agent(conn, agent.id)
     agent_store.delete(conn, tenant, agent.id)
 
@@ -108,8 +114,13 @@ def _update(
         identity_store.set_of_agent(conn, tenant, agent_id, changes.identity_ids)
     if changes.tool_ids is not None:
         replace_tools(conn, tenant, agent_id, changes.tool_ids)
+    if changes.folder_ids is not None:
+        replace_folders(conn, tenant, agent_id, changes.folder_ids)
     moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)
     after = agent_store.get(conn, tenant, agent_id)
+    if limits(after) != limits(before):
+        open_files(conn, after, ())
+        moved = True
     if moved or any(getattr(after, name) != getattr(before, name) for name in COMPILED):
         recompile(conn, tenant, after.id)
     return agent_store.details(conn, tenant, agent_id, vault)

@@ -5,25 +5,7 @@ from typing import Final
 from perdure.api.operations import Operation
 
 _LACKING: Final = """
-POST   /v1/agents/import make agents from an agent file
-POST   /v1/agents/messages/search search the messages of all agents
 POST   /v1/agents/search search agents by their settings
-GET    /v1/agents/{agent_id}/archival-memory list an agent's passages
-POST   /v1/agents/{agent_id}/archival-memory add a passage to an agent's archive
-GET    /v1/agents/{agent_id}/archival-memory/search search an agent's passages
-DELETE /v1/agents/{agent_id}/archival-memory/{memory_id} delete a passage of an agent
-PATCH  /v1/agents/{agent_id}/archival-memory/{memory_id} change a passage of an agent
-PATCH  /v1/agents/{agent_id}/archives/attach/{archive_id} attach an archive to an agent
-PATCH  /v1/agents/{agent_id}/archives/detach/{archive_id} detach an archive from an agent
-GET    /v1/agents/{agent_id}/export write an agent as an agent file
-GET    /v1/agents/{agent_id}/files list an agent's files and which are open
-PATCH  /v1/agents/{agent_id}/files list an agent's files, as npm 0.1.x asks for it
-PATCH  /v1/agents/{agent_id}/files/close-all close all files of an agent
-PATCH  /v1/agents/{agent_id}/files/{file_id}/close close a file for an agent
-PATCH  /v1/agents/{agent_id}/files/{file_id}/open open a file for an agent
-GET    /v1/agents/{agent_id}/folders list an agent's folders
-PATCH  /v1/agents/{agent_id}/folders/attach/{folder_id} attach a folder to an agent
-PATCH  /v1/agents/{agent_id}/folders/detach/{folder_id} detach a folder from an agent
 GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
@@ -31,40 +13,14 @@ GET    /v1/agents/{agent_id}/schedule list an agent's scheduled messages
 POST   /v1/agents/{agent_id}/schedule schedule a message
 DELETE /v1/agents/{agent_id}/schedule/{scheduled_message_id} delete a scheduled message
 GET    /v1/agents/{agent_id}/schedule/{scheduled_message_id} get a scheduled message
-GET    /v1/agents/{agent_id}/sources list an agent's folders under their old name
-PATCH  /v1/agents/{agent_id}/sources/attach/{source_id} attach a folder to an agent under its old name
-PATCH  /v1/agents/{agent_id}/sources/detach/{source_id} detach a folder from an agent under its old name
 POST   /v1/agents/{agent_id}/template make a template of an agent
-POST   /v1/agents/{agent_id}/tools/{tool_name}/run run a tool of an agent
 POST   /v1/agents/{agent_id}/version-template save an agent as a new version of its template
-GET    /v1/archives/ list archives
-POST   /v1/archives/ create an archive
-DELETE /v1/archives/{archive_id} delete an archive
-GET    /v1/archives/{archive_id} get an archive
-PATCH  /v1/archives/{archive_id} change an archive
-POST   /v1/archives/{archive_id}/passages add a passage to an archive
-POST   /v1/archives/{archive_id}/passages/batch add several passages to an archive
-DELETE /v1/archives/{archive_id}/passages/{passage_id} delete a passage of an archive
 GET    /v1/client-side-access-tokens list tokens for browsers
 POST   /v1/client-side-access-tokens make a token for a browser
 DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
 GET    /v1/environments list connected devices
 GET    /v1/environments/{device_id} get a connected device
 POST   /v1/environments/{connection_id}/messages send a message to a connected device
-GET    /v1/folders/ list folders
-POST   /v1/folders/ create a folder
-GET    /v1/folders/count count folders
-GET    /v1/folders/metadata sum up the files of all folders
-GET    /v1/folders/name/{folder_name} find a folder's id by its name
-DELETE /v1/folders/{folder_id} delete a folder
-GET    /v1/folders/{folder_id} get a folder
-PATCH  /v1/folders/{folder_id} change a folder
-GET    /v1/folders/{folder_id}/agents list the agents a folder is attached to
-GET    /v1/folders/{folder_id}/files list a folder's files
-GET    /v1/folders/{folder_id}/files/{file_id} get a file of a folder
-GET    /v1/folders/{folder_id}/passages list the passages of a folder's files
-POST   /v1/folders/{folder_id}/upload put a file into a folder
-DELETE /v1/folders/{folder_id}/{file_id} delete a file of a folder
 GET    /v1/groups/ list groups
 POST   /v1/groups/ create a group
 GET    /v1/groups/count count groups
@@ -76,36 +32,15 @@ POST   /v1/groups/{group_id}/messages send messages to a group
 POST   /v1/groups/{group_id}/messages/stream send messages to a group and stream the answer
 PATCH  /v1/groups/{group_id}/messages/{message_id} change a message of a group
 PATCH  /v1/groups/{group_id}/reset-messages forget a group's messages
-GET    /v1/jobs/ list jobs
-GET    /v1/jobs/active list jobs that are under way
-DELETE /v1/jobs/{job_id} delete a job
-GET    /v1/jobs/{job_id} get a job
-PATCH  /v1/jobs/{job_id}/cancel cancel a job
 GET    /v1/messages/batches list batches
 POST   /v1/messages/batches start a batch
 GET    /v1/messages/batches/{batch_id} get a batch
 PATCH  /v1/messages/batches/{batch_id}/cancel cancel a batch
 GET    /v1/messages/batches/{batch_id}/messages list the messages of a batch
-POST   /v1/messages/search search messages
 GET    /v1/models/embeddings list embedding models under their second path
-POST   /v1/passages/search search passages
 GET    /v1/projects list projects
 GET    /v1/providers/check check the default provider
 GET    /v1/runs/{run_id}/trace show a run's spans
-GET    /v1/sources/ list folders under their old name
-POST   /v1/sources/ create a folder under its old name
-GET    /v1/sources/count count folders under their old name
-GET    /v1/sources/metadata sum up the files of all folders under their old name
-GET    /v1/sources/name/{source_name} find a folder's id by its name, under its old name
-DELETE /v1/sources/{source_id} delete a folder under its old name
-GET    /v1/sources/{source_id} get a folder under its old name
-PATCH  /v1/sources/{source_id} change a folder under its old name
-GET    /v1/sources/{source_id}/agents list the agents of a folder under its old name
-GET    /v1/sources/{source_id}/files list a folder's files under its old name
-GET    /v1/sources/{source_id}/files/{file_id} get a file of a folder under its old name
-GET    /v1/sources/{source_id}/passages list a folder's passages under its old name
-POST   /v1/sources/{source_id}/upload put a file into a folder under its old name
-DELETE /v1/sources/{source_id}/{file_id} delete a file of a folder under its old name
 GET    /v1/steps/{step_id}/trace show what a step's model was asked and answered
 GET    /v1/telemetry/{step_id} show what a step's model was asked, under the old path
 GET    /v1/templates list templates
@@ -126,15 +61,9 @@ PATCH  /v1/templates/{project_id}/{template_name}/name rename a template
 GET    /v1/templates/{project_id}/{template_version}/snapshot get a snapshot of a template
 PUT    /v1/templates/{project_id}/{template_version}/snapshot replace a template by a snapshot
 GET    /v1/templates/{project_id}/{name}/versions list the versions of a template
-POST   /v1/tools/ create a tool
-PUT    /v1/tools/ create or replace a tool by its name
 GET    /v1/tools/composio/apps list Composio apps
 GET    /v1/tools/composio/apps/{composio_app_name}/actions list the actions of a Composio app
 POST   /v1/tools/composio/{composio_action_name} add a Composio action as a tool
-POST   /v1/tools/run run source code as a tool
-POST   /v1/tools/search search tools
-DELETE /v1/tools/{tool_id} delete a tool
-PATCH  /v1/tools/{tool_id} change a tool
 POST   /v1/voice-beta/{agent_id}/chat/completions talk to a voice agent as OpenAI clients do
 """
 

@@ -38,7 +38,8 @@ class Operation(NamedTuple):
     `returns` names a schema of `openapi.py`, or `[Name]` for a list of it. `is_open` lets anyone call it.
     `sends_messages` says that it starts a run, so that an SDK must not repeat it when it is told of a failure.
     One that is `like_openai` has a path and errors as OpenAI's clients know them.
-    An operation with a `body` takes nothing but the agent's id and that, and is called directly (`direct.py`).
+    An operation with a `body` takes nothing but the agent's id and that, and is called directly (`direct.py`). `name`
+    tells operations apart that have one handler.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Operation(NamedTuple):
     sends_messages: bool = False
     like_openai: bool = False
     body: type[BaseModel] | None = None
+    name: str | None = None
 
 
 class Operations(BaseRoute):
@@ -105,7 +107,7 @@ class Operations(BaseRoute):
                 methods=[operation.method],
                 response_model=None,
                 summary=operation.summary,
-                operation_id=operation.handler.__name__,
+                operation_id=operation.name or operation.handler.__name__,
                 tags=[operation.path.split("/")[2]],
             )
             _build_body(route)

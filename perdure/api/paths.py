@@ -34,9 +34,15 @@ class _Id:
 
 
 AgentId = Annotated[str, _Id("agent")]
+ArchiveId = Annotated[str, _Id("archive")]
+PassageId = Annotated[str, _Id("passage")]
 BlockId = Annotated[str, _Id("block")]
 IdentityId = Annotated[str, _Id("identity")]
 ToolId = Annotated[str, _Id("tool")]
+FolderId = Annotated[str, _Id("source")]
+FileId = Annotated[str, _Id("file")]
+JobId = Annotated[str, _Id("job", other="run")]
+"""A job, or a run: older programs look for those among the jobs."""
 MessageId = Annotated[str, _Id("message")]
 McpServerId = Annotated[str, _Id("mcp_server")]
 ProviderId = Annotated[str, _Id("provider")]

@@ -3,18 +3,24 @@
 from typing import Final
 
 from perdure.api import (
+    agent_files,
     agents,
     approvals,
+    archives,
     blocks,
     compaction,
     conversations,
+    files,
+    folders,
     health,
     identities,
+    jobs,
     mcp_by_name,
     mcp_servers,
     messages,
     models,
     openai,
+    passages,
     providers,
     runs,
     steps,
@@ -24,6 +30,42 @@ from perdure.api.operations import Operation
 from perdure.wire.requests import SendMessageBody
 
 # fmt: off
+_FOLDERS: Final = (
+    Operation("GET", "/v1/folders/", folders.list_folders, "List folders", "[Folder]"),
+    Operation("POST", "/v1/folders/", folders.create_folder, "Create a folder", "Folder"),
+    Operation("GET", "/v1/folders/count", folders.count_folders, "Count folders", "integer"),
+    Operation("GET", "/v1/folders/metadata", folders.sum_up_folders, "Sum up the files of all folders", "object"),
+    Operation("GET", "/v1/folders/name/{folder_name}", folders.find_folder, "Find a folder's id by its name", "string"),
+    Operation("GET", "/v1/folders/{folder_id}", folders.retrieve_folder, "Get a folder", "Folder"),
+    Operation("PATCH", "/v1/folders/{folder_id}", folders.update_folder, "Change a folder", "Folder"),
+    Operation("DELETE", "/v1/folders/{folder_id}", folders.delete_folder, "Delete a folder", "Done"),
+    Operation("GET", "/v1/folders/{folder_id}/agents", folders.list_folder_agents,
+              "List the agents a folder is attached to", "[string]"),
+    Operation("GET", "/v1/folders/{folder_id}/passages", folders.list_folder_passages,
+              "List the pieces of a folder's files", "[Passage]"),
+    Operation("GET", "/v1/folders/{folder_id}/files", files.list_files, "List a folder's files", "[File]"),
+    Operation("GET", "/v1/folders/{folder_id}/files/{file_id}", files.retrieve_file, "Get a file of a folder", "File"),
+    Operation("POST", "/v1/folders/{folder_id}/upload", files.upload_file, "Put a file into a folder", "File"),
+    Operation("DELETE", "/v1/folders/{folder_id}/{file_id}", files.delete_file, "Delete a file of a folder"),
+    Operation("GET", "/v1/agents/{agent_id}/folders", folders.list_agent_folders, "List an agent's folders",
+              "[Folder]"),
+    Operation("PATCH", "/v1/agents/{agent_id}/folders/attach/{folder_id}", folders.attach_folder,
+              "Attach a folder to an agent", "Agent"),
+    Operation("PATCH", "/v1/agents/{agent_id}/folders/detach/{folder_id}", folders.detach_folder,
+              "Detach a folder from an agent", "Agent"),
+)
+
+
+def _as_source(row: Operation) -> Operation:
+    """The same under the name that folders had before."""
+    assert row.handler is not None
+    name = row.handler.__name__.replace("folder", "source")
+    return row._replace(
+        path=row.path.replace("/folders", "/sources"), summary=f"{row.summary}, under the old name",
+        name=name if name != row.handler.__name__ else f"{name}_of_source",
+    )
+
+
 ROUTES: Final = (
     Operation("GET", "/v1/health/", health.check_health, "Whether the server is up", "Health", is_open=True),
     Operation("GET", "/v1/health/ready", health.check_ready, "Whether the server takes work", "Health", is_open=True),
@@ -32,6 +74,9 @@ ROUTES: Final = (
     Operation("GET", "/v1/agents/", agents.list_agents, "List agents", "[Agent]"),
     Operation("POST", "/v1/agents/", agents.create_agent, "Create an agent", "Agent"),
     Operation("GET", "/v1/agents/count", agents.count_agents, "Count agents", "integer"),
+    Operation("POST", "/v1/agents/import", agent_files.import_agents, "Make agents from an agent file", "Imported"),
+    Operation("GET", "/v1/agents/{agent_id}/export", agent_files.export_agent,
+              "Write an agent as an agent file", "ExportedAgents"),
     Operation("GET", "/v1/agents/{agent_id}", agents.retrieve_agent, "Get an agent", "Agent"),
     Operation("PATCH", "/v1/agents/{agent_id}", agents.update_agent, "Change an agent", "Agent"),
     Operation("DELETE", "/v1/agents/{agent_id}", agents.delete_agent, "Delete an agent", "Done"),
@@ -135,11 +180,50 @@ ROUTES: Final = (
     Operation("GET", "/v1/blocks/{block_id}/agents", blocks.list_block_agents,
               "List the agents a block is attached to", "[Agent]"),
 
+    # an agent's long-term memory, and archives by themselves
+    Operation("GET", "/v1/agents/{agent_id}/archival-memory", passages.list_passages,
+              "List an agent's passages", "[ArchivePassage]"),
+    Operation("POST", "/v1/agents/{agent_id}/archival-memory", passages.create_passage,
+              "Add a passage to an agent's archive", "[ArchivePassage]"),
+    Operation("GET", "/v1/agents/{agent_id}/archival-memory/search", passages.search_agent_passages,
+              "Search an agent's passages", "FoundPassages"),
+    Operation("PATCH", "/v1/agents/{agent_id}/archival-memory/{memory_id}", passages.update_passage,
+              "Change a passage of an agent", "[ArchivePassage]"),
+    Operation("DELETE", "/v1/agents/{agent_id}/archival-memory/{memory_id}", passages.delete_passage,
+              "Delete a passage of an agent", "Done"),
+    Operation("PATCH", "/v1/agents/{agent_id}/archives/attach/{archive_id}", archives.attach_archive,
+              "Attach an archive to an agent", "any"),
+    Operation("PATCH", "/v1/agents/{agent_id}/archives/detach/{archive_id}", archives.detach_archive,
+              "Detach an archive from an agent", "any"),
+    Operation("GET", "/v1/archives/", archives.list_archives, "List archives", "[Archive]"),
+    Operation("POST", "/v1/archives/", archives.create_archive, "Create an archive", "Archive"),
+    Operation("GET", "/v1/archives/{archive_id}", archives.retrieve_archive, "Get an archive", "Archive"),
+    Operation("PATCH", "/v1/archives/{archive_id}", archives.update_archive, "Change an archive", "Archive"),
+    Operation("DELETE", "/v1/archives/{archive_id}", archives.delete_archive, "Delete an archive", "Done"),
+    Operation("POST", "/v1/archives/{archive_id}/passages", archives.create_archive_passage,
+              "Add a passage to an archive", "ArchivePassage"),
+    Operation("POST", "/v1/archives/{archive_id}/passages/batch", archives.create_archive_passages,
+              "Add several passages to an archive", "[ArchivePassage]"),
+    Operation("DELETE", "/v1/archives/{archive_id}/passages/{passage_id}", archives.delete_archive_passage,
+              "Delete a passage of an archive", "Done"),
+    Operation("POST", "/v1/passages/search", passages.search_passages, "Search passages", "[ScoredPassage]"),
+    Operation("POST", "/v1/messages/search", passages.search_all_messages, "Search what was said", "[FoundMessage]"),
+    Operation("POST", "/v1/agents/messages/search", passages.search_agent_messages,
+              "Search what was said, as 0.1.x does", "[RankedMessage]"),
+
     # tools
     Operation("GET", "/v1/tools/", tools.list_tools, "List tools", "[Tool]"),
     Operation("GET", "/v1/tools/count", tools.count_tools, "Count tools", "integer"),
+    Operation("POST", "/v1/tools/", tools.create_tool, "Create a tool", "Tool"),
+    Operation("PUT", "/v1/tools/", tools.upsert_tool, "Create a tool, or change the one of its name", "Tool"),
+    Operation("POST", "/v1/tools/run", tools.run_source, "Run source code as a tool", "Message"),
+    Operation("POST", "/v1/tools/search", tools.search_tools, "Search tools", "[FoundTool]"),
     Operation("POST", "/v1/tools/add-base-tools", tools.add_base_tools, "Restore the built-in tools", "[Tool]"),
     Operation("GET", "/v1/tools/{tool_id}", tools.retrieve_tool, "Get a tool", "Tool"),
+    Operation("PATCH", "/v1/tools/{tool_id}", tools.update_tool, "Change a tool", "Tool"),
+    Operation("DELETE", "/v1/tools/{tool_id}", tools.delete_tool, "Delete a tool", "Done"),
+    Operation("POST", "/v1/agents/{agent_id}/tools/{tool_name}/run", tools.run_agent_tool,
+              "Call a tool of an agent", "ToolRun"),
     Operation("GET", "/v1/agents/{agent_id}/tools", tools.list_agent_tools, "List an agent's tools", "[Tool]"),
     Operation("PATCH", "/v1/agents/{agent_id}/tools/attach/{tool_id}", tools.attach_tool,
               "Attach a tool to an agent", "Agent"),
@@ -167,6 +251,25 @@ ROUTES: Final = (
               "Give an agent to an identity", "Agent"),
     Operation("PATCH", "/v1/agents/{agent_id}/identities/detach/{identity_id}", identities.detach_identity,
               "Take an agent from an identity", "Agent"),
+
+    # files, and the folders they lie in
+    *_FOLDERS,
+    *(_as_source(row) for row in _FOLDERS),
+    Operation("GET", "/v1/agents/{agent_id}/files", files.list_agent_files,
+              "List an agent's files and which are open", "AgentFiles"),
+    Operation("PATCH", "/v1/agents/{agent_id}/files", files.list_agent_files,
+              "List an agent's files, as npm 0.1.x asks for it", "AgentFiles", name="list_agent_files_by_patch"),
+    Operation("PATCH", "/v1/agents/{agent_id}/files/close-all", files.close_all_files,
+              "Close all files of an agent", "[string]"),
+    Operation("PATCH", "/v1/agents/{agent_id}/files/{file_id}/open", files.open_file,
+              "Open a file for an agent", "[string]"),
+    Operation("PATCH", "/v1/agents/{agent_id}/files/{file_id}/close", files.close_file,
+              "Close a file for an agent", "Done"),
+    Operation("GET", "/v1/jobs/", jobs.list_jobs, "List jobs", "[Job]"),
+    Operation("GET", "/v1/jobs/active", jobs.list_active_jobs, "List jobs that are under way", "[Job]"),
+    Operation("GET", "/v1/jobs/{job_id}", jobs.retrieve_job, "Get a job", "Job"),
+    Operation("DELETE", "/v1/jobs/{job_id}", jobs.delete_job, "Delete a job", "Job"),
+    Operation("PATCH", "/v1/jobs/{job_id}/cancel", jobs.cancel_job, "Cancel a job", "Job"),
 
     # MCP servers, by their ids and, for the older SDKs, by their names
     Operation("GET", "/v1/mcp-servers/", mcp_servers.list_mcp_servers, "List MCP servers", "[McpServer]"),

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from perdure.domain.blocks import Block
+from perdure.domain.folders import Folder
 from perdure.domain.identities import Identity
 from perdure.domain.messages import Message
 from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window, reasons
@@ -108,6 +109,7 @@ class AgentDetails(msgspec.Struct, frozen=True, kw_only=True):
     agent: Agent
     blocks: tuple[Block, ...] = ()
     tools: tuple[Tool, ...] = ()
+    folders: tuple[Folder, ...] = ()
     tags: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
     message_ids: tuple[str, ...] = ()

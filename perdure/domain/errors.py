@@ -8,6 +8,8 @@
     ├── Conflict         409  the state does not allow it now
     │   └── Busy         409  another run holds the conversation; try again
     ├── Expired          410  it was there, and is kept no longer
+    ├── TooLarge         413  more than this server takes
+    ├── Unsupported      415  nothing here can read a file of that type
     ├── NotBuilt         501  an operation of the contract that this version lacks
     ├── Unavailable      503  something this server needs is out of reach
     └── ModelError       a model call failed; `error_type` is the contract's word for why
@@ -53,6 +55,12 @@ class Busy(Conflict): ...
 
 
 class Expired(PerdureError): ...
+
+
+class TooLarge(PerdureError): ...
+
+
+class Unsupported(PerdureError): ...
 
 
 class NotBuilt(PerdureError): ...

@@ -53,6 +53,8 @@ class _SoFar:
     def take(self, tools: ToolRound) -> None:
         """Go on from what tools returned."""
         self.called, self.verdict = tools.called, tools.verdict
+        if tools.system is not None and self.messages[0].role == "system":
+            self.messages[0] = tools.system
         self.messages += tools.messages
 
     def end(self, stop_reason: StopReason, error: RunError | None = None) -> End:

@@ -62,12 +62,14 @@ class ToolRound:
     """What answers the calls of one answer, and what follows it in history.
 
     `given` and `denied` answer calls without running anything here. Once `keep` has run, `messages` are the returns and
-    what follows them, `called` is what was called up to now, `verdict` what follows from it.
+    what follows them, `called` is what was called up to now, `verdict` what follows from it, `system` the new system
+    message where the model is to see it at once.
     """
 
     messages: tuple[Message, ...]
     called: Called
     verdict: Verdict
+    system: Message | None = None
 
     def __init__(
         self,
@@ -141,14 +143,16 @@ class ToolRound:
     def keep(self, conn: Connection) -> Sequence[AnyEvent]:
         """Store the returns, in the order of the calls, with the effects of the tools that live in our database."""
         turn = self._turn
-        changed, started_at = False, now()
+        changed, at_once, started_at = False, False, now()
         parts: list[ToolReturnPart] = [*self._given, *self._denied]
         for call in self._calls:
             outcome = self._outcome(conn, call)
-            changed = changed or outcome.changed_blocks
+            changed, at_once = changed or outcome.changed_blocks, at_once or outcome.at_once
             parts.append(outcome.part)
         if changed:
             context.recompile_sharing(conn, turn.tenant, turn.agent.id, started_at)
+        if at_once:
+            self.system = dict(message_store.system_messages(conn, turn.agent.id)).get(turn.conversation_id)
         returns = Message(
             id=new_id("message"), agent_id=turn.agent.id, role="tool", parts=tuple(parts), created_at=now(),
             name=parts[0].name, step_id=self._step.id, run_id=turn.run_id,

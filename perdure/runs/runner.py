@@ -59,8 +59,8 @@ class Runner:
         self._db = rooms.db
         self._tell = tell
         self._rooms = rooms
-        self._lease = Lease(rooms.db, self._lost, policy.lease_seconds)
-        self._log = EventLog(self._lease)
+        self.lease = Lease(rooms.db, self._lost, policy.lease_seconds)
+        self._log = EventLog(self.lease)
         self._worker = Worker(rooms, self._log, self._ended, self._gone)
         self._tails = Tails(rooms.db)
         self._snapshots = Snapshots()
@@ -77,9 +77,9 @@ class Runner:
 
     async def recover(self) -> None:
         """Sign on among the processes of this database, and take up the runs that nobody holds."""
-        await self._lease.register()
+        await self.lease.register()
         self._db.listen(self._heard)
-        while await self._see_to(await self._lease.look()):
+        while await self._see_to(await self.lease.look()):
             pass
         if self._db.shared:
             self._chores.append(asyncio.create_task(self._look(), name="chore"))
@@ -118,22 +118,22 @@ class Runner:
         model = await self._rooms.models.resolve(tenant, override) if override else None
 
         def unit(conn: Connection) -> Accepted | Repeated:
-            self._lease.check(conn)
+            self.lease.check(conn)
             return accept(conn, tenant, request, self._snapshots, terms)
 
         while True:
             terms = Terms(
-                owner=self._lease.id, attempt=attempt, queue=queue and policy.queue, max_queued=policy.max_queued,
+                owner=self.lease.id, attempt=attempt, queue=queue and policy.queue, max_queued=policy.max_queued,
                 max_chain=policy.max_chain,
             )  # fmt: skip
             try:
                 accepted = await self._db.write(unit)
                 break
             except Lost:
-                await self._lease.start_over(terms.owner)
+                await self.lease.start_over(terms.owner)
         if isinstance(accepted, Repeated):
             return await self.follow(tenant, accepted.run_id)
-        if terms.owner != self._lease.id:
+        if terms.owner != self.lease.id:
             return await self.follow(tenant, accepted.run.id)
         work = Work(accepted, model or accepted.agent.model)
         self._take_in(work)
@@ -239,7 +239,7 @@ class Runner:
         await self._tails.close()
         await self._log.close(LAST_SECONDS)
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._lease.leave()
+        await self.lease.leave()
 
     def _take_in(self, work: Work) -> None:
         self._works[work.accepted.run.id] = work
@@ -299,17 +299,17 @@ class Runner:
             self._worker.cancel(work)
         elif kind in ("", "orphans"):
             self._tails.look()
-            self._lease.look_soon()
+            self.lease.look_soon()
 
     async def _look(self) -> None:
         """Stay alive among the processes, and see to what was left for this one."""
         while True:
-            await self._lease.next_look()
-            lease_id = self._lease.id
+            await self.lease.next_look()
+            lease_id = self.lease.id
             try:
-                found = await self._lease.look()
+                found = await self.lease.look()
             except Lost:
-                await self._lease.start_over(lease_id)
+                await self.lease.start_over(lease_id)
                 continue
             except Unavailable as error:
                 log.warning("cannot renew the lease; trying again", error=error.message)
@@ -343,14 +343,14 @@ class Runner:
                 log.warning("cannot take up a run; trying again", run_id=run_id, error=error.message)
             except Exception:
                 log.exception("a run cannot be taken up and ends", run_id=run_id)
-                await self._db.write(lambda conn, run_id=run_id: recovery.give_up(conn, run_id, self._lease.id))
+                await self._db.write(lambda conn, run_id=run_id: recovery.give_up(conn, run_id, self.lease.id))
 
     async def _take_up_one(self, run_id: str) -> None:
         may_repeat = self._rooms.executor.may_repeat
-        owner = self._lease.id
+        owner = self.lease.id
 
         def unit(conn: Connection) -> recovery.TakenUp | recovery.Over:
-            self._lease.check(conn)
+            self.lease.check(conn)
             return recovery.take_up(conn, run_id, owner, self._snapshots, may_repeat)
 
         taken = await self._db.write(unit)
@@ -364,7 +364,7 @@ class Runner:
         model = accepted.agent.model
         if accepted.request.override_model:
             model = await self._rooms.models.resolve(accepted.tenant, accepted.request.override_model)
-        if owner != self._lease.id:
+        if owner != self.lease.id:
             return
         work = Work(accepted, model, taken.last)
         self._take_in(work)

@@ -14,6 +14,7 @@ from perdure.domain.ids import now
 from perdure.domain.runs import StopReason
 from perdure.store import approvals as approval_store
 from perdure.store import blocks as block_store
+from perdure.store import folders as folder_store
 from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
@@ -22,7 +23,7 @@ from perdure.store.hot import Hot
 from perdure.store.pages import Page, has_identity, has_tags, select_page
 from perdure.store.rows import to_struct
 from perdure.store.secrets import Vault
-from perdure.store.tables import agent_tags, agents, agents_blocks, agents_identities
+from perdure.store.tables import agent_tags, agents, agents_blocks, agents_folders, agents_identities
 
 OrderBy = Literal["created_at", "updated_at", "last_run_completion"]
 
@@ -78,6 +79,7 @@ class AgentFilter(msgspec.Struct, frozen=True, kw_only=True):
     base_template_id: str | None = None
     last_stop_reason: str | None = None
     block_id: str | None = None
+    folder_id: str | None = None
     show_hidden: bool = False
 
 
@@ -128,6 +130,11 @@ def list_page(
         noun="Agent", sort=_SORTS[order_by], key=agents.c.id, known=agents.c.tenant_id == tenant,
     )  # fmt: skip
     return [_agent(row) for row in rows]
+
+
+def all_ids(conn: Connection, tenant: str) -> list[str]:
+    """The ids of all agents of a tenant."""
+    return list(conn.execute(select(agents.c.id).where(agents.c.tenant_id == tenant)).scalars())
 
 
 def count(conn: Connection, tenant: str, wanted: AgentFilter) -> int:
@@ -216,6 +223,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
         return []
     blocks = block_store.of_agents(conn, ids)
     tools = tool_store.of_agents(conn, ids)
+    folders = folder_store.of_agents(conn, ids)
     secrets = secret_store.of_agents(conn, ids, vault)
     contexts = message_store.contexts_ids(conn, [agent.conversation_id for agent in found])
     pending = approval_store.of_conversations(conn, [agent.conversation_id for agent in found])
@@ -227,6 +235,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
             agent=agent,
             blocks=tuple(blocks.get(agent.id, ())),
             tools=tuple(tools.get(agent.id, ())),
+            folders=tuple(folders.get(agent.id, ())),
             tags=tuple(tags.get(agent.id, ())),
             secrets=tuple(secrets.get(agent.id, ())),
             message_ids=contexts.get(agent.conversation_id, ()),
@@ -266,6 +275,9 @@ def _matching(found: Select[Any], tenant: str, wanted: AgentFilter) -> Select[An
         found = found.where(linked)
     if wanted.block_id is not None:
         having = select(agents_blocks.c.agent_id).where(agents_blocks.c.block_id == wanted.block_id)
+        found = found.where(agents.c.id.in_(having))
+    if wanted.folder_id is not None:
+        having = select(agents_folders.c.agent_id).where(agents_folders.c.folder_id == wanted.folder_id)
         found = found.where(agents.c.id.in_(having))
     return found if wanted.show_hidden else found.where(agents.c.hidden.is_not(True))
 

@@ -33,12 +33,14 @@ class ToolContext(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True):
     """What came of a call. With `changed_blocks` the agent's system message is out of date.
 
-    `keep` is what the call leaves in our database; `Executor.kept` runs it.
+    `keep` is what the call leaves in our database; `Executor.kept` runs it. With `at_once` the model is to see its new
+    system message in its next step, not only in its next turn.
     """
 
     part: ToolReturnPart
     changed_blocks: bool = False
     keep: Callable[[Connection], bool] | None = None
+    at_once: bool = False
 
 
 class Writes(msgspec.Struct, frozen=True):
@@ -65,6 +67,7 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True):
 
     `keep` stores what else comes of the call and says whether it changed a block. It runs in the transaction that
     stores the return, perhaps more than once, and raises domain errors only: they become the return, and undo it.
+    `at_once` says that what the system message shows of that is wanted in the next step.
     """
 
     text: str
@@ -72,6 +75,7 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True):
     stdout: tuple[str, ...] = ()
     stderr: tuple[str, ...] = ()
     keep: Callable[[Connection], bool] | None = None
+    at_once: bool = False
 
 
 class Acts(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from typing import Any
 
 from perdure.domain.agents import AgentDetails, Secret
 from perdure.wire.blocks import block
+from perdure.wire.folders import folder
 from perdure.wire.generations import Generation
 from perdure.wire.identities import identity
 from perdure.wire.messages import public
@@ -38,7 +39,7 @@ def agent_state(details: AgentDetails) -> Wire:
         "blocks": memory_of["blocks"],
         "tools": [tool(each) for each in details.tools],
         "tool_rules": list(agent.tool_rules),
-        "sources": [],
+        "sources": [folder(each) for each in details.folders],
         "tags": list(details.tags),
         "secrets": secrets,
         "tool_exec_environment_variables": secrets,

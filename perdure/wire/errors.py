@@ -17,9 +17,11 @@ from perdure.domain.errors import (
     NotBuilt,
     NotFound,
     PerdureError,
+    TooLarge,
     Unauthorized,
     Unavailable,
     Unprocessable,
+    Unsupported,
 )
 from perdure.domain.runs import RunError
 
@@ -38,6 +40,8 @@ _STATUS: Final[Mapping[type[PerdureError], int]] = {
     Busy: 409,
     Conflict: 409,
     Expired: 410,
+    TooLarge: 413,
+    Unsupported: 415,
     NotBuilt: 501,
     Unavailable: 503,
 }

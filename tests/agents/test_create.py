@@ -71,9 +71,7 @@ def test_nothing_is_left_of_an_agent_that_cannot_be_made(studio: Studio) -> None
         ({"max_reasoning_tokens": 10, "max_tokens": 10}, Invalid, "max_reasoning_tokens"),
         ({"agent_type": "split_thread_agent"}, Unprocessable, "prompt"),
         ({"enable_sleeptime": True}, NotBuilt, "enable_sleeptime"),
-        ({"folder_ids": ["folder-1"]}, NotBuilt, "folder_ids"),
-        ({"include_multi_agent_tools": True}, NotBuilt, "include_multi_agent_tools"),
-        ({"include_default_source": True}, NotBuilt, "include_default_source"),
+        ({"folder_ids": ["source-1"]}, NotFound, "source-1"),
     ],
 )
 def test_what_cannot_be_says_why(studio: Studio, body: dict[str, Any], error: type[Exception], said: str) -> None:

@@ -1,6 +1,6 @@
 """Long-term memory: archives of passages, folders of files."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, UniqueConstraint, text
 
 from perdure.store.tables.columns import (
     BIG_ID,
@@ -39,7 +39,7 @@ passages = Table(
     Column("embedding", Vector),
     Column("embedding_model", String),
     *times(),
-    Index("ix_passages_archive_created", "archive_id", "created_at", "id"),
+    Index("ix_passages_archive_created", "archive_id", "created_at", "seq"),
     sqlite_autoincrement=True,
 )  # fmt: skip
 
@@ -56,6 +56,7 @@ folders = Table(
     Column("embedding", Json),
     Column("metadata", Json, nullable=False),
     *times(),
+    Column("chunk_tokens", Integer, nullable=False, server_default=text("512")),
     UniqueConstraint("tenant_id", "name"),
 )  # fmt: skip
 
@@ -74,6 +75,15 @@ files = Table(
     Column("content", Text),
     *times(),
     UniqueConstraint("folder_id", "file_name"),
+)  # fmt: skip
+
+# What was sent of a file, in pieces, until its text has been got out of it. The file's own row comes after them.
+file_pieces = Table(
+    "file_pieces", metadata,
+    Column("file_id", String, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )  # fmt: skip
 
 file_chunks = Table(
@@ -96,4 +106,5 @@ agents_files = link_table(
     Column("start_line", Integer),
     Column("end_line", Integer),
     Column("last_accessed_at", BigInteger),
+    Column("view", Text),
 )  # fmt: skip

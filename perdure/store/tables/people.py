@@ -10,6 +10,7 @@ from perdure.store.tables.columns import (
     id_column,
     link_table,
     metadata,
+    partial,
     tenant_column,
     times,
 )
@@ -43,6 +44,7 @@ groups = Table(
 groups_agents = link_table("groups_agents", "groups", "agents")
 groups_blocks = link_table("groups_blocks", "groups", "blocks")
 
+# `owner` is the process that works it; `subject` the id of the thing it works on.
 jobs = Table(
     "jobs", metadata, id_column(), tenant_column(),
     Column("job_type", String, nullable=False),
@@ -51,5 +53,11 @@ jobs = Table(
     Column("error", Text),
     Column("completed_at", BigInteger),
     *times(),
+    Column("kind", String, nullable=False, server_default=""),
+    Column("subject", String),
+    Column("owner", String),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
     Index("ix_jobs_tenant_created", "tenant_id", "created_at", "id"),
+    Index("ix_jobs_subject", "subject"),
+    Index("ix_jobs_unfinished", "created_at", "id", **partial("status IN ('created', 'running')")),
 )  # fmt: skip

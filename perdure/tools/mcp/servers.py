@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from perdure.domain.errors import Conflict, Invalid, NotFound, PerdureError
 from perdure.domain.mcp_servers import McpServer, Offer, Refreshed, name_here
-from perdure.domain.tools import Tool
+from perdure.domain.tools import EXTERNAL_MCP, Tool
 from perdure.providers import outbound
 from perdure.store import mcp_servers as server_store
 from perdure.store.database import Database
@@ -218,7 +218,7 @@ def _tool(offer: Offer) -> Tool:
     name = name_here(offer.name)
     description = offer.description or f"The tool {offer.name}."
     return Tool(
-        id="", name=name, tool_type="external_mcp", description=description,
+        id="", name=name, tool_type=EXTERNAL_MCP, description=description,
         json_schema={"name": name, "description": description, "parameters": offer.parameters},
         metadata={"mcp": {"tool_name": offer.name, "health": offer.health, "digest": offer.digest}},
     )  # fmt: skip

@@ -91,6 +91,23 @@ OPERATIONS: dict[str, Operation] = {
     "compact_conversation": lambda client, conversation_id, **fields: [
         client.conversations.messages.compact(conversation_id, **fields)
     ],
+    "create_folder": lambda client, **fields: [client.folders.create(**fields)],
+    "update_folder": lambda client, folder_id, **fields: [client.folders.update(folder_id, **fields)],
+    "list_folders": lambda client, **query: client.folders.list(**query),
+    "delete_folder": lambda client, folder_id: [client.folders.delete(folder_id)],
+    "list_folder_agents": lambda client, folder_id: client.folders.agents.list(folder_id),
+    "upload": lambda client, folder_id, name, content, **query: [
+        client.folders.files.upload(folder_id, file=(name, content.encode("latin-1")), **query)
+    ],
+    "list_files": lambda client, folder_id, **query: client.folders.files.list(folder_id, **query),
+    "delete_file": lambda client, folder_id, file_id: [client.folders.files.delete(file_id, folder_id=folder_id)],
+    "attach_folder": lambda client, agent_id, folder_id: [client.agents.folders.attach(folder_id, agent_id=agent_id)],
+    "detach_folder": lambda client, agent_id, folder_id: [client.agents.folders.detach(folder_id, agent_id=agent_id)],
+    "list_agent_folders": lambda client, agent_id: client.agents.folders.list(agent_id),
+    "list_agent_files": lambda client, agent_id, **query: client.agents.files.list(agent_id, **query),
+    "open_file": lambda client, agent_id, file_id: client.agents.files.open(file_id, agent_id=agent_id),
+    "close_file": lambda client, agent_id, file_id: [client.agents.files.close(file_id, agent_id=agent_id)],
+    "close_all_files": lambda client, agent_id: client.agents.files.close_all(agent_id),
     "retrieve_run": lambda client, run_id: [client.runs.retrieve(run_id)],
     "stream_run": lambda client, run_id, **fields: client.runs.messages.stream(run_id, **fields),
     "create_async": lambda client, agent_id, **fields: [client.agents.messages.create_async(agent_id, **fields)],

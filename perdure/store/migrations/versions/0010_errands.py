@@ -6,7 +6,7 @@ from alembic import op
 from perdure.store.tables.columns import String
 
 revision = "0010"
-down_revision = "0004"
+down_revision = "0009"
 
 _STARTED = sa.text("caller_id IS NOT NULL")
 

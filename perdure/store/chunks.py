@@ -1,0 +1,59 @@
+"""Chunks: the pieces of a file's text that search finds."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select
+
+from perdure.domain.files import Chunk
+from perdure.domain.ids import new_id, now
+from perdure.domain.models import Embedding
+from perdure.store.pages import Page, select_page
+from perdure.store.rows import to_struct
+from perdure.store.tables import file_chunks, files
+
+_COLUMNS: Final = (
+    file_chunks.c.id, file_chunks.c.file_id, files.c.file_name, files.c.folder_id, file_chunks.c.position,
+    file_chunks.c.text, file_chunks.c.created_at,
+)  # fmt: skip
+
+
+class NewChunk(msgspec.Struct, frozen=True):
+    """A chunk to be stored, with what a model made of it, where one was asked."""
+
+    text: str
+    embedding: Embedding | None = None
+
+
+def add(conn: Connection, tenant: str, file_id: str, first: int, new: Sequence[NewChunk]) -> None:
+    """Store chunks of a file, the first of them at position `first`, and make them findable."""
+    at = now()
+    rows = [
+        {
+            "id": new_id("passage"), "tenant_id": tenant, "file_id": file_id, "position": first + index,
+            "text": chunk.text, "created_at": at,
+            "embedding": None if chunk.embedding is None else chunk.embedding.vector,
+            "embedding_model": None if chunk.embedding is None else chunk.embedding.model,
+        }
+        for index, chunk in enumerate(new)
+    ]  # fmt: skip
+    if rows:
+        conn.execute(insert(file_chunks), rows)
+
+
+def count(conn: Connection, file_id: str) -> int:
+    """How many chunks of a file are stored."""
+    return conn.execute(select(func.count()).where(file_chunks.c.file_id == file_id)).scalar_one()
+
+
+def list_page(conn: Connection, tenant: str, folder_id: str, page: Page) -> list[Chunk]:
+    """A page of the chunks of a folder's files, in the order in which they were stored."""
+    own = file_chunks.c.tenant_id == tenant
+    found = _all().where(own, files.c.folder_id == folder_id)
+    rows = select_page(conn, found, page, noun="Passage", sort=file_chunks.c.seq, key=file_chunks.c.id, known=own)
+    return [to_struct(row, Chunk) for row in rows]
+
+
+def _all() -> Any:
+    return select(*_COLUMNS).join(files, files.c.id == file_chunks.c.file_id)
