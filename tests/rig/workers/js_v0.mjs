@@ -1,5 +1,5 @@
 // Drives @letta-ai/letta-client 0.1.x for the tests; see loop.mjs. Commands say snake_case, this SDK camelCase.
-import { answered, sdk, serve } from "./loop.mjs";
+import { answered, method, sdk, serve } from "./loop.mjs";
 
 const camel = (name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
 
@@ -10,6 +10,7 @@ function camelized(value) {
 }
 
 const OPERATIONS = {
+  method,
   health: async (client) => [await client.health.check()],
   models: (client, query) => client.models.list(query),
   create_agent: async (client, fields) => [await client.agents.create(fields)],
