@@ -49,6 +49,8 @@ from perdure.store.opening import open_database
 from perdure.store.secrets import Vault, agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
 from perdure.tools.builtin.agents import agent_tools
+from perdure.tools.builtin.archives import archival_memory_search
+from perdure.tools.builtin.code import run_code
 from perdure.tools.builtin.files import file_tools
 from perdure.tools.builtin.web import EXA_KEY, fetch_webpage, web_search
 from perdure.tools.custom import CustomTools, Terms
@@ -56,6 +58,7 @@ from perdure.tools.documents.reader import Reader
 from perdure.tools.door import Door, Passes
 from perdure.tools.executor import Executor
 from perdure.tools.implementation import Definition
+from perdure.tools.packages import Packages
 from perdure.tools.registry import Registry
 from perdure.tools.sandbox.sandbox import Sandbox
 from perdure.tools.secrets import Secrets, secrets_in
@@ -152,10 +155,17 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
         if db.shared:
             await db.write(lambda conn: agree_on_key(conn, vault))
         catalog = await _catalog(settings, db, vault)
-        wired = [*_wired(settings, catalog, secrets_in(db, vault), courier), *file_tools(db)]
+        wired = [
+            *_wired(settings, catalog, secrets_in(db, vault), courier),
+            *file_tools(db),
+            archival_memory_search(db, catalog.embed),
+            run_code(db, sandbox, _terms(settings)),
+        ]
         registry = Registry(settings.trusted_tools, wired)
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
-        custom_tools = CustomTools(db, vault, sandbox, Door(passes, door and door.getsockname()), _terms(settings))
+        packages = Packages(settings.data / "packages", sandbox, settings.environment)
+        way_in = Door(passes, door and door.getsockname())
+        custom_tools = CustomTools(db, vault, sandbox, packages, way_in, _terms(settings))
         executor = Executor(db, registry, settings.tool_seconds, {CUSTOM: custom_tools.implementation})
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)

@@ -5,17 +5,7 @@ from typing import Final
 from perdure.api.operations import Operation
 
 _LACKING: Final = """
-POST   /v1/agents/import make agents from an agent file
-POST   /v1/agents/messages/search search the messages of all agents
 POST   /v1/agents/search search agents by their settings
-GET    /v1/agents/{agent_id}/archival-memory list an agent's passages
-POST   /v1/agents/{agent_id}/archival-memory add a passage to an agent's archive
-GET    /v1/agents/{agent_id}/archival-memory/search search an agent's passages
-DELETE /v1/agents/{agent_id}/archival-memory/{memory_id} delete a passage of an agent
-PATCH  /v1/agents/{agent_id}/archival-memory/{memory_id} change a passage of an agent
-PATCH  /v1/agents/{agent_id}/archives/attach/{archive_id} attach an archive to an agent
-PATCH  /v1/agents/{agent_id}/archives/detach/{archive_id} detach an archive from an agent
-GET    /v1/agents/{agent_id}/export write an agent as an agent file
 GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
@@ -25,14 +15,6 @@ DELETE /v1/agents/{agent_id}/schedule/{scheduled_message_id} delete a scheduled 
 GET    /v1/agents/{agent_id}/schedule/{scheduled_message_id} get a scheduled message
 POST   /v1/agents/{agent_id}/template make a template of an agent
 POST   /v1/agents/{agent_id}/version-template save an agent as a new version of its template
-GET    /v1/archives/ list archives
-POST   /v1/archives/ create an archive
-DELETE /v1/archives/{archive_id} delete an archive
-GET    /v1/archives/{archive_id} get an archive
-PATCH  /v1/archives/{archive_id} change an archive
-POST   /v1/archives/{archive_id}/passages add a passage to an archive
-POST   /v1/archives/{archive_id}/passages/batch add several passages to an archive
-DELETE /v1/archives/{archive_id}/passages/{passage_id} delete a passage of an archive
 GET    /v1/client-side-access-tokens list tokens for browsers
 POST   /v1/client-side-access-tokens make a token for a browser
 DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
@@ -64,9 +46,7 @@ POST   /v1/messages/batches start a batch
 GET    /v1/messages/batches/{batch_id} get a batch
 PATCH  /v1/messages/batches/{batch_id}/cancel cancel a batch
 GET    /v1/messages/batches/{batch_id}/messages list the messages of a batch
-POST   /v1/messages/search search messages
 GET    /v1/models/embeddings list embedding models under their second path
-POST   /v1/passages/search search passages
 GET    /v1/projects list projects
 GET    /v1/providers/check check the default provider
 GET    /v1/runs/{run_id}/trace show a run's spans

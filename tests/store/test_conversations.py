@@ -13,9 +13,9 @@ from perdure.domain.errors import NotFound, Unprocessable
 from perdure.domain.ids import DEFAULT_TENANT, new_id
 from perdure.domain.messages import Message, Role, TextPart
 from perdure.domain.runs import Run
+from perdure.memory.search import search_messages
 from perdure.store import blocks, conversation_blocks, conversations, messages, runs
 from perdure.store.conversations import ConversationFilter, OrderBy
-from perdure.memory.search import search_messages
 from perdure.store.pages import Page
 from perdure.store.tables import blocks as blocks_table
 from perdure.store.tables import tenants
