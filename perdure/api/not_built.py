@@ -32,15 +32,6 @@ POST   /v1/groups/{group_id}/messages send messages to a group
 POST   /v1/groups/{group_id}/messages/stream send messages to a group and stream the answer
 PATCH  /v1/groups/{group_id}/messages/{message_id} change a message of a group
 PATCH  /v1/groups/{group_id}/reset-messages forget a group's messages
-GET    /v1/mcp-servers/ list MCP servers
-POST   /v1/mcp-servers/ add an MCP server
-DELETE /v1/mcp-servers/{mcp_server_id} remove an MCP server
-GET    /v1/mcp-servers/{mcp_server_id} get an MCP server
-PATCH  /v1/mcp-servers/{mcp_server_id} change an MCP server
-PATCH  /v1/mcp-servers/{mcp_server_id}/refresh read an MCP server's tools again
-GET    /v1/mcp-servers/{mcp_server_id}/tools list an MCP server's tools
-GET    /v1/mcp-servers/{mcp_server_id}/tools/{tool_id} get a tool of an MCP server
-POST   /v1/mcp-servers/{mcp_server_id}/tools/{tool_id}/run run a tool of an MCP server
 GET    /v1/messages/batches list batches
 POST   /v1/messages/batches start a batch
 GET    /v1/messages/batches/{batch_id} get a batch
@@ -73,14 +64,6 @@ GET    /v1/templates/{project_id}/{name}/versions list the versions of a templat
 GET    /v1/tools/composio/apps list Composio apps
 GET    /v1/tools/composio/apps/{composio_app_name}/actions list the actions of a Composio app
 POST   /v1/tools/composio/{composio_action_name} add a Composio action as a tool
-GET    /v1/tools/mcp/servers list MCP servers by name
-PUT    /v1/tools/mcp/servers add an MCP server by name
-POST   /v1/tools/mcp/servers/connect try an MCP server that asks for OAuth
-POST   /v1/tools/mcp/servers/test try an MCP server
-DELETE /v1/tools/mcp/servers/{mcp_server_name} remove an MCP server by name
-PATCH  /v1/tools/mcp/servers/{mcp_server_name} change an MCP server by name
-GET    /v1/tools/mcp/servers/{mcp_server_name}/tools list the tools of an MCP server by name
-POST   /v1/tools/mcp/servers/{mcp_server_name}/{mcp_tool_name} add a tool of an MCP server by name
 POST   /v1/voice-beta/{agent_id}/chat/completions talk to a voice agent as OpenAI clients do
 """
 

@@ -105,6 +105,13 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         callback_error? ttft_ns:integer? total_duration_ns:integer? user_id? created_by_id? last_updated_by_id?""",
     "Provider": """id name provider_type provider_category api_key? access_key? base_url? region? api_version?
         updated_at:date""",
+    "McpServer": """id server_name mcp_server_type type server_url? auth_header? auth_token? custom_headers:object?
+        has_auth_token:boolean has_custom_headers:boolean metadata:object""",
+    "McpTool": """name title? description inputSchema:object outputSchema:object? annotations:object? _meta:object?
+        health:object""",
+    "McpRefresh": "added:[string] updated:[string] deleted:[string] left_out:[object]",
+    "ToolResult": """status func_return? stdout:[string]? stderr:[string]? agent_state:object?
+        sandbox_config_fingerprint?""",
     "Identity": """id identifier_key name identity_type project_id? agent_ids:[string] block_ids:[string]
         properties:[object]""",
     "Health": "version status",

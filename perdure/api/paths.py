@@ -44,6 +44,7 @@ FileId = Annotated[str, _Id("file")]
 JobId = Annotated[str, _Id("job", other="run")]
 """A job, or a run: older programs look for those among the jobs."""
 MessageId = Annotated[str, _Id("message")]
+McpServerId = Annotated[str, _Id("mcp_server")]
 ProviderId = Annotated[str, _Id("provider")]
 RunId = Annotated[str, _Id("run")]
 StepId = Annotated[str, _Id("step")]
