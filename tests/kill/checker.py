@@ -25,6 +25,8 @@ OVERLAPS: Final = """
         AND earlier.started_at < later.started_at
     WHERE earlier.completed_at IS NULL OR earlier.completed_at > later.started_at
 """
+OUTSIDE: Final = ("mark", "ask", "repeat", "stamp")
+"""Tools that leave marks outside the database."""
 NEVER_ENTERED: Final = ("cancelled", "pending_approval")
 """Ways to end of a run that had waited, so that its input did not get its turn."""
 
@@ -146,8 +148,8 @@ def _call_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> Itera
     for call_id in calls.keys() | returns.keys():
         if returns[call_id] != (0 if call_id in waiting else 1):
             yield f"call {call_id} is answered {returns[call_id]} times"
-    marks = Counter(home.effects.read_text().splitlines())
-    wanted = {call_id: _number(call) for call_id, call in calls.items() if call["name"] in ("mark", "ask", "repeat")}
+    marks = home.marks
+    wanted = {call_id: _number(call) for call_id, call in calls.items() if call["name"] in OUTSIDE}
     for each in _returns_of(history):
         number = wanted.get(each["tool_call_id"])
         if number is None:

@@ -40,6 +40,7 @@ POINTS: Final = {
     "hand over": "perdure.runs.work:hand_over",
     "custom tool": "perdure.tools.custom:CustomTools.run",
     "custom tool kept": "perdure.tools.custom:_keep",
+    "MCP tool": "perdure.tools.mcp.links:Links.call",
     "job": "perdure.store.jobs:create",
     "job claimed": "perdure.store.jobs:claim",
     "file piece": "perdure.store.files:add_piece",

@@ -19,6 +19,7 @@ NUMBERS = {
 """Which calls of a point snap, where it is not the first alone."""
 AT_START = ("take up", "migration", "index")
 IN_BACKGROUND = ("custom tool", "custom tool kept", "job", "job claimed", "file piece", "chunks", "job end")
+ELSEWHERE = ("MCP tool",)
 
 
 def traps(points: Iterable[str]) -> list[str]:
@@ -28,7 +29,9 @@ def traps(points: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("store", workload.STORES)
-@pytest.mark.parametrize("trap", traps(point for point in POINTS if point not in (*AT_START, *IN_BACKGROUND)))
+@pytest.mark.parametrize(
+    "trap", traps(point for point in POINTS if point not in (*AT_START, *IN_BACKGROUND, *ELSEWHERE))
+)
 def test_killed_at(trap: str, store: str, tmp_path: Path, models: ModelServer) -> None:
     kill_at(trap, workload.scenario, store, tmp_path, models)
 
@@ -39,13 +42,18 @@ def test_killed_beside_a_turn_at(trap: str, store: str, tmp_path: Path, models: 
     kill_at(trap, workload.background, store, tmp_path, models)
 
 
+@pytest.mark.parametrize("store", workload.STORES)
+@pytest.mark.parametrize("trap", traps(ELSEWHERE))
+def test_killed_in_a_call_of_another_server_at(trap: str, store: str, tmp_path: Path, models: ModelServer) -> None:
+    kill_at(trap, workload.elsewhere, store, tmp_path, models)
+
+
 def kill_at(
     trap: str, scenario: Callable[[workload.Home], None], store: str, folder: Path, models: ModelServer
 ) -> None:
     with workload.made(folder, models, store) as home:
         home.start(trap)
         home.populate(1)
-        home.armed.touch()
         scenario(home)
         assert home.server.wait() == -9, "the trap did not snap"
         assert looked_at(home.settings).faults == []

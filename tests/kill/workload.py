@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from perdure.config import Settings, read_settings
 from tests.kill.points import ARMED, AT, EFFECTS, JOT
+from tests.kill.stamps import NAME as STAMPS
+from tests.kill.stamps import stamps
 from tests.rig import postgres
 from tests.rig.answers import Answer, Pause, Piece, call, parallel, reasoning, text
 from tests.rig.documents import multipart
@@ -26,7 +28,9 @@ from tests.rig.http import Frame
 from tests.rig.model import Asked, ModelServer, Script, text_of
 from tests.rig.server import Server
 
-KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow", "jot")
+KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow", "jot", "stamp")
+BUSY: Final = tuple(kind for kind in KINDS if kind != "stamp")
+"""What agents are kept busy with at random; whoever calls an MCP server for the first time loads much."""
 FILE: Final = b"".join(b"Sentence number %d tells its own tale about something else. " % n for n in range(5_000))
 """What is put into folders: two batches of chunks."""
 DATABASE: Final = "PERDURE_DATABASE_URL"
@@ -106,6 +110,22 @@ class Home:
             self.folders[made["id"]] = folder
             self.blocks[made["id"]] = next(block["id"] for block in made["blocks"] if block["label"] == "wall")
 
+    def reach_stamps(self) -> None:
+        """Gives the agents the tool of an MCP server."""
+        config = {"server_name": STAMPS, "type": "streamable_http", "server_url": stamps().url}
+        assert self.server.request("PUT", "/v1/tools/mcp/servers", config).status == 200
+        made = self.server.post(f"/v1/tools/mcp/servers/{STAMPS}/stamp", {})
+        assert made.status == 200, made.text
+        for agent in self.agents:
+            path = f"/v1/agents/{agent}/tools/attach/{made.json['id']}"
+            assert self.server.request("PATCH", path).status == 200
+
+    @property
+    def marks(self) -> Counter[str]:
+        """What tools have left outside the database."""
+        left = [self.effects, stamps().effects] if stamps.cache_info().currsize else [self.effects]
+        return Counter(line for file in left for line in file.read_text().splitlines())
+
     def send(self, agent: str, kind: str, **options: Any) -> Sent:
         """Sends a message and reads what comes, to the end or until the server is gone."""
         sent = Sent(next(_numbers), kind, agent)
@@ -161,7 +181,7 @@ class Home:
     def bustle(self, agent: str, dice: random.Random, until: threading.Event) -> None:
         """Does this and that with an agent until told to stop."""
         while not until.is_set() and self.server.running:
-            what = dice.choice([*KINDS, *KINDS, "cancel", "edit", "decide", "decide", "crowd", "compact", "upload"])
+            what = dice.choice([*BUSY, *BUSY, "cancel", "edit", "decide", "decide", "crowd", "compact", "upload"])
             if what == "cancel":
                 self.cancel(agent)
             elif what == "edit":
@@ -218,7 +238,7 @@ LEASE: Final = "0.5"
 def made(folder: Path, models: ModelServer, store: str) -> Iterator[Home]:
     """A home in `folder` on a database of its own; its server is ended with it."""
     with contextlib.ExitStack() as stack:
-        environment = dict(models.environment)
+        environment = {**models.environment, "PERDURE_PRIVATE_MCP": "1"}
         if store == "postgres":
             environment |= {DATABASE: stack.enter_context(postgres.database()), "PERDURE_LEASE_SECONDS": LEASE}
         server = Server(folder / "data", environment, tools=TOOLS)
@@ -242,6 +262,7 @@ def answer(asked: Asked) -> Answer:
         "ask": (call("ask", arguments),),
         "insert": (note,),
         "jot": (call("jot", arguments),),
+        "stamp": (call("stamp", arguments),),
         "both": (parallel(call("mark", arguments), note),),
     }
     return Answer(pieces[kind])
@@ -250,6 +271,7 @@ def answer(asked: Asked) -> Answer:
 def scenario(home: Home) -> None:
     """A bit of everything, in order. After the server is gone the rest comes to nothing."""
     agent = home.agents[0]
+    home.armed.touch()
     for kind in ("mark", "insert", "both", "repeat"):
         home.send(agent, kind)
     home.compact(agent)
@@ -277,12 +299,21 @@ def scenario(home: Home) -> None:
 def background(home: Home) -> None:
     """A tool that runs apart, and a file that is read in the background."""
     agent = home.agents[0]
+    home.armed.touch()
     home.send(agent, "jot")
     home.upload(agent)
     with contextlib.suppress(*GONE):
         while home.server.get("/v1/jobs/active").json:
             time.sleep(0.01)
     home.send(agent, "jot")
+
+
+def elsewhere(home: Home) -> None:
+    """A tool of an MCP server."""
+    home.reach_stamps()
+    home.armed.touch()
+    for _ in range(2):
+        home.send(home.agents[0], "stamp")
 
 
 def _wait_running(home: Home, agent: str) -> None:
