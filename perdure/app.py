@@ -155,11 +155,7 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
         if db.shared:
             await db.write(lambda conn: agree_on_key(conn, vault))
         catalog = await _catalog(settings, db, vault)
-        wired = [
-            *_wired(settings, catalog, secrets_in(db, vault), courier),
-            *file_tools(db),
-            archival_memory_search(db, catalog.embed),
-        ]
+        wired = _wired(settings, db, catalog, secrets_in(db, vault), courier)
         registry = Registry(settings.trusted_tools, wired)
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         custom_tools = CustomTools(db, vault, sandbox, Door(passes, door and door.getsockname()), _terms(settings))
@@ -235,10 +231,12 @@ async def _built_in(settings: Settings) -> list[Provider]:
     return [await open_local(settings.gguf, settings.gguf_context, limits(settings.environment)), OfflineProvider()]
 
 
-def _wired(settings: Settings, catalog: Catalog, secrets: Secrets, courier: Courier) -> list[Definition]:
+def _wired(settings: Settings, db: Database, catalog: Catalog, secrets: Secrets, courier: Courier) -> list[Definition]:
     """The server's own tools that need a part of it."""
     return [
         *agent_tools(courier),
+        *file_tools(db),
+        archival_memory_search(db, catalog.embed),
         fetch_webpage(allow_private=settings.private_pages),
         web_search(catalog.http, secrets, url=settings.exa_url, key=settings.environment.get(EXA_KEY)),
     ]

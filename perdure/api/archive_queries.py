@@ -8,7 +8,7 @@ from fastapi import Query
 from perdure.api.queries import PageQuery, Texts
 from perdure.memory.passages import DEFAULT_FOUND, Wanted
 from perdure.store.archives import ArchiveFilter
-from perdure.wire.times import Moment, microseconds
+from perdure.wire.times import End, Moment, microseconds
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PassageSearchQuery:
     tag_match_mode: Literal["any", "all"] = "any"
     top_k: Annotated[int | None, Query(ge=1, le=100)] = None
     start_datetime: Moment | None = None
-    end_datetime: Moment | None = None
+    end_datetime: End | None = None
 
     def wanted(self) -> Wanted:
         end = None if self.end_datetime is None else microseconds(self.end_datetime)
