@@ -6,7 +6,6 @@ from perdure.api.operations import Operation
 
 _LACKING: Final = """
 POST   /v1/agents/search search agents by their settings
-GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
 GET    /v1/agents/{agent_id}/schedule list an agent's scheduled messages
@@ -21,17 +20,6 @@ DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
 GET    /v1/environments list connected devices
 GET    /v1/environments/{device_id} get a connected device
 POST   /v1/environments/{connection_id}/messages send a message to a connected device
-GET    /v1/groups/ list groups
-POST   /v1/groups/ create a group
-GET    /v1/groups/count count groups
-DELETE /v1/groups/{group_id} delete a group
-GET    /v1/groups/{group_id} get a group
-PATCH  /v1/groups/{group_id} change a group
-GET    /v1/groups/{group_id}/messages list a group's messages
-POST   /v1/groups/{group_id}/messages send messages to a group
-POST   /v1/groups/{group_id}/messages/stream send messages to a group and stream the answer
-PATCH  /v1/groups/{group_id}/messages/{message_id} change a message of a group
-PATCH  /v1/groups/{group_id}/reset-messages forget a group's messages
 GET    /v1/messages/batches list batches
 POST   /v1/messages/batches start a batch
 GET    /v1/messages/batches/{batch_id} get a batch

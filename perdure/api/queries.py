@@ -10,17 +10,13 @@ from typing import Annotated, Literal
 from fastapi import Query
 from pydantic import Field
 
-from perdure.domain.identities import IdentityType
 from perdure.domain.runs import ACTIVE, StopReason
-from perdure.memory.passages import DEFAULT_FOUND, Wanted
 from perdure.store.agents import AgentFilter, OrderBy
 from perdure.store.approvals import ApprovalFilter
-from perdure.store.archives import ArchiveFilter
 from perdure.store.blocks import BlockFilter
 from perdure.store.conversations import ConversationFilter
 from perdure.store.conversations import OrderBy as ConversationOrder
 from perdure.store.folders import FolderFilter
-from perdure.store.identities import IdentityFilter
 from perdure.store.jobs import JobFilter
 from perdure.store.pages import DEFAULT_LIMIT, MAX_LIMIT, Page
 from perdure.store.providers import ProviderFilter
@@ -335,68 +331,6 @@ class TagQuery(PageQuery):
 
     name: str | None = None
     query_text: str | None = None
-
-
-@dataclass(frozen=True)
-class ArchiveQuery(PageQuery):
-    """Which archives."""
-
-    order_by: Literal["created_at"] | None = None
-    name: str | None = None
-    agent_id: str | None = None
-
-    def filter(self) -> ArchiveFilter:
-        return ArchiveFilter(name=self.name, agent_id=self.agent_id)
-
-
-@dataclass(frozen=True)
-class PassageQuery(PageQuery):
-    """Which passages of an agent's; without an order, oldest first. `search` is a part of their text, in any case."""
-
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    search: str | None = None
-
-
-@dataclass(frozen=True)
-class PassageSearchQuery:
-    """What an agent is asked to find. Times without an offset are UTC."""
-
-    query: str
-    tags: Texts = None
-    tag_match_mode: Literal["any", "all"] = "any"
-    top_k: Annotated[int | None, Query(ge=1, le=100)] = None
-    start_datetime: datetime | None = None
-    end_datetime: datetime | None = None
-
-    def wanted(self) -> Wanted:
-        end = _microseconds(self.end_datetime)
-        return Wanted(
-            query=self.query,
-            limit=self.top_k or DEFAULT_FOUND,
-            tags=tuple(self.tags or ()),
-            every_tag=self.tag_match_mode == "all",
-            start=_microseconds(self.start_datetime),
-            end=None if end is None else end + 1,
-        )
-
-
-@dataclass(frozen=True)
-class IdentityQuery(PageQuery):
-    """Which identities."""
-
-    order_by: Literal["created_at"] | None = None
-    name: str | None = None
-    identifier_key: str | None = None
-    identity_type: IdentityType | None = None
-    project_id: str | None = None
-
-    def filter(self) -> IdentityFilter:
-        return IdentityFilter(
-            name=self.name,
-            identifier_key=self.identifier_key,
-            identity_type=self.identity_type,
-            project_id=self.project_id,
-        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from perdure.api import (
     conversations,
     files,
     folders,
+    groups,
     health,
     identities,
     jobs,
@@ -231,6 +232,25 @@ ROUTES: Final = (
               "Detach a tool from an agent", "Agent"),
     Operation("PATCH", "/v1/agents/{agent_id}/tools/approval/{tool_name}", tools.update_tool_approval,
               "Say whether a tool of an agent needs approval", "Agent"),
+
+    # groups of agents
+    Operation("GET", "/v1/groups/", groups.list_groups, "List groups", "[Group]"),
+    Operation("POST", "/v1/groups/", groups.create_group, "Create a group", "Group"),
+    Operation("GET", "/v1/groups/count", groups.count_groups, "Count groups", "integer"),
+    Operation("GET", "/v1/groups/{group_id}", groups.retrieve_group, "Get a group", "Group"),
+    Operation("PATCH", "/v1/groups/{group_id}", groups.update_group, "Change a group", "Group"),
+    Operation("DELETE", "/v1/groups/{group_id}", groups.delete_group, "Delete a group", "Done"),
+    Operation("GET", "/v1/groups/{group_id}/messages", groups.list_group_messages,
+              "List a group's messages", "[Message]"),
+    Operation("POST", "/v1/groups/{group_id}/messages", groups.send_group_message, "Send messages to a group",
+              "Reply|stream", sends_messages=True),
+    Operation("POST", "/v1/groups/{group_id}/messages/stream", groups.stream_group_message,
+              "Send messages to a group and stream the answer", "stream", sends_messages=True),
+    Operation("PATCH", "/v1/groups/{group_id}/messages/{message_id}", groups.modify_group_message,
+              "Change a message of a group", "Message"),
+    Operation("PATCH", "/v1/groups/{group_id}/reset-messages", groups.reset_group, "Forget a group's messages", "Done"),
+    Operation("GET", "/v1/agents/{agent_id}/groups", groups.list_agent_groups,
+              "List the groups an agent belongs to", "[Group]"),
 
     # whom agents and blocks are for
     Operation("GET", "/v1/identities/", identities.list_identities, "List identities", "[Identity]"),

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-STATE: dict[str, Any] = {"tools": "good", "cancelled": 0, "started": 0, "listed": 0}
+STATE: dict[str, Any] = {"tools": "good", "cancelled": 0, "started": 0, "listed": 0, "session": "1", "greeted": 0}
 
 NOTHING = {"type": "object", "properties": {}}
 SAY = {
@@ -139,6 +139,7 @@ def older() -> Starlette:
     @server.tool()
     async def stall() -> str:
         """Does not end."""
+        STATE["started"] += 1
         await asyncio.sleep(600)
         return ""
 
@@ -183,7 +184,35 @@ async def by_hand(request: Request) -> Response:
     return JSONResponse({"jsonrpc": "2.0", "id": asked["id"], "result": answers[asked["method"]]})
 
 
-ROUGH = {"/by_hand": by_hand, "/silence": silence, "/elsewhere": elsewhere, "/nobody": nobody, "/packed": packed}
+async def forgetful(request: Request) -> Response:
+    """A server of before 2026, which knows one session at a time."""
+    asked = await request.json() if request.method == "POST" else {}
+    if request.method == "GET" or "id" not in asked:
+        return Response(status_code=405 if request.method == "GET" else 202)
+    known = request.headers.get("mcp-session-id")
+    if known not in (None, STATE["session"]):
+        return Response(status_code=404)
+    if known is None and asked["method"] != "initialize":
+        return Response(status_code=400)
+    STATE["greeted"] += known is None
+    result = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                       "serverInfo": {"name": "forgetful", "version": "1"}},
+        "tools/list": {"tools": [{"name": "fine", "inputSchema": NOTHING}]},
+        "tools/call": {"content": [{"type": "text", "text": f"in session {known}"}]},
+    }[asked["method"]]  # fmt: skip
+    answer = {"jsonrpc": "2.0", "id": asked["id"], "result": result}
+    return JSONResponse(answer, headers={"mcp-session-id": STATE["session"]})
+
+
+ROUGH = {
+    "/by_hand": by_hand,
+    "/forgetful": forgetful,
+    "/silence": silence,
+    "/elsewhere": elsewhere,
+    "/nobody": nobody,
+    "/packed": packed,
+}
 
 
 async def main() -> None:

@@ -30,6 +30,8 @@ from perdure.tools.secrets import Secrets
 
 AGENT_HEADER: Final = "x-agent-id"
 AUTHORIZATION: Final = "Authorization"
+MOST_REPORTED: Final = 100
+"""Tools that are left out, and problems with the others, that are remembered."""
 
 
 class McpServers:
@@ -82,7 +84,8 @@ class McpServers:
             good = [_tool(each) for each in offers if each.health != "INVALID"]
             made = server_store.keep_tools(conn, tenant, current, good, listed=[each.name for each in offers])
             made = msgspec.structs.replace(made, left_out=(*bad, *made.left_out))
-            said = {"error": None, "offered": len(offers), "left_out": made.left_out, "problems": problems}
+            left_out = made.left_out[:MOST_REPORTED]
+            said = {"error": None, "offered": len(offers), "left_out": left_out, "problems": problems[:MOST_REPORTED]}
             server_store.report(conn, tenant, current, said)
             return made
 

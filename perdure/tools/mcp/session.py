@@ -52,7 +52,7 @@ logging.getLogger("client").setLevel(logging.CRITICAL)
 
 
 class SessionError(Exception):
-    """Why a server gave no answer. `works` says that it did answer, if only with a refusal.
+    """Why a server gave no answer. `works` says that this is no sign of its not working, such as a refusal.
 
     `unheard` says that it cannot have acted on what it was asked, so that asking again is safe.
     """
@@ -103,7 +103,7 @@ class Session:
 @asynccontextmanager
 async def open_session(reach: Reach, *, allow_private: bool) -> AsyncGenerator[Session]:
     """Connect to a server. Must be left by the task that entered it. Raises SessionError."""
-    way = None if reach.server_type == "stdio" else _Way(allow_private=allow_private)
+    way = None if reach.server_type == "stdio" else _Way(reach, allow_private=allow_private)
     with _told(way):
         async with _streams(reach, way) as (reading, writing):
             dispatcher = _Dispatcher(reading, writing)
@@ -159,7 +159,8 @@ class _told:  # noqa: N801
             case MCPError():
                 raise SessionError(f"it refused: {found.message[:500]}", works=True) from error
             case httpx2.HTTPError() | httpx2.StreamError() | httpx2.SSEError() | OSError():
-                raise SessionError(fault or str(found) or type(found).__name__) from error
+                said = fault or str(found) or type(found).__name__
+                raise SessionError(said, works=way is not None and way.works) from error
             case ValidationError() | ValueError() | RuntimeError() | KeyError() | TypeError():
                 raise SessionError(f"its answer cannot be understood: {str(found)[:300]}", works=True) from error
             case _ if isinstance(found, _GONE):
@@ -212,10 +213,12 @@ def _bare(tool: dict[str, Any]) -> dict[str, Any]:
 class _Way(httpx2.AsyncBaseTransport):
     """The SDK's requests, sent the guarded way out. `status` is the last answer's, and `fault` what is wrong with it.
 
-    `works` says that the fault is of one answer alone.
+    `works` says that the fault is of one answer alone, or ours.
     """
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, reach: Reach, *, allow_private: bool) -> None:
+        # A server of the newer kind may refuse to be listened to, and answers all the same.
+        self._needed = ("POST",) if reach.server_type == "streamable_http" else ("GET", "POST")
         self._allow_private = allow_private
         self._http = outbound.session(allow_private=allow_private, setting=outbound.MCP)
         self.fault = ""
@@ -234,28 +237,30 @@ class _Way(httpx2.AsyncBaseTransport):
                 allow_redirects=False, timeout=aiohttp.ClientTimeout(total=limit, sock_connect=CONNECT_SECONDS),
             )  # fmt: skip
         except Invalid as error:
-            raise self._failed(error.message) from error
-        except outbound.PrivateAddressError as error:
-            raise self._failed(error.message) from error
+            raise self._failed(error.message, refused=True) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            private = error.__cause__ or error
-            said = private.message if isinstance(private, outbound.PrivateAddressError) else ""
-            raise self._failed(said or f"it cannot be reached: {error}") from error
+            private = error.__cause__
+            if isinstance(private, outbound.PrivateAddressError):
+                raise self._failed(private.message, refused=True) from error
+            raise self._failed(f"it cannot be reached: {error}") from error
         self.status = answer.status
-        self.fault, self.works = _refusal(target, answer, request.method), False
+        self.fault, self.works = _refusal(target, answer), False
+        if answer.status >= 400 and request.method not in self._needed:
+            self.fault = ""
         return httpx2.Response(
             answer.status, headers=list(answer.headers.items()), stream=_Body(self, answer), request=request
         )
 
-    def _failed(self, why: str) -> httpx2.ConnectError:
-        self.fault, self.works = why, False
+    def _failed(self, why: str, *, refused: bool = False) -> httpx2.ConnectError:
+        """What is raised where nothing came back; `refused` by ourselves, the server has not failed."""
+        self.fault, self.works = why, refused
         return httpx2.ConnectError(why)
 
     async def aclose(self) -> None:
         await self._http.close()
 
 
-def _refusal(target: outbound.Target, answer: aiohttp.ClientResponse, method: str) -> str:
+def _refusal(target: outbound.Target, answer: aiohttp.ClientResponse) -> str:
     """What is wrong with an answer by its head; empty where nothing is."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return "it packs its answers, which was not asked for"
@@ -266,7 +271,7 @@ def _refusal(target: outbound.Target, answer: aiohttp.ClientResponse, method: st
         )
     if 300 <= answer.status < 400:
         return f"it redirects to {answer.headers.get('Location', 'nowhere')[:200]}, which is not followed"
-    if answer.status >= 400 and method == "POST":
+    if answer.status >= 400:
         return f"{target.authority} answered with status {answer.status}"
     return ""
 
