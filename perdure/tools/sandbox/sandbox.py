@@ -66,20 +66,21 @@ class Sandbox:
         self._choosing: asyncio.Task[Choice] | None = None
 
     async def choice(self) -> Choice:
-        """Which way is in force. Tried once; whoever asks meanwhile waits for that."""
+        """Which way is in force. Tried once, and again where none was; whoever asks meanwhile waits for that."""
         return await asyncio.shield(self.begin_choosing())
 
     def begin_choosing(self) -> asyncio.Task[Choice]:
-        """Find out which way is in force, unless that has begun."""
-        if self._choosing is None:
+        """Find out which way is in force, unless that has begun. Where none was, it may have passed what kept it."""
+        chosen = self.chosen
+        if self._choosing is None or (chosen is not None and chosen.way is None):
             self._choosing = asyncio.create_task(self._choose())
         return self._choosing
 
     @property
     def chosen(self) -> Choice | None:
         """Which way is in force; None as long as nobody asked."""
-        done = self._choosing is not None and self._choosing.done() and not self._choosing.cancelled()
-        return self._choosing.result() if done and self._choosing is not None else None
+        task = self._choosing
+        return task.result() if task is not None and task.done() and not task.cancelled() else None
 
     async def close(self) -> None:
         """Stop trying."""
@@ -127,8 +128,8 @@ class Sandbox:
             argv = (PYTHON, "-I", "-S", "-c", _PROOF, *known)
             try:
                 done = await run_in(way, Job(argv=argv, limits=limits))
-            except Unavailable as error:
-                return error.message
+            except (Unavailable, OSError) as error:
+                return str(error)
         if done.result == b"apart":
             return None
         return done.stderr.decode(errors="replace").strip()[-200:] or f"a trial ended with {done.stopped or done.code}"
