@@ -94,6 +94,16 @@ QUICK: dict[str, str] = {
         "done = [libc.unshare(0x10000000), libc.mount(b'none', b'/', None, 0x44000, None), libc.chroot(b'/usr')]\n"
         "say('BREACH' if 0 in done else 'held')"
     ),
+    "changes_files_without_opening_them": (
+        "for change in (\n"
+        "    lambda: os.chmod(bait['key'], 0o600), lambda: os.utime(bait['key'], (1, 1)),\n"
+        "    lambda: os.truncate(bait['key'], 0), lambda: os.setxattr(bait['key'], 'user.x', b'x'),\n"
+        "    lambda: os.rename(bait['key'], bait['key'] + '2'), lambda: os.link(bait['key'], 'mine'),\n"
+        "    lambda: os.unlink(bait['key']),\n"
+        "):\n"
+        "    tries(change)\n"
+        "say('held')"
+    ),
     "writes_the_system": (
         "for name in ('/usr/bin/x', '/etc/x', '/x', sys.prefix + '/x', bait['database'], bait['launcher']):\n"
         "    say(tries(lambda: open(name, 'a').write('x')))"
@@ -188,6 +198,7 @@ def baits(folder: Path) -> Iterator[dict[str, Any]]:
     for name in ("perdure.db", "secret.key"):
         (folder / name).write_text("SECRET")
         (folder / name).chmod(0o666)
+    before = state_of(folder / "secret.key")
     victim = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(300)"], env={"SECRET_KEY": "SECRET"}, cwd=folder
     )
@@ -201,6 +212,7 @@ def baits(folder: Path) -> Iterator[dict[str, Any]]:
             **places,
         }
     assert victim.poll() is None, "the victim was ended"
+    assert state_of(folder / "secret.key") == before
     victim.kill()
     victim.wait()
 
@@ -227,6 +239,11 @@ def sockets(folder: Path) -> Iterator[dict[str, Any]]:
             "abstract": abstract,
             "datagrams": str(folder / "datagrams"),
         }
+
+
+def state_of(file: Path) -> tuple[str, int, float, list[str]]:
+    status = file.stat()
+    return file.read_text(), status.st_mode, status.st_mtime, os.listxattr(file)
 
 
 def left_running() -> list[str]:
