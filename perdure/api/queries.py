@@ -21,7 +21,6 @@ from perdure.store.conversations import OrderBy as ConversationOrder
 from perdure.store.folders import FolderFilter
 from perdure.store.jobs import JobFilter
 from perdure.store.pages import DEFAULT_LIMIT, MAX_LIMIT, Page
-from perdure.store.providers import ProviderFilter
 from perdure.store.runs import RunFilter
 from perdure.store.steps import Feedback, StepFilter
 from perdure.store.tools import ToolFilter
@@ -376,27 +375,6 @@ class PassageSearchQuery:
             start=_microseconds(self.start_datetime),
             end=None if end is None else end + 1,
         )
-
-
-@dataclass(frozen=True)
-class ProviderQuery(PageQuery):
-    """Which providers of those that were added."""
-
-    order_by: Literal["created_at"] | None = None
-    name: str | None = None
-    provider_type: str | None = None
-
-    def filter(self) -> ProviderFilter:
-        return ProviderFilter(name=self.name, provider_type=self.provider_type)
-
-
-@dataclass(frozen=True)
-class ModelQuery:
-    """Which models."""
-
-    provider_category: Annotated[list[Literal["base", "byok"]] | None, Query()] = None
-    provider_name: str | None = None
-    provider_type: str | None = None
 
 
 def _microseconds(moment: datetime | None) -> int | None:
