@@ -8,6 +8,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from perdure import __version__
+from perdure.agents.embedding import ArchiveEmbedding
 from perdure.agents.ingestion import KIND as FILE_INGESTION
 from perdure.agents.ingestion import Ingestion
 from perdure.api.application import create_application
@@ -17,6 +18,7 @@ from perdure.config import Settings, is_loopback
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.tools import CUSTOM, EXTERNAL_MCP
 from perdure.loop.turn import Rooms
+from perdure.memory.embedding import KIND as ARCHIVE_EMBEDDING
 from perdure.providers.base import Provider
 from perdure.providers.catalog import Catalog
 from perdure.providers.configured import limits
@@ -75,8 +77,7 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
         runner = Runner(Rooms(db, catalog, tools.executor), _policy(settings), callbacks.tell)
         closing.push_async_callback(runner.close)
         tools.courier.bind(db, runner)
-        ingestion = Ingestion(db, catalog, Reader(tools.sandbox).read)
-        jobs = Jobs(db, {FILE_INGESTION: ingestion}, lambda: runner.lease.id)
+        jobs = _jobs(db, catalog, Reader(tools.sandbox), runner)
         closing.push_async_callback(jobs.close)
         await runner.recover()
         jobs.start()
@@ -145,6 +146,12 @@ async def _tools(
     return _Tools(
         registry=registry, executor=executor, custom=custom, mcp=mcp, sandbox=sandbox, passes=passes, courier=courier
     )
+
+
+def _jobs(db: Database, catalog: Catalog, reader: Reader, runner: Runner) -> Jobs:
+    """What is worked in the background."""
+    handlers = {FILE_INGESTION: Ingestion(db, catalog, reader.read), ARCHIVE_EMBEDDING: ArchiveEmbedding(db, catalog)}
+    return Jobs(db, handlers, lambda: runner.lease.id)
 
 
 async def _catalog(settings: Settings, db: Database, vault: Vault) -> Catalog:

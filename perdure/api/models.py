@@ -7,7 +7,7 @@ from fastapi import Depends
 from starlette.responses import Response
 
 from perdure.api.auth import CallerDep
-from perdure.api.model_queries import ModelQuery
+from perdure.api.queries import ModelQuery
 from perdure.api.reply import reply
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.wire.models import embedding_model, model

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from perdure.api.auth import Caller, CallerDep
-from perdure.api.model_queries import ProviderQuery
 from perdure.api.paths import ProviderId
+from perdure.api.queries import ProviderQuery
 from perdure.api.reply import reply
 from perdure.domain.errors import Invalid
 from perdure.domain.providers import Provider
