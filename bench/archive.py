@@ -1,9 +1,8 @@
-"""`python -m bench.archive`: a large archive, filled and searched through a real server's own endpoints.
+"""A large archive, filled and searched through a real server's own endpoints.
 
 Texts are made of words as unevenly common as in a language, so that most questions hold a word of thousands of texts.
 """
 
-import argparse
 import http.client
 import json
 import random
@@ -11,7 +10,7 @@ import statistics
 import time
 from typing import Any
 
-from bench import __main__ as bench
+from bench.place import server
 
 PASSAGES = 100_000
 BATCH = 500
@@ -55,16 +54,13 @@ class Language:
         return f"When did {self.text(self._dice.randint(3, 7))}?"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.archive", description=__doc__)
-    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
-    parser.add_argument("--passages", type=int, default=PASSAGES)
-    asked = parser.parse_args()
-    with bench.store(asked.store), bench.server({}) as url:
-        measure(Archive(url), Language(), asked.passages)
+def measure(environment: dict[str, str], count: int = PASSAGES) -> None:
+    """Print the figures."""
+    with server(environment) as served:
+        _measure(Archive(served.url), Language(), count)
 
 
-def measure(archive: Archive, language: Language, count: int) -> None:
+def _measure(archive: Archive, language: Language, count: int) -> None:
     """Fill the archive, then search it; print the figures."""
     began = time.monotonic()
     for start in range(0, count, BATCH):
@@ -93,7 +89,3 @@ def _time(number: int) -> str:
     """Twenty texts to a session, a session every three hours."""
     at = 1_600_000_000 + number // 20 * 10_800 + number % 20 * 40
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
-if __name__ == "__main__":
-    main()
