@@ -25,6 +25,9 @@ from perdure.tools import arguments
 from perdure.tools.door import Door
 from perdure.tools.executor import part_of
 from perdure.tools.implementation import Acts, Arguments, Returned, ToolContext
+from perdure.tools.making import TYPESCRIPT
+from perdure.tools.node import find_node
+from perdure.tools.packages import Packages
 from perdure.tools.sandbox import view
 from perdure.tools.sandbox.job import Finished, Job, Limits
 from perdure.tools.sandbox.sandbox import Sandbox
@@ -61,10 +64,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 class CustomTools:
     """Runs the tools that callers made from source code."""
 
-    def __init__(self, db: Database, vault: Vault, sandbox: Sandbox, door: Door, terms: Terms) -> None:
+    def __init__(
+        self, db: Database, vault: Vault, sandbox: Sandbox, packages: Packages, door: Door, terms: Terms
+    ) -> None:
         self._db = db
         self._vault = vault
         self._sandbox = sandbox
+        self._packages = packages
         self._door = door
         self._terms = terms
 
@@ -93,27 +99,41 @@ class CustomTools:
     async def run(self, call: Call) -> Returned:
         """Run a call. Raises Unavailable where nothing can be run apart here."""
         held, environment = await self._db.read(functools.partial(self._known, call=call))
-        site = _site_packages()
+        argv, asked, shown = await self._prepared(call, held)
         async with self._door.open(call.tenant) as door:
-            asked = {
-                "source": call.tool.source_code,
-                "name": call.tool.name,
-                "arguments": call.arguments,
-                "agent_state": None if call.agent is None else _shown(call.agent, held),
-                "channel": door is not None,
-                "paths": site,
-            }
+            limits = Limits(seconds=self._terms.seconds, memory=self._terms.memory, output=OUTPUT_BYTES)
             job = Job(
-                argv=view.command("python_tool"),
-                stdin=json.dumps(asked).encode(),
+                argv=argv,
+                stdin=json.dumps(asked | {"channel": door is not None}).encode(),
                 environment={**environment, **({} if door is None else {"LETTA_API_KEY": door[1]})},
-                shown=tuple(Path(each) for each in site),
+                shown=shown,
                 network=self._terms.network,
                 channel=None if door is None else door[0],
-                limits=Limits(seconds=self._terms.seconds, memory=self._terms.memory, output=OUTPUT_BYTES),
+                limits=limits if call.tool.source_type != TYPESCRIPT else for_node(limits),
             )
             finished = await self._sandbox.run(job)
         return self._returned(call, finished)
+
+    async def _prepared(
+        self, call: Call, held: Sequence[Block]
+    ) -> tuple[tuple[str, ...], dict[str, Any], tuple[Path, ...]]:
+        """What runs a call, what it is told, and what it is shown; its packages are there."""
+        tool = call.tool
+        asked: dict[str, Any] = {"source": tool.source_code, "name": tool.name, "arguments": call.arguments}
+        if tool.source_type == TYPESCRIPT:
+            node = find_node("tools in TypeScript")
+            shown = node.shown
+            if tool.npm_requirements:
+                place = await self._packages.for_node(node, tool.npm_requirements)
+                asked["packages"], shown = str(place), (*shown, place)
+            asked["parameters"] = list(tool.json_schema["parameters"].get("properties", {}))
+            return node.harness, asked, shown
+        paths = site_packages()
+        if tool.pip_requirements:
+            paths = [str(await self._packages.for_python(tool.pip_requirements)), *paths]
+        asked["paths"] = paths
+        asked["agent_state"] = None if call.agent is None else _shown(call.agent, held)
+        return view.command("python_tool"), asked, tuple(Path(each) for each in paths)
 
     def _known(self, conn: Connection, *, call: Call) -> tuple[Sequence[Block], dict[str, str]]:
         """The blocks that the tool may be shown, and its environment."""
@@ -132,7 +152,7 @@ class CustomTools:
         name = call.tool.name
         lines = _lines(finished.stdout), _lines(finished.stderr)
         if finished.stopped is not None or answer is None:
-            words = self._why(finished)
+            words = why(finished, self._terms)
         elif answer["status"] != "success":
             words = str(answer["text"])
         else:
@@ -141,19 +161,25 @@ class CustomTools:
         text = f"Error executing function {name}: {words}"[:ERROR_CHARS]
         return Returned(text=text, status="error", stdout=lines[0], stderr=lines[1] or (text,))
 
-    def _why(self, finished: Finished) -> str:
-        """Why a tool gave no answer, as an exception says it."""
-        match finished.stopped:
-            case "time":
-                return f"TimeoutError: no result within {self._terms.seconds:g} seconds; it may have taken effect"
-            case "memory":
-                return f"MemoryError: it took more than {self._terms.memory >> 20} MiB and was ended"
-            case "disk":
-                return "OSError: it wrote more than it may and was ended"
-            case "output":
-                return "OSError: it printed or returned more than it may and was ended"
-            case None:
-                return f"RuntimeError: its process ended with exit code {finished.code} before it returned"
+
+def why(finished: Finished, terms: Terms) -> str:
+    """Why a job gave no answer, as an exception says it."""
+    match finished.stopped:
+        case "time":
+            return f"TimeoutError: no result within {terms.seconds:g} seconds; it may have taken effect"
+        case "memory":
+            return f"MemoryError: it took more than {terms.memory >> 20} MiB and was ended"
+        case "disk":
+            return "OSError: it wrote more than it may and was ended"
+        case "output":
+            return "OSError: it printed or returned more than it may and was ended"
+        case None:
+            return f"RuntimeError: its process ended with exit code {finished.code} before it returned"
+
+
+def for_node(limits: Limits) -> Limits:
+    """The same for a program of Node's, which reserves far more addresses than it uses."""
+    return msgspec.structs.replace(limits, addresses=None)
 
 
 def answer_of(result: bytes) -> dict[str, Any] | None:
@@ -215,7 +241,7 @@ def _shown(agent: Agent, held: Sequence[Block]) -> dict[str, Any]:
 
 
 @functools.cache
-def _site_packages() -> list[str]:
+def site_packages() -> list[str]:
     """Where the packages lie that this server has: tools may use them, after their own."""
     return list(dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib")))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from letta_client import Letta
-from loop import Operation, serve
+from loop import Operation, method, serve
 
 
 def answered(response: Any) -> list[Any]:
@@ -21,6 +21,7 @@ def example(client: Letta, source: str) -> Iterator[Any]:
 
 OPERATIONS: dict[str, Operation] = {
     "example": example,
+    "method": method,
     "get": lambda client, path: client.get(path, cast_to=object),
     "health": lambda client: [client.health()],
     "models": lambda client, **query: client.models.list(**query),

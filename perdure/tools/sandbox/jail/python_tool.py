@@ -13,7 +13,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
 _RESULT = 3
 _PRIVATE = 250
@@ -23,16 +23,27 @@ _FILE = "<tool>"
 
 def main() -> None:
     """Ends with the process."""
+    call = take_call()
+    try:
+        answer = _ran(call)
+    except BaseException as error:
+        answer = failed(error, call["source"], _FILE)
+    answer_with(answer)
+
+
+def take_call() -> dict[str, Any]:
+    """What to run. From here on nothing is left on stdin, and the way of the answer is the caller's alone."""
     os.dup2(_RESULT, _PRIVATE, inheritable=False)
     os.close(_RESULT)
     call = json.load(sys.stdin)
     sys.stdin = open(os.devnull)
     sys.path.extend(call["paths"])
     sys.path.insert(0, os.getcwd())
-    try:
-        answer = _ran(call)
-    except BaseException as error:
-        answer = _failed(error, call["source"])
+    return call
+
+
+def answer_with(answer: dict[str, Any]) -> NoReturn:
+    """Say what came of it, and end."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -139,14 +150,14 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
-def _failed(error: BaseException, source: str) -> dict[str, Any]:
-    """What is told of an error, with the tool's own lines of it on stderr."""
+def failed(error: BaseException, source: str, name: str) -> dict[str, Any]:
+    """What is told of an error, with the lines of it that lie in the source, whose file has this name, on stderr."""
     import linecache
     import traceback
 
-    linecache.cache[_FILE] = (len(source), None, source.splitlines(keepends=True), _FILE)
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     where = error.__traceback__
-    while where is not None and where.tb_frame.f_code.co_filename != _FILE:
+    while where is not None and where.tb_frame.f_code.co_filename != name:
         where = where.tb_next
     traceback.print_exception(type(error), error, where or None)
     try:
