@@ -11,21 +11,21 @@ from perdure.api.paths import AgentId, McpServerId, ToolId
 from perdure.api.reply import reply
 from perdure.domain.errors import Conflict, Invalid, NotBuilt, Unavailable
 from perdure.domain.mcp_servers import McpServer
+from perdure.domain.messages import ToolReturnPart
 from perdure.store import agents as agent_store
 from perdure.store import mcp_servers as server_store
+from perdure.tools.implementation import Returned
 from perdure.tools.mcp.commands import NOT_OVER_THE_API, shown
 from perdure.tools.returns import cut
 from perdure.wire.mcp_servers import (
     CreateServerBody,
-    RunToolBody,
     ServerConfig,
     UpdateServerBody,
     Wire,
     mcp_server,
     refreshed,
-    run_result,
 )
-from perdure.wire.tools import tool
+from perdure.wire.tools import RunToolBody, tool, tool_run
 
 
 async def list_mcp_servers(caller: CallerDep) -> Response:
@@ -84,12 +84,13 @@ async def run_mcp_server_tool(
 ) -> Response:
     """Run a tool of an MCP server. That a server fails is a result too, since nobody must run the tool again for it."""
     known = await caller.server.db.read(lambda conn: server_store.tool_of(conn, caller.tenant, mcp_server_id, tool_id))
-    arguments = (body.args if body else None) or {}
     try:
-        done = await caller.server.mcp.run(caller.tenant, known, arguments)
+        done = await caller.server.mcp.run(caller.tenant, known, body.args if body else {})
     except Unavailable as error:
-        return reply(run_result("error", error.message, (error.message,)))
-    return reply(run_result(done.status, cut(done.text, known.return_char_limit), done.stderr))
+        done = Returned(text=error.message, status="error", stderr=(error.message,))
+    text = cut(done.text, known.return_char_limit)
+    part = ToolReturnPart(call_id="", name=known.name, status=done.status, text=text, stderr=done.stderr or None)
+    return reply(tool_run(part))
 
 
 def said(caller: Caller, server: McpServer) -> Wire:

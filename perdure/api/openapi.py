@@ -114,8 +114,6 @@ _SCHEMAS: Final[Mapping[str, str]] = {
     "McpTool": """name title? description inputSchema:object outputSchema:object? annotations:object? _meta:object?
         health:object""",
     "McpRefresh": "added:[string] updated:[string] deleted:[string] left_out:[object]",
-    "ToolResult": """status func_return? stdout:[string]? stderr:[string]? agent_state:object?
-        sandbox_config_fingerprint?""",
     "Identity": """id identifier_key name identity_type project_id? agent_ids:[string] block_ids:[string]
         properties:[object]""",
     "Health": "version status",

@@ -307,7 +307,7 @@ ROUTES: Final = (
     Operation("GET", "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}", mcp_servers.retrieve_mcp_server_tool,
               "Get a tool of an MCP server", "Tool"),
     Operation("POST", "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}/run", mcp_servers.run_mcp_server_tool,
-              "Run a tool of an MCP server", "ToolResult"),
+              "Run a tool of an MCP server", "ToolRun"),
     Operation("GET", "/v1/tools/mcp/servers", mcp_by_name.list_servers_by_name, "List MCP servers by name", "object"),
     Operation("PUT", "/v1/tools/mcp/servers", mcp_by_name.add_server_by_name, "Add an MCP server by name",
               "[McpServer]"),

@@ -1,7 +1,7 @@
 """MCP servers that tenants added or the operator named, their secrets sealed, and the tools taken over from them."""
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +14,11 @@ from perdure.domain.errors import Conflict, NotFound, not_found
 from perdure.domain.ids import new_id, now
 from perdure.domain.mcp_servers import McpServer, Refreshed, name_here
 from perdure.domain.tools import Tool
+from perdure.store import tools as tool_store
 from perdure.store.database import Savepoint
 from perdure.store.rows import to_struct
 from perdure.store.secrets import Vault
-from perdure.store.tables import agents, agents_tools, mcp_servers, mcp_tools, tools
+from perdure.store.tables import mcp_servers, mcp_tools, tools
 
 MOST: Final = 100
 """Servers of one tenant."""
@@ -77,7 +78,7 @@ def update(
         _write(conn, tenant, after)
     if after.name != before.name:
         for tool in tools_of(conn, before.id):
-            _rewrite(conn, msgspec.structs.replace(tool, tags=tags(after), metadata=_origin(after, tool)))
+            _rewrite(conn, tenant, msgspec.structs.replace(tool, tags=tags(after), metadata=_origin(after, tool)))
     return after
 
 
@@ -89,7 +90,8 @@ def report(conn: Connection, tenant: str, server: McpServer, said: Mapping[str, 
 def delete(conn: Connection, tenant: str, server_id: str) -> None:
     """Delete a server with its secrets, and its tools with it. Raises NotFound."""
     get(conn, tenant, server_id)
-    _delete_tools(conn, tools_of(conn, server_id))
+    for tool in tools_of(conn, server_id):
+        tool_store.remove(conn, tenant, tool.id)
     conn.execute(delete_rows(mcp_servers).where(mcp_servers.c.tenant_id == tenant, mcp_servers.c.id == server_id))
 
 
@@ -151,7 +153,7 @@ def keep_tools(
         tool = msgspec.structs.replace(tool, tags=tags(server), metadata=_origin(server, tool))
         known = before.get(name_there(tool))
         if known is not None:
-            if _bring_up_to_date(conn, known, tool):
+            if _bring_up_to_date(conn, tenant, known, tool):
                 updated.append(known.name)
         elif (name := _insert(conn, tenant, server, tool, position)) is not None:
             added.append(name)
@@ -160,22 +162,21 @@ def keep_tools(
                 {"name": name_there(tool), "reasons": ["Other tools have its name, with the server's too."]}
             )
     lost = [] if listed is None else [tool for name, tool in before.items() if name not in listed]
-    _delete_tools(conn, lost)
+    for tool in lost:
+        tool_store.remove(conn, tenant, tool.id)
     return Refreshed(
         added=tuple(added), updated=tuple(updated), deleted=tuple(tool.name for tool in lost), left_out=tuple(left_out)
     )
 
 
-def note_change(conn: Connection, tool_id: str, what: str) -> None:
+def note_change(conn: Connection, tenant: str, tool_id: str, what: str) -> None:
     """Remember that a server describes a tool otherwise by now than when it was taken over."""
-    found = conn.execute(select(*_TOOL_COLUMNS).where(tools.c.id == tool_id)).mappings().one_or_none()
-    if found is None:
-        return
-    tool = to_struct(found, Tool)
-    origin: dict[str, Any] = tool.metadata.get("mcp") or {}
-    if origin.get("changed") != what:
-        metadata = {**tool.metadata, "mcp": {**origin, "changed": what}}
-        conn.execute(update_rows(tools).where(tools.c.id == tool_id).values(metadata=metadata))
+    with suppress(NotFound):
+        tool = tool_store.get(conn, tenant, tool_id)
+        origin: dict[str, Any] = tool.metadata.get("mcp") or {}
+        if origin.get("changed") != what:
+            metadata = {**tool.metadata, "mcp": {**origin, "changed": what}}
+            conn.execute(update_rows(tools).where(tools.c.id == tool_id).values(metadata=metadata))
 
 
 def tags(server: McpServer) -> tuple[str, ...]:
@@ -224,7 +225,7 @@ def _origin(server: McpServer, tool: Tool) -> dict[str, Any]:
     }
 
 
-def _bring_up_to_date(conn: Connection, known: Tool, tool: Tool) -> bool:
+def _bring_up_to_date(conn: Connection, tenant: str, known: Tool, tool: Tool) -> bool:
     """Give a tool what its server says of it now; whether that is anything new to models."""
     schema = {**tool.json_schema, "name": known.name}
     metadata = {**known.metadata, **tool.metadata}
@@ -232,41 +233,25 @@ def _bring_up_to_date(conn: Connection, known: Tool, tool: Tool) -> bool:
         known, description=tool.description, json_schema=schema, tags=tool.tags, metadata=metadata
     )
     if after != known:
-        _rewrite(conn, after)
+        _rewrite(conn, tenant, after)
     return (after.description, after.json_schema) != (known.description, known.json_schema)
 
 
-def _rewrite(conn: Connection, tool: Tool) -> None:
-    fields = msgspec.structs.asdict(tool) | {"updated_at": max(now(), tool.updated_at + 1)}
-    conn.execute(update_rows(tools).where(tools.c.id == tool.id).values(**fields))
-    _bump(conn, [tool.id])
+def _rewrite(conn: Connection, tenant: str, tool: Tool) -> None:
+    tool_store.change(conn, tenant, msgspec.structs.replace(tool, updated_at=max(now(), tool.updated_at + 1)))
 
 
 def _insert(conn: Connection, tenant: str, server: McpServer, tool: Tool, position: int) -> str | None:
     """Store a tool under a name that is free, and return that; None where there is none."""
     at = now()
     for name in (tool.name, f"{name_here(server.name)}_{tool.name}"[:64]):
-        taken = select(tools.c.id).where(tools.c.tenant_id == tenant, tools.c.name == name)
-        if conn.execute(taken).first():
+        if tool_store.find_named(conn, tenant, name) is not None:
             continue
         made = msgspec.structs.replace(
             tool, id=new_id("tool"), name=name, json_schema={**tool.json_schema, "name": name},
             created_at=at + position, updated_at=at + position,
         )  # fmt: skip
-        conn.execute(insert(tools).values(tenant_id=tenant, **msgspec.structs.asdict(made)))
+        tool_store.create(conn, tenant, made)
         conn.execute(insert(mcp_tools).values(mcp_server_id=server.id, tool_id=made.id, position=position))
         return name
     return None
-
-
-def _delete_tools(conn: Connection, lost: Sequence[Tool]) -> None:
-    ids = [tool.id for tool in lost]
-    if ids:
-        _bump(conn, ids)
-        conn.execute(delete_rows(tools).where(tools.c.id.in_(ids)))
-
-
-def _bump(conn: Connection, tool_ids: Sequence[str]) -> None:
-    """Give the agents that have one of these tools a new version."""
-    having = select(agents_tools.c.agent_id).where(agents_tools.c.tool_id.in_(tool_ids))
-    conn.execute(update_rows(agents).where(agents.c.id.in_(having)).values(version=agents.c.version + 1))

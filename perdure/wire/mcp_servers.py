@@ -1,7 +1,7 @@
 """MCP servers and their tools as the API says them, in both generations' words. Tokens come in and never go out."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -115,12 +115,6 @@ class UpdateServerBody(Body):
     config: ServerConfig
 
 
-class RunToolBody(Body):
-    """The arguments of a call."""
-
-    args: dict[str, Any] | None = None
-
-
 def mcp_server(shown: McpServer, command: Mapping[str, Any], left_alone: str | None = None) -> Wire:
     """A server without its secrets. `command` is said of one that is started, `left_alone` of one that keeps failing.
 
@@ -153,14 +147,6 @@ def refreshed(made: Refreshed) -> Wire:
     """What a refresh changed."""
     return {
         "added": made.added, "updated": made.updated, "deleted": made.deleted, "left_out": made.left_out,
-    }  # fmt: skip
-
-
-def run_result(status: str, text: str, stderr: Sequence[str] = ()) -> Wire:
-    """What came of a tool that was run for nobody but the caller."""
-    return {
-        "status": status, "func_return": text, "stdout": None, "stderr": list(stderr) or None, "agent_state": None,
-        "sandbox_config_fingerprint": None,
     }  # fmt: skip
 
 

@@ -143,7 +143,7 @@ class McpServers:
             return Returned(text=text, status="error" if called.is_error else "success")
 
         def keep(conn: Connection) -> bool:
-            server_store.note_change(conn, tool.id, changed)
+            server_store.note_change(conn, tenant, tool.id, changed)
             return False
 
         told = f"{changed} What was taken over is kept until the server is refreshed."
