@@ -60,6 +60,8 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
 
     `door` is the socket at which tools will find it.
     """
+    # An operator's tool that cannot be used stops the start before the data is touched.
+    Registry(settings.trusted_tools)
     async with AsyncExitStack() as closing:
         db = await open_database(settings.data, settings.sync, settings.postgres)
         closing.push_async_callback(db.close)
