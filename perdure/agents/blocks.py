@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from perdure.domain.blocks import Block
 from perdure.domain.errors import Conflict
 from perdure.loop.context import recompile
+from perdure.memory.holding import share
 from perdure.store import agents as agent_store
 from perdure.store import block_history
 from perdure.store import blocks as block_store
-from perdure.store import groups as group_store
 
 
 def attach_block(conn: Connection, tenant: str, agent_id: str, block_id: str) -> None:
@@ -50,18 +50,8 @@ def replace_blocks(conn: Connection, tenant: str, agent_id: str, block_ids: Sequ
 def _tell_companions(
     conn: Connection, tenant: str, agent_id: str, fresh: Sequence[Block], gone: Collection[str]
 ) -> None:
-    """Let those who look after an agent's memory share what it shares now; labels of their own stay theirs."""
-    tending = group_store.asleep(conn, agent_id) if fresh or gone else None
-    for companion_id in () if tending is None else tending.agent_ids:
-        agent_store.hold(conn, tenant, companion_id)
-        held = block_store.of_agent(conn, companion_id)
-        for block in held:
-            if block.id in gone:
-                block_store.detach(conn, companion_id, block.id)
-        labels = {block.label for block in held if block.id not in gone}
-        for block in fresh:
-            if block.label not in labels:
-                block_store.attach(conn, companion_id, block)
+    """Let those who look after an agent's memory hold what it holds now, and see that."""
+    for companion_id in share(conn, agent_id, fresh, gone):
         recompile(conn, tenant, companion_id)
 
 

@@ -22,6 +22,7 @@ from perdure.store import agent_files, conversation_blocks
 from perdure.store import agents as agent_store
 from perdure.store import archives as archive_store
 from perdure.store import blocks as block_store
+from perdure.store import groups as group_store
 from perdure.store import messages as message_store
 from perdure.store import passages as passage_store
 from perdure.store import tools as tool_store
@@ -173,8 +174,13 @@ def recompile(conn: Connection, tenant: str, agent_id: str, *, anew: bool = Fals
 
 
 def recompile_sharing(conn: Connection, tenant: str, agent_id: str, since: int) -> None:
-    """The same for an agent that changed its blocks, and for all that have a block of its that changed since (µs)."""
-    for each in sorted({agent_id, *block_store.sharers(conn, agent_id, since)}):
+    """The same for an agent that changed its blocks, and for all that have a block of its that changed since (µs).
+
+    Those who look after its memory are among them: they may have had one that it has let go.
+    """
+    tending = group_store.asleep(conn, agent_id)
+    companions = () if tending is None else tending.agent_ids
+    for each in sorted({agent_id, *companions, *block_store.sharers(conn, agent_id, since)}):
         recompile(conn, tenant, each)
 
 

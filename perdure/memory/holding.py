@@ -1,8 +1,10 @@
 """Which blocks an agent holds, arranged by the agent itself: made, renamed, described, let go.
 
 A conversation that has a block for itself can change the text of its copy and nothing else about it: another label
-would bring the agent's own block back into view beside it.
+would bring the agent's own block back into view beside it. Whoever looks after the agent's memory holds the same.
 """
+
+from collections.abc import Collection, Sequence
 
 import msgspec
 from sqlalchemy import Connection
@@ -13,6 +15,7 @@ from perdure.domain.ids import new_id, now
 from perdure.memory.blocks import writable
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks
+from perdure.store import groups as group_store
 
 
 def add(
@@ -39,6 +42,7 @@ def add(
     )  # fmt: skip
     block_store.create(conn, tenant, block, actor=agent_id, run_id=run_id)
     block_store.attach(conn, agent_id, block)
+    share(conn, agent_id, (block,), ())
     return block
 
 
@@ -47,7 +51,9 @@ def remove(conn: Connection, agent_id: str, conversation_id: str, label: str) ->
 
     Raises NotFound, naming the labels there are, and Invalid for a block that the agent may not let go.
     """
-    block_store.detach(conn, agent_id, _own(conn, agent_id, conversation_id, label).id)
+    block = _own(conn, agent_id, conversation_id, label)
+    block_store.detach(conn, agent_id, block.id)
+    share(conn, agent_id, (), (block.id,))
 
 
 def rename(conn: Connection, tenant: str, agent_id: str, conversation_id: str, label: str, new_label: str) -> Block:
@@ -65,6 +71,26 @@ def describe(
     """Say anew what belongs in a block. Raises NotFound, naming the labels there are, Invalid for a read-only one."""
     block = writable(conn, agent_id, conversation_id, label)
     return _change(conn, tenant, block, agent_id, description=description)
+
+
+def share(conn: Connection, agent_id: str, fresh: Sequence[Block], gone: Collection[str]) -> Sequence[str]:
+    """Let those who look after an agent's memory hold what it holds now; labels of their own stay theirs.
+
+    Returns the ids of those whose system messages are to be compiled anew.
+    """
+    tending = group_store.asleep(conn, agent_id) if fresh or gone else None
+    if tending is None:
+        return ()
+    for companion_id in tending.agent_ids:
+        held = block_store.of_agent(conn, companion_id)
+        for block in held:
+            if block.id in gone:
+                block_store.detach(conn, companion_id, block.id)
+        labels = {block.label for block in held if block.id not in gone}
+        for block in fresh:
+            if block.label not in labels:
+                block_store.attach(conn, companion_id, block)
+    return tending.agent_ids
 
 
 def _own(conn: Connection, agent_id: str, conversation_id: str, label: str) -> Block:

@@ -46,7 +46,8 @@ def end_run(
         metadata["error"] = msgspec.structs.asdict(end.error)
     if request.errand is not None and request.errand.group_id is not None:
         group_store.claim(conn, run.id, request.errand.group_id)
-    is_turn = agent.enable_sleeptime and request.compaction is None and request.group_id is None
+    tended = agent.enable_sleeptime and request.compaction is None and request.group_id is None
+    is_turn = tended and not (end.stop_reason == "cancelled" and _waits(conn, tenant, run))
     started = after_turn(conn, tenant, run, agent, take) if is_turn else []
     usage = end.usage
     if started:
@@ -58,3 +59,8 @@ def end_run(
     agent_store.record_run(conn, run.agent_id, at, max(at - run.created_at, 0) // 1000, end.stop_reason)
     following = hand_over(conn, run.conversation_id or "")
     return Ended(last_events(end.stop_reason, usage, end.error, end.logprobs), following, started)
+
+
+def _waits(conn: Connection, tenant: str, run: Run) -> bool:
+    """Whether a run has not had its turn, so that nothing of it is in history."""
+    return run_store.get(conn, tenant, run.id).status == "created"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from tests.contract.told import user
 from tests.contract.turns import frames, said_in, tail, turn
 from tests.operation.waiting import soon
 from tests.rig.answers import Answer, Hold, Piece, call, text
@@ -112,6 +113,57 @@ def test_a_companion_that_fails_does_not_concern_its_agent(server: Server, scrip
     (run_id,) = turns[-1][-2].json["run_ids"]
     soon(lambda: server.get(f"/v1/runs/{run_id}").json["completed_at"], LIMIT)
     assert human(server, agent) == "Name: Ada."
+
+
+def test_blocks_that_the_agent_arranges_itself_are_shared_too(server: Server, script: Script) -> None:
+    agent, companion = watched(server, script, tools=["memory"])
+
+    def do(**arguments: str) -> tuple[list[str], str]:
+        """The labels that the companion then holds, and its system message."""
+        script.answer(call("memory", arguments)).say("Done.")
+        assert said_in(frames(server, agent["id"])) == "Done."
+        held = server.get(f"/v1/agents/{companion['id']}").json["blocks"]
+        system = server.get(f"/v1/agents/{companion['id']}/messages").json[0]["content"]
+        return [block["label"] for block in held], system
+
+    labels, system = do(command="create", path="/memories/plans", description="What is planned.", file_text="Turin")
+    assert labels == ["memory_persona", "human", "plans"]
+    assert "Turin" in system
+    labels, system = do(command="rename", old_path="/memories/plans", new_path="/memories/trips")
+    assert labels == ["memory_persona", "human", "trips"]
+    assert "<trips>" in system
+    labels, system = do(command="delete", path="/memories/trips")
+    assert labels == ["memory_persona", "human"]
+    assert "Turin" not in system
+
+
+def test_a_message_that_is_cancelled_while_it_waits_is_no_turn(server: Server, script: Script) -> None:
+    agent, companion = watched(server, script)
+    path, hold = f"/v1/agents/{agent['id']}", Hold()
+    script.answer(hold, text("Yes."))
+    sent = [server.post(f"{path}/messages/async", {"messages": user(said)}).json["id"] for said in ("one", "two")]
+    hold.wait_reached()
+    server.post(f"{path}/messages/cancel", {"run_ids": [sent[1]]})
+    soon(lambda: server.get(f"/v1/runs/{sent[1]}").json["status"] == "cancelled", LIMIT)
+    hold.release()
+    soon(lambda: server.get(f"/v1/runs/{sent[0]}").json["status"] == "completed", LIMIT)
+    assert server.get(path).json["managed_group"]["turns_counter"] == 1
+    assert runs_of(server, companion) == []
+
+
+def test_a_voice_companion_works_once_enough_messages_have_come(server: Server, script: Script) -> None:
+    agent, companion = watched(server, script, agent_type="voice_convo_agent")
+    config = {"manager_type": "voice_sleeptime", "max_message_buffer_length": 7}
+    group = server.request("PATCH", f"/v1/groups/{agent['multi_agent_group']['id']}", {"manager_config": config})
+    assert group.json["max_message_buffer_length"] == 7, group.text
+    playing(script, companion)
+    started: list[bool] = []
+    for _ in range(6):  # each is three messages: what was said, the call that answers, and its return
+        script.answer(call("send_message", {"message": "Yes."}))
+        started.append(bool(frames(server, agent["id"])[-2].json["run_ids"]))
+        soon(lambda: all(run["completed_at"] for run in runs_of(server, companion)), LIMIT)
+    assert started == [False, False, True] * 2
+    assert len(runs_of(server, companion)) == 2
 
 
 def test_turning_it_on_and_off_later(server: Server, script: Script) -> None:

@@ -45,6 +45,7 @@ def kills(folder: Path, models: ModelServer, store: str, count: int, seed: str) 
         home.start()
         for number in range(1, count + 1):
             home.populate(AGENTS)
+            home.watch(home.agents[0])
             seconds = dice.uniform(0.0, LONGEST)
             _bustle_until_killed(home, dice, seconds)
             left = looked_at(home.settings)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from perdure.config import Settings, read_settings
+from perdure.runs.sleeptime import REMINDER
 from tests.kill.points import ARMED, AT, EFFECTS, JOT
 from tests.kill.stamps import NAME as STAMPS
 from tests.kill.stamps import stamps
@@ -28,9 +29,12 @@ from tests.rig.http import Frame
 from tests.rig.model import Asked, ModelServer, Script, text_of
 from tests.rig.server import Server
 
-KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow", "jot", "stamp")
-BUSY: Final = tuple(kind for kind in KINDS if kind != "stamp")
+KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow", "jot", "stamp", "tell")
+BUSY: Final = tuple(kind for kind in KINDS if kind not in ("stamp", "tell"))
 """What agents are kept busy with at random; whoever calls an MCP server for the first time loads much."""
+TELL: Final = "send_message_to_agent_and_wait_for_reply"
+FREQUENCY: Final = 2
+"""Turns after which a companion works."""
 FILE: Final = b"".join(b"Sentence number %d tells its own tale about something else. " % n for n in range(5_000))
 """What is put into folders: two batches of chunks."""
 DATABASE: Final = "PERDURE_DATABASE_URL"
@@ -79,7 +83,9 @@ class Home:
         """By agent, the block that people edit."""
         self.folders: dict[str, str] = {}
         """By agent, the folder of its files."""
-        script.otherwise(answer)
+        self.companions: dict[str, str] = {}
+        """By agent, the one that looks after its memory."""
+        script.otherwise(lambda asked: answer(asked, self.agents[-1]))
         self.effects.touch()
         server.environment |= {EFFECTS: str(self.effects), ARMED: str(self.armed)}
 
@@ -100,7 +106,7 @@ class Home:
         for _ in range(count):
             folder = self.server.post("/v1/folders/", {"name": f"files {next(_numbers)}"}).json["id"]
             made = self.server.new_agent(
-                model=self.script.handle, tools=["mark", "ask", "repeat", "jot"], include_base_tool_rules=False,
+                model=self.script.handle, tools=["mark", "ask", "repeat", "jot", TELL], include_base_tool_rules=False,
                 folder_ids=[folder],
                 memory_blocks=[{"label": "notes", "value": "-", "limit": 100_000}, {"label": "wall", "value": "0"}],
                 tool_rules=[{"type": "requires_approval", "tool_name": "ask"}],
@@ -109,6 +115,15 @@ class Home:
             self.agents.append(made["id"])
             self.folders[made["id"]] = folder
             self.blocks[made["id"]] = next(block["id"] for block in made["blocks"] if block["label"] == "wall")
+
+    def watch(self, agent: str) -> None:
+        """Gives an agent a companion, which notes after some turns which was the last."""
+        path = f"/v1/agents/{agent}"
+        group = self.server.request("PATCH", path, {"enable_sleeptime": True}).json["managed_group"]
+        config = {"manager_type": "sleeptime", "sleeptime_agent_frequency": FREQUENCY}
+        done = self.server.request("PATCH", f"/v1/groups/{group['id']}", {"manager_config": config})
+        assert done.status == 200, done.text
+        (self.companions[agent],) = group["agent_ids"]
 
     def reach_stamps(self) -> None:
         """Gives the agents the tool of an MCP server."""
@@ -224,6 +239,7 @@ class Home:
             assert self.server.request("DELETE", f"/v1/agents/{agent}").status == 200
             assert self.server.request("DELETE", f"/v1/folders/{self.folders[agent]}").status == 200
         self.agents.clear()
+        self.companions.clear()
         self.notes = Notes()
         self.script.asked.clear()
         self.effects.write_text("")
@@ -246,10 +262,15 @@ def made(folder: Path, models: ModelServer, store: str) -> Iterator[Home]:
         yield Home(server, models.script(), folder)
 
 
-def answer(asked: Asked) -> Answer:
-    """What the model does with what it is shown: the calls a message asks for, and a last word."""
-    last = next(message for message in reversed(asked.messages) if message["role"] in ("user", "tool"))
+def answer(asked: Asked, other: str) -> Answer:
+    """What the model does with what it is shown: the calls a message asks for, and a last word.
+
+    `other` is the agent that is told something where a message asks for that.
+    """
+    last = next(message for message in reversed(asked.messages) if message["role"] in ("user", "tool", "system"))
     kind, _, number = text_of(last).partition(" ")
+    if last["role"] == "user" and text_of(last).startswith(REMINDER):
+        return _tend(text_of(last))
     if last["role"] == "tool" or kind not in KINDS:
         return Answer((text("That", " is", " done."),))
     arguments = {"number": number}
@@ -263,9 +284,18 @@ def answer(asked: Asked) -> Answer:
         "insert": (note,),
         "jot": (call("jot", arguments),),
         "stamp": (call("stamp", arguments),),
+        "tell": (call(TELL, {"message": f"number {number}", "other_agent_id": other}),),
         "both": (parallel(call("mark", arguments), note),),
     }
     return Answer(pieces[kind])
+
+
+def _tend(transcript: str) -> Answer | Refusal:
+    """What a companion does with what it is told: it notes the last message, and now and then cannot work at all."""
+    number = SAID.findall(transcript)[-1]
+    if int(number) % 7 == 0:
+        return Refusal(400)
+    return Answer((call("memory_insert", {"label": "notes", "new_string": f"<after {number}>"}),))
 
 
 def scenario(home: Home) -> None:
@@ -314,6 +344,28 @@ def elsewhere(home: Home) -> None:
     home.armed.touch()
     for _ in range(2):
         home.send(home.agents[0], "stamp")
+
+
+def companions(home: Home) -> None:
+    """Turns after every second of which a companion works, in peace once and then while its agent does."""
+    agent = home.agents[0]
+    home.watch(agent)
+    home.armed.touch()
+    home.send(agent, "insert")
+    home.send(agent, "slow")
+    with contextlib.suppress(*GONE):
+        while home.server.get("/v1/runs/?active=true").json:
+            time.sleep(0.01)
+    for kind in ("say", "both", "say"):
+        home.send(agent, kind)
+
+
+def talk(home: Home) -> None:
+    """An agent that says something to another and waits for the answer."""
+    home.populate(1)
+    home.armed.touch()
+    for _ in range(2):
+        home.send(home.agents[0], "tell")
 
 
 def _wait_running(home: Home, agent: str) -> None:
