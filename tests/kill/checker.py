@@ -12,7 +12,7 @@ from typing import Any, Final
 from perdure.cli.check import report
 from perdure.config import Settings
 from perdure.loop.context import OUTCOME_UNKNOWN
-from tests.kill.workload import DATABASE, Home, Sent
+from tests.kill.workload import DATABASE, FREQUENCY, TELL, Home, Sent
 from tests.rig import postgres
 from tests.rig.http import Frame
 from tests.rig.whole import told
@@ -25,6 +25,11 @@ OVERLAPS: Final = """
         AND earlier.started_at < later.started_at
     WHERE earlier.completed_at IS NULL OR earlier.completed_at > later.started_at
 """
+ENDED: Final = """
+    SELECT id, caller_id, status, metadata FROM runs
+    WHERE agent_id = '{agent}' AND started_at IS NOT NULL AND completed_at IS NOT NULL ORDER BY completed_at
+"""
+TALKATIVE: Final = "SELECT DISTINCT run_id FROM messages WHERE agent_id = '{agent}' AND run_id IS NOT NULL"
 OUTSIDE: Final = ("mark", "ask", "repeat", "stamp")
 """Tools that leave marks outside the database."""
 NEVER_ENTERED: Final = ("cancelled", "pending_approval")
@@ -46,6 +51,9 @@ def violations(home: Home) -> list[str]:
         found += _input_faults(home, sent, history)
         found += _call_faults(home, agent, history)
         found += _block_faults(home, agent, history)
+        found += _telling_faults(home, agent, history)
+    for agent, companion in home.companions.items():
+        found += _companion_faults(home, agent, companion)
     for name, (folder, confirmed) in home.notes.files.items():
         found += _file_faults(home, folder, name, confirmed)
     found += [f"runs {first} and {second} worked at once" for first, second in rows(home, OVERLAPS)]
@@ -182,6 +190,59 @@ def _block_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> Iter
         yield f"block {block['id']} says {block['value']}, though edit {confirmed} was confirmed"
     if f"{block['value']}\n" not in _system(history):
         yield f"the system message of {agent} does not show that its block says {block['value']}"
+
+
+def _companion_faults(home: Home, agent: str, companion: str) -> Iterator[str]:
+    """Each so-manyth turn has one run of the companion, which edits once what it shares; its failures are its own."""
+    history = _history(home, companion)
+    yield from _call_faults(home, companion, history)
+    yield from _block_faults(home, companion, history)
+    ended = rows(home, ENDED.format(agent=agent))
+    turns = [run_id for run_id, _, _, metadata in ended if "compact" not in str(metadata)]
+    counted = home.server.get(f"/v1/agents/{agent}").json["managed_group"]["turns_counter"]
+    if counted != len(turns):
+        yield f"{counted} turns of {agent} are counted, and there were {turns}"
+    tended = rows(home, ENDED.format(agent=companion))
+    callers = Counter(caller for _, caller, _, _ in tended)
+    talkative = {run_id for (run_id,) in rows(home, TALKATIVE.format(agent=agent))}
+    since = 0
+    for number, run_id in enumerate(turns, 1):
+        due = number % FREQUENCY == 0
+        least = due and not talkative.isdisjoint(turns[since:number])
+        if not least <= callers[run_id] <= due:
+            yield f"turn {number} of {agent}, {run_id}, set its companion to work {callers[run_id]} times"
+        if callers[run_id]:
+            since = number
+            usage = next(frame.json for frame in _replay(home, run_id) if frame.kind == "usage_statistics")
+            if usage["run_ids"] != [each for each, caller, _, _ in tended if caller == run_id]:
+                yield f"run {run_id} names {usage['run_ids']} as what it set to work"
+    for run_id, _, status, metadata in tended:
+        if status != "completed" and not any(why in str(metadata) for why in ("run_interrupted", "llm_")):
+            yield f"run {run_id} of a companion is {status}: {metadata}"
+    # Only companions are refused by the model.
+    yield from (f"run {run_id} failed: {metadata}" for run_id, _, _, metadata in ended if "llm_" in str(metadata))
+    if unknown := callers.keys() - set(turns):
+        yield f"runs of {companion} came of {unknown}"
+
+
+def _telling_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> Iterator[str]:
+    """What an agent says to another starts one run there."""
+    calls = {
+        call["tool_call_id"]: _number(call) for item in history for call in _calls_of(item) if call["name"] == TELL
+    }
+    if not calls:
+        return
+    other = home.agents[-1]
+    heard = [item["content"] for item in _history(home, other) if item["message_type"] == "system_message"]
+    for each in _returns_of(history):
+        if (said := calls.get(each["tool_call_id"])) is None:
+            continue
+        times = sum(content.endswith(f"] {said}") for content in heard)
+        if times != (1 if each["status"] == "success" else times and 1):
+            yield f"{said} was heard {times} times, and its return says {each['status']}"
+    started = [caller for _, caller, _, _ in rows(home, ENDED.format(agent=other)) if caller is not None]
+    if len(started) > len(calls):
+        yield f"{calls} started {len(started)} runs"
 
 
 def _file_faults(home: Home, folder: str, name: str, confirmed: str | None) -> Iterator[str]:

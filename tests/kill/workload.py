@@ -9,6 +9,7 @@ import http.client
 import itertools
 import json
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from tests.kill.points import ARMED, AT, EFFECTS, JOT
 from tests.kill.stamps import NAME as STAMPS
 from tests.kill.stamps import stamps
 from tests.rig import postgres
-from tests.rig.answers import Answer, Pause, Piece, call, parallel, reasoning, text
+from tests.rig.answers import Answer, Pause, Piece, Refusal, call, parallel, reasoning, text
 from tests.rig.documents import multipart
 from tests.rig.http import Frame
 from tests.rig.model import Asked, ModelServer, Script, text_of
@@ -32,6 +33,8 @@ from tests.rig.server import Server
 KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow", "jot", "stamp", "tell")
 BUSY: Final = tuple(kind for kind in KINDS if kind not in ("stamp", "tell"))
 """What agents are kept busy with at random; whoever calls an MCP server for the first time loads much."""
+SAID: Final = re.compile(rf"\b(?:{'|'.join(KINDS)}) (\d+)")
+"""A message in a transcript."""
 TELL: Final = "send_message_to_agent_and_wait_for_reply"
 FREQUENCY: Final = 2
 """Turns after which a companion works."""
@@ -262,7 +265,7 @@ def made(folder: Path, models: ModelServer, store: str) -> Iterator[Home]:
         yield Home(server, models.script(), folder)
 
 
-def answer(asked: Asked, other: str) -> Answer:
+def answer(asked: Asked, other: str) -> Answer | Refusal:
     """What the model does with what it is shown: the calls a message asks for, and a last word.
 
     `other` is the agent that is told something where a message asks for that.
@@ -292,7 +295,10 @@ def answer(asked: Asked, other: str) -> Answer:
 
 def _tend(transcript: str) -> Answer | Refusal:
     """What a companion does with what it is told: it notes the last message, and now and then cannot work at all."""
-    number = SAID.findall(transcript)[-1]
+    numbers = SAID.findall(transcript)
+    if not numbers:
+        return Answer((text("Nothing", " new."),))
+    number = numbers[-1]
     if int(number) % 7 == 0:
         return Refusal(400)
     return Answer((call("memory_insert", {"label": "notes", "new_string": f"<after {number}>"}),))
