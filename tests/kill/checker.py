@@ -52,8 +52,6 @@ def violations(home: Home) -> list[str]:
         found += _call_faults(home, agent, history)
         found += _block_faults(home, agent, history)
         found += _telling_faults(home, agent, history)
-    for agent, companion in home.companions.items():
-        found += _companion_faults(home, agent, companion)
     for name, (folder, confirmed) in home.notes.files.items():
         found += _file_faults(home, folder, name, confirmed)
     found += [f"runs {first} and {second} worked at once" for first, second in rows(home, OVERLAPS)]
@@ -63,6 +61,9 @@ def violations(home: Home) -> list[str]:
         stop = next((frame.json["stop_reason"] for frame in last.frames if frame.kind == "stop_reason"), None)
         if stop != "end_turn":
             found.append(f"the next message of {agent} ended with {stop}")
+    found += _unfinished(home)
+    for agent, companion in home.companions.items():
+        found += _companion_faults(home, agent, companion)
     found += [f"the model was asked wrongly: {fault}" for fault in home.script.violations]
     home.script.violations.clear()
     return found + looked_at(home.settings).faults
