@@ -164,9 +164,17 @@ def _run(
         caller_id=None if errand is None else errand.caller_id,
         waited_for=errand is not None and errand.waits,
         depth=depth,
-        metadata={"run_type": request.run_type} | ({"group_id": request.group_id} if request.group_id else {}),
+        metadata=_metadata(request),
         request_config=_config(request, agent),
     )
+
+
+def _metadata(request: TurnRequest) -> dict[str, Any]:
+    """What a run says of where it comes from."""
+    errand = request.errand
+    group_id = request.group_id or (errand and errand.group_id)
+    said = {"run_type": request.run_type, "group_id": group_id, "caller_run_id": errand and errand.caller_id}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def enter(conn: Connection, tenant: str, run: Run, request: TurnRequest, agent: Agent, pending: Pending | None) -> None:

@@ -42,10 +42,10 @@ def after_turn(conn: Connection, tenant: str, run: Run, agent: Agent, take: Take
     Whatever keeps a companion from it is logged and does not concern the turn; it is told of the same next time.
     """
     group = group_store.count_turn(conn, agent.id)
-    if group is None:
+    if group is None or not _is_turn(group):
         return []
     said = _since(conn, tenant, agent.id, group.last_processed_message_id)
-    if not said or not _is_due(group, len(said)):
+    if len(said) < _least(group):
         return []
     started: list[Accepted] = []
     for companion_id in group.agent_ids:
@@ -61,10 +61,17 @@ def after_turn(conn: Connection, tenant: str, run: Run, agent: Agent, take: Take
     return started
 
 
-def _is_due(group: Group, unread: int) -> bool:
+def _is_turn(group: Group) -> bool:
+    """Whether this turn is one after which the members work; of voice agents, any may be."""
+    frequency = group.manager_config.get("sleeptime_agent_frequency") or 1
+    return group.manager_type == "voice_sleeptime" or group.turns_counter % frequency == 0
+
+
+def _least(group: Group) -> int:
+    """How many messages there have to be for them."""
     if group.manager_type == "voice_sleeptime":
-        return unread >= (group.manager_config.get("max_message_buffer_length") or VOICE_BUFFER)
-    return group.turns_counter % (group.manager_config.get("sleeptime_agent_frequency") or 1) == 0
+        return group.manager_config.get("max_message_buffer_length") or VOICE_BUFFER
+    return 1
 
 
 def _since(conn: Connection, tenant: str, agent_id: str, message_id: str | None) -> Sequence[Message]:

@@ -168,11 +168,11 @@ class Home:
             done = self.server.request("PATCH", f"/v1/blocks/{self.blocks[agent]}", {"value": value})
             self.notes.edits[value] = (self.blocks[agent], done.status == 200)
 
-    def upload(self, agent: str) -> None:
+    def upload(self, agent: str, content: bytes) -> None:
         """Puts a file into an agent's folder, which is read in the background."""
         folder, name = self.folders[agent], f"file {next(_numbers)}.txt"
         self.notes.files[name] = (folder, None)
-        body, headers = multipart(name, FILE)
+        body, headers = multipart(name, content)
         with self._noted("upload"):
             sent = self.server.post(f"/v1/folders/{folder}/upload", body=body, headers=headers)
             if sent.status == 200:
@@ -189,7 +189,7 @@ class Home:
             elif what == "compact":
                 self.compact(agent)
             elif what == "upload":
-                self.upload(agent)
+                self.upload(agent, FILE[:20_000])
             elif what == "decide":
                 self.decide(agent, approve=dice.random() < 0.7)
             elif what == "crowd":
@@ -301,7 +301,7 @@ def background(home: Home) -> None:
     agent = home.agents[0]
     home.armed.touch()
     home.send(agent, "jot")
-    home.upload(agent)
+    home.upload(agent, FILE)
     with contextlib.suppress(*GONE):
         while home.server.get("/v1/jobs/active").json:
             time.sleep(0.01)
