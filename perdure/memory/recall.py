@@ -11,9 +11,9 @@ from perdure.store import search
 from perdure.store.search import SCOPE, Corpus
 from perdure.store.surroundings import Surroundings, surroundings
 
-LOOKED_UP: Final = 2_000
+LOOKED_UP: Final = 1_000
 """Rows that are looked up by the words of a question, those with its rarest words first."""
-LOOKED_AT: Final = 60
+LOOKED_AT: Final = 40
 """Of these, rows whose words and surroundings are read."""
 BESIDE: Final = 2
 """Rows before and after one of them that may answer without holding a word of the question."""
