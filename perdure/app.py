@@ -130,7 +130,8 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
             fall_backs=settings.fallback_models,
         )
         registry = Registry(
-            settings.trusted_tools, [*_wired(settings, catalog, secrets_in(db, vault), courier), *file_tools(db)]
+            settings.trusted_tools,
+            [*_wired(settings, catalog, secrets_in(db, vault), courier), *file_tools(db, catalog)],
         )
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
         executor = Executor(db, registry, settings.tool_seconds)

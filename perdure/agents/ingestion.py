@@ -141,7 +141,7 @@ class Ingestion:
 
             def keep(conn: Connection, at: int = first, new: Sequence[NewChunk] = new) -> None:
                 task.check(conn)
-                chunk_store.add(conn, task.tenant, file.id, at, new)
+                chunk_store.add(conn, task.tenant, file, at, new)
                 file_store.change(conn, file.id, chunks_embedded=at + len(new))
 
             await self._db.write(keep)

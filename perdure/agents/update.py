@@ -27,6 +27,7 @@ from perdure.store import runs as run_store
 from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
 from perdure.store.database import Database
+from perdure.store.message_search import MESSAGES
 from perdure.store.pages import Page
 from perdure.store.runs import RunFilter
 from perdure.store.secrets import Vault
@@ -56,7 +57,7 @@ def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
     """Delete an agent with its history; its blocks stay. Raises NotFound, and Busy while it has runs to be ended."""
     agent = agent_store.hold(conn, tenant, agent_id, alone=True)
     refuse_running(conn, tenant, "The agent cannot be deleted", RunFilter(agent_ids=(agent.id,)))
-    search.forget(conn, agent.id)
+    search.forget(conn, MESSAGES, agent.id)
     conversation_blocks.delete_of_agent(conn, agent.id)
     agent_store.delete(conn, tenant, agent.id)
 

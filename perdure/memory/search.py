@@ -1,6 +1,6 @@
 """Searching what was said: an agent's question to its own history, answered as JSON text."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -12,8 +12,9 @@ from perdure.domain.agents import Agent
 from perdure.domain.errors import Invalid
 from perdure.domain.ids import now
 from perdure.domain.messages import Message, Role
-from perdure.store.message_search import search_messages
-from perdure.store.search import text_of
+from perdure.memory.recall import recall
+from perdure.store import messages as message_store
+from perdure.store.message_search import MESSAGES, among, text_of
 
 DEFAULT_ROLES: Final[tuple[Role, ...]] = ("user", "assistant")
 DEFAULT_LIMIT: Final = 5
@@ -51,13 +52,38 @@ def conversation_search(
     if start is not None and end is not None and start >= end:
         raise Invalid("start_date is later than end_date, so nothing can lie between them. Swap them.")
     found = search_messages(
-        conn, tenant, agent.id, query,
+        conn, tenant, [agent.id], query,
         roles=roles or DEFAULT_ROLES, start=start, end=end, limit=min(limit, MAX_LIMIT),
     )  # fmt: skip
     best = max((relevance for _, relevance in found), default=0.0)
     at = now()
     results = [_result(message, relevance / best if best else None, at, zone) for message, relevance in found]
     return msgspec.json.encode({"message": _summary(query, len(results), bool(best)), "results": results}).decode()
+
+
+def search_messages(
+    conn: Connection,
+    tenant: str,
+    agent_ids: Sequence[str],
+    query: str,
+    *,
+    limit: int,
+    roles: Collection[Role] = DEFAULT_ROLES,
+    conversation_id: str | None = None,
+    start: int | None = None,
+    end: int | None = None,
+) -> list[tuple[Message, float]]:
+    """Messages of these agents that answer `query`, best first, each with how well it fits (above 0).
+
+    A query without a word gives the newest messages, newest first, all with 0. `start` (included) and `end` (not) are
+    microseconds UTC.
+    """
+    wanted = among(tenant, agent_ids, roles=roles, conversation_id=conversation_id, start=start, end=end)
+    found = recall(conn, MESSAGES, agent_ids, query, wanted, limit)
+    if found is None:
+        return [(message, 0.0) for message in message_store.newest(conn, wanted, limit)]
+    shown = message_store.by_seqs(conn, [seq for seq, _ in found])
+    return [(message, score) for message, (_, score) in zip(shown, found, strict=True)]
 
 
 def _result(message: Message, relevance: float | None, at: int, zone: tzinfo) -> dict[str, Any]:

@@ -1,44 +1,106 @@
-"""Searching an agent's messages by words, time and role."""
+"""Messages as they are searched: what of them is text, and whose neighbours they are."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import Final
 
-from sqlalchemy import Connection, Float, literal, select
+import msgspec
+from sqlalchemy import ColumnElement, Connection, and_, select
 
-from perdure.domain.messages import Message, Role
-from perdure.store.messages import COLUMNS, from_row
-from perdure.store.search import index_of
-from perdure.store.tables import agents, messages
+from perdure.domain.messages import Message, Role, ToolCallPart, envelope_in
+from perdure.store import search
+from perdure.store.search import Corpus
+from perdure.store.tables import conversation_messages, messages
+
+SEARCH_TOOL: Final = "conversation_search"
+"""Its own calls and returns are never found, since they only repeat what is found without them."""
+
+SPEAKING_TOOL: Final = "send_message"
+
+MESSAGES: Final = Corpus(
+    index="message_search",
+    table=messages,
+    scope=messages.c.agent_id,
+    line=conversation_messages.c.conversation_id,
+    place=(conversation_messages.c.position,),
+    link=conversation_messages.c.message_seq,
+)
 
 
-def search_messages(
-    conn: Connection,
+def index(conn: Connection, rows: Iterable[tuple[int, Message]]) -> None:
+    """Make stored messages of one agent findable, given with their seqs, where they hold any text to find."""
+    found = [(seq, message, text) for seq, message in rows if (text := text_of(message))]
+    if found:
+        agent_id = found[0][1].agent_id
+        search.add(conn, MESSAGES, agent_id, [(seq, text, message.created_at) for seq, message, text in found])
+
+
+def reindex(conn: Connection, message: Message) -> None:
+    """Index a message anew, since its text changed."""
+    search.remove(conn, MESSAGES, [message.seq])
+    index(conn, [(message.seq, message)])
+
+
+def indexed(message: Message) -> str | None:
+    """What the index has to hold of a message; None for nothing."""
+    text = text_of(message)
+    return search.indexed(message.agent_id, text, message.created_at) if text else None
+
+
+def among(
     tenant: str,
-    agent_id: str,
-    query: str,
+    agent_ids: Collection[str],
     *,
     roles: Collection[Role],
-    start: int | None,
-    end: int | None,
-    limit: int,
-) -> list[tuple[Message, float]]:
-    """Messages of an agent that hold any word of `query`, best first, each with how well it fits (above 0).
-
-    A query without a word gives the newest messages, newest first, all with 0. `start` (included) and `end` (not) are
-    microseconds UTC.
-    """
-    index = index_of(conn)
-    match = index.matching(query)
-    relevance = literal(0.0, Float) if match is None else match[1]
-    # By way of the agent, so that the index on its messages is used and not the one on all of the tenant's.
-    own = select(agents.c.id).where(agents.c.id == agent_id, agents.c.tenant_id == tenant).scalar_subquery()
-    found = index.joined(select(*COLUMNS, relevance.label("relevance"))).where(
-        messages.c.agent_id == own, messages.c.role.in_(sorted(roles))
-    )
-    if match is not None:
-        found = found.where(match[0]).order_by(relevance.desc())
+    conversation_id: str | None = None,
+    start: int | None = None,
+    end: int | None = None,
+) -> ColumnElement[bool]:
+    """Which messages are searched. `start` (included) and `end` (not) are microseconds UTC."""
+    wanted = [
+        messages.c.tenant_id == tenant, messages.c.agent_id.in_(list(agent_ids)), messages.c.role.in_(sorted(roles))
+    ]  # fmt: skip
+    if conversation_id is not None:
+        link = conversation_messages.c
+        wanted.append(messages.c.seq.in_(select(link.message_seq).where(link.conversation_id == conversation_id)))
     if start is not None:
-        found = found.where(messages.c.created_at >= start)
+        wanted.append(messages.c.created_at >= start)
     if end is not None:
-        found = found.where(messages.c.created_at < end)
-    rows = conn.execute(found.order_by(messages.c.seq.desc()).limit(limit))
-    return [(from_row(row[:-1]), float(row[-1])) for row in rows]
+        wanted.append(messages.c.created_at < end)
+    return and_(*wanted)
+
+
+def text_of(message: Message) -> str:
+    """What of a message is searched and shown as found; empty for one that is not searchable.
+
+    That is what was said, by `send_message` too, and what tools returned.
+    """
+    if message.role == "user":
+        return _unwrapped(message.text)
+    if message.role == "assistant":
+        spoken = (_spoken(call) for call in message.tool_calls if call.name == SPEAKING_TOOL)
+        return "\n".join(text for text in (message.text, *spoken) if text)
+    if message.role == "tool":
+        return "\n".join(part.text for part in message.tool_returns if part.name not in (SEARCH_TOOL, SPEAKING_TOOL))
+    return ""
+
+
+class _Spoken(msgspec.Struct):
+    message: str = ""
+
+
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
+_SPOKEN: Final = msgspec.json.Decoder(_Spoken)
+
+
+def _unwrapped(text: str) -> str:
+    envelope = envelope_in(text)
+    if envelope is None:
+        return text
+    return envelope.message if envelope.type == "user_message" else ""
+
+
+def _spoken(call: ToolCallPart) -> str:
+    try:
+        return _SPOKEN.decode(call.arguments).message
+    except _UNREADABLE:
+        return ""

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, fun
 
 from perdure.domain.errors import not_found
 from perdure.domain.messages import PARTS_DECODER, PARTS_ENCODER, AnyPart, Message, Role
-from perdure.store import search
+from perdure.store import message_search, search
 from perdure.store.hot import Hot, Row, insert_into
 from perdure.store.tables import conversation_messages, conversations, messages
 
@@ -74,14 +74,12 @@ def from_row(row: Row) -> Message:
 
 def append(conn: Connection, tenant: str, conversation_id: str, added: Sequence[Message]) -> None:
     """Store messages at the end of a conversation, in its context, and make their text searchable."""
-    indexed: list[tuple[int, str]] = []
+    stored: list[tuple[int, Message]] = []
     for message in added:
         seq = insert_row(conn, tenant, message)
         _LINK.rows(conn, conversation_id=conversation_id, position=seq * POSITION_GAP, message_seq=seq, in_context=True)
-        if words := search.text_of(message):
-            indexed.append((seq, words))
-    if indexed:
-        search.index(conn, indexed)
+        stored.append((seq, message))
+    message_search.index(conn, stored)
 
 
 def fork(
@@ -113,7 +111,7 @@ def delete_unshared(conn: Connection, conversation_id: str) -> None:
         other.c.message_seq == link.c.message_seq, other.c.conversation_id != conversation_id
     )
     own = select(link.c.message_seq).where(link.c.conversation_id == conversation_id, ~elsewhere.exists())
-    search.remove(conn, conn.execute(own).scalars().all())
+    search.remove(conn, message_search.MESSAGES, conn.execute(own).scalars().all())
     conn.execute(delete(messages).where(messages.c.seq.in_(own)))
 
 
@@ -238,6 +236,20 @@ def get(conn: Connection, tenant: str, message_id: str) -> Message:
     return from_row(row)
 
 
+def by_seqs(conn: Connection, seqs: Sequence[int]) -> list[Message]:
+    """The messages of these seqs, in their order."""
+    rows = conn.execute(select(*COLUMNS).where(messages.c.seq.in_(seqs)))
+    found = {row.seq: from_row(row) for row in rows}
+    return [found[seq] for seq in seqs]
+
+
+def newest(conn: Connection, wanted: ColumnElement[bool], limit: int) -> list[Message]:
+    """The newest of those messages that can be searched, newest first."""
+    rows, seq = search.index_rows(conn, message_search.MESSAGES)
+    found = select(*COLUMNS).join(rows, seq == messages.c.seq).where(wanted)
+    return [from_row(row) for row in conn.execute(found.order_by(messages.c.seq.desc()).limit(limit))]
+
+
 def rewrite(conn: Connection, tenant: str, message: Message, parts: tuple[AnyPart, ...]) -> None:
     """Replace the parts of a stored message, where it stands."""
     conn.execute(
@@ -245,7 +257,7 @@ def rewrite(conn: Connection, tenant: str, message: Message, parts: tuple[AnyPar
         .where(messages.c.id == message.id, messages.c.tenant_id == tenant)
         .values(parts=PARTS_ENCODER.encode(parts).decode())
     )
-    search.reindex(conn, message.seq, search.text_of(msgspec.structs.replace(message, parts=parts)))
+    message_search.reindex(conn, msgspec.structs.replace(message, parts=parts))
 
 
 def history(

@@ -14,7 +14,10 @@ from perdure.domain.errors import Unavailable
 from perdure.lazy import lazy_module
 from perdure.logs import Log
 from perdure.store import search, tenants
+from perdure.store.chunk_search import CHUNKS
 from perdure.store.database import NOT_OURS, VERSION_TABLE, Database
+from perdure.store.message_search import MESSAGES
+from perdure.store.passage_search import PASSAGES
 from perdure.store.tables import metadata
 from perdure.store.tables import tenants as tenant_table
 
@@ -67,7 +70,8 @@ def _bring_up(conn: Connection) -> None:
 def create_all(conn: Connection) -> None:
     """Make all tables in an empty database."""
     metadata.create_all(conn)
-    search.create(conn)
+    for corpus in (MESSAGES, PASSAGES, CHUNKS):
+        search.create(conn, corpus)
     tenants.ensure_default(conn)
     conn.exec_driver_sql(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
     conn.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES ('{HEAD}')")  # noqa: S608

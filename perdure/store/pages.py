@@ -35,23 +35,25 @@ def select_page(
     sort: ColumnElement[Any],
     key: ColumnElement[str],
     known: ColumnElement[bool],
+    then: ColumnElement[Any] | None = None,
 ) -> list[RowMapping]:
-    """The rows of `found` on a page, in the order of (`sort`, `key`).
+    """The rows of `found` on a page, in the order of (`sort`, `key`), or of (`sort`, `then`).
 
-    `sort` must not be null; `known` says which rows a cursor may name (those of the tenant). Raises NotFound, with
+    These must not be null; `known` says which rows a cursor may name (those of the tenant). Raises NotFound, with
     `noun`, for a cursor that names none of them.
     """
-    place = tuple_(sort, key)
+    then = key if then is None else then
+    place = tuple_(sort, then)
     for cursor, further_on in ((page.after, True), (page.before, False)):
         if cursor is None:
             continue
-        at = conn.execute(select(sort).where(key == cursor, known)).scalar_one_or_none()
+        at = conn.execute(select(sort, then).where(key == cursor, known)).one_or_none()
         if at is None:
             raise not_found(noun, cursor)
-        found = found.where(place > (at, cursor) if further_on == page.ascending else place < (at, cursor))
+        found = found.where(place > tuple(at) if further_on == page.ascending else place < tuple(at))
     backwards = page.before is not None and page.after is None
     ascending = page.ascending != backwards
-    order = (sort.asc(), key.asc()) if ascending else (sort.desc(), key.desc())
+    order = (sort.asc(), then.asc()) if ascending else (sort.desc(), then.desc())
     rows = list(conn.execute(found.order_by(*order).limit(page.limit)).mappings())
     return rows[::-1] if backwards else rows
 

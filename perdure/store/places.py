@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, func, insert, select, update
 
 from perdure.domain.messages import Message
-from perdure.store import search
+from perdure.store import message_search
 from perdure.store.messages import POSITION_GAP, insert_row
 from perdure.store.tables import conversation_messages
 
@@ -26,8 +26,7 @@ def insert_after(conn: Connection, tenant: str, conversation_id: str, seq: int, 
     position = conn.execute(place.order_by(_link.position.desc()).limit(1)).scalar_one()
     added = insert_row(conn, tenant, message)
     _put(conn, conversation_id, added, position + 1)
-    if text := search.text_of(message):
-        search.index(conn, [(added, text)])
+    message_search.index(conn, [(added, message)])
 
 
 def take_out(conn: Connection, conversation_id: str, seq: int) -> None:

@@ -1,132 +1,135 @@
-"""The full-text index of messages: what it holds, and how rows get in and out.
+"""The full-text indexes: what they hold, how rows get in and out, and what can be asked of them.
 
-A dialect of SQL keeps its index its own way, in a file of its own; `_INDEXES` says which.
+A dialect of SQL keeps an index its own way, in a file of its own (`_INDEXES`), but what it holds is the same: of each
+row its words in order (`search_words.py`), each with a sign of the scope before it, so that a scope's words are looked
+up and counted as fast as if it were alone. Which rows answer a question best is not decided here but in `memory/`.
 """
 
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select
+from sqlalchemy import Column, ColumnElement, Connection, Integer, Select, Table, TableClause, column, select, table
 
-from perdure.domain.messages import Message, ToolCallPart, envelope_in
 from perdure.store import postgres_search, sqlite_search
+from perdure.store.search_words import marks_of, words_of
 
-SEARCH_TOOL: Final = "conversation_search"
-"""Its own calls and returns are never found, since they only repeat what is found without them."""
+SCOPE: Final = ""
+"""The mark that every row of a scope has."""
+AT_ONCE: Final = 500
+"""Parameters of one statement."""
 
-SPEAKING_TOOL: Final = "send_message"
-INDEXED_CHARS: Final = 100_000
-"""Characters of one message that are indexed, so that a huge one does not hold up the writes of others."""
+
+class Corpus(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of text that is searched: the rows of a table with `seq`, `tenant_id` and `created_at`.
+
+    The rows of one `scope` are searched together. Rows that bear on each other stand in one `line`, in order of
+    `place`; both are columns of the table or of `link`, which names a row by its seq.
+    """
+
+    index: str
+    table: Table
+    scope: Column[str]
+    line: Column[str]
+    place: tuple[Column[int], ...]
+    link: Column[int] | None = None
 
 
 class Index(Protocol):
-    """What a dialect's file offers: one row for each searchable message, known by the message's seq."""
+    """What a dialect's file offers."""
 
     @staticmethod
-    def create(conn: Connection) -> None: ...
+    def create(conn: Connection, index: str, rows: str) -> None: ...
     @staticmethod
-    def add(conn: Connection, rows: Iterable[tuple[int, str]]) -> None: ...
+    def drop(conn: Connection, index: str) -> None: ...
     @staticmethod
-    def remove(conn: Connection, seq: int) -> None: ...
+    def add(conn: Connection, index: str, rows: Iterable[tuple[int, str]]) -> None: ...
     @staticmethod
-    def forget(conn: Connection, agent_id: str) -> None: ...
+    def remove(conn: Connection, index: str, seqs: Iterable[int]) -> None: ...
     @staticmethod
-    def stale(conn: Connection, low: int, high: int | None, wanted: Mapping[int, str]) -> set[int]:
-        """Between two seqs, both included, those whose row is not what `wanted` says, by its lack too.
-
-        Without `high` all from `low` on.
-        """
-        ...
-
+    def counts(conn: Connection, index: str, words: Sequence[str]) -> Mapping[str, int]: ...
     @staticmethod
-    def joined(found: Select[Any]) -> Select[Any]:
-        """A query over `messages`, with only the searchable ones left."""
-        ...
-
-    @staticmethod
-    def matching(query: str) -> tuple[ColumnElement[bool], ColumnElement[float]] | None:
-        """For a joined query: whether a message holds one of the words, and how well it fits (above 0, more is better).
-
-        None where `query` holds no word. No text can make it anything but words.
-        """
-        ...
+    def holding(index: str, words: Sequence[str]) -> Select[Any]: ...
 
 
 _INDEXES: Final[Mapping[str, Index]] = {"sqlite": sqlite_search, "postgresql": postgres_search}
+_KEYS: Final[Mapping[str, str]] = {"sqlite": "rowid", "postgresql": "seq"}
+"""The column of an index that holds the seq of a row."""
 
 
-def index_of(conn: Connection) -> Index:
-    """How the database behind this connection keeps its index."""
+def sign_of(scope: str) -> str:
+    """What stands before each word of a scope. Two scopes may share one, so it never decides who sees a row."""
+    return f"{zlib.crc32(scope.encode()) & 0xFFFFF:x}_"
+
+
+def create(conn: Connection, corpus: Corpus) -> None:
+    """Make an index, unless it is there. Raises Unavailable where this database has no full text."""
+    _of(conn).create(conn, corpus.index, corpus.table.name)
+
+
+def drop(conn: Connection, corpus: Corpus) -> None:
+    """Take an index away, to be made anew."""
+    _of(conn).drop(conn, corpus.index)
+
+
+def add(conn: Connection, corpus: Corpus, scope: str, rows: Iterable[tuple[int, str, int]]) -> None:
+    """Make rows of a scope findable, given as (seq, text, microseconds UTC)."""
+    _of(conn).add(conn, corpus.index, [(seq, indexed(scope, text, at)) for seq, text, at in rows])
+
+
+def remove(conn: Connection, corpus: Corpus, seqs: Iterable[int]) -> None:
+    """Take rows out of the index."""
+    _of(conn).remove(conn, corpus.index, list(seqs))
+
+
+def forget(conn: Connection, corpus: Corpus, scope: str) -> None:
+    """Take all rows of a scope out of the index. To be done while they are still there."""
+    remove(conn, corpus, conn.execute(select(corpus.table.c.seq).where(corpus.scope == scope)).scalars().all())
+
+
+def held(conn: Connection, corpus: Corpus, low: int, high: int | None) -> dict[int, str]:
+    """What the index holds of the rows from one seq to another, both included; without `high` of all from `low` on."""
+    rows, seq = index_rows(conn, corpus)
+    found = select(seq, rows.c.words).where(seq >= low)
+    return {row[0]: row[1] for row in conn.execute(found if high is None else found.where(seq <= high))}
+
+
+def indexed(scope: str, text: str, at: int) -> str:
+    """What the index holds of a row."""
+    sign = sign_of(scope)
+    return " ".join(sign + word for word in (SCOPE, *marks_of(text, at), *words_of(text)))
+
+
+def counts(conn: Connection, corpus: Corpus, scopes: Iterable[str], words: Iterable[str]) -> dict[str, int]:
+    """How many rows of these scopes hold each word; `SCOPE` is held by all."""
+    asked = {sign_of(scope) + word: word for scope in scopes for word in words}
+    found = dict.fromkeys(asked.values(), 0)
+    signed = list(asked)
+    for start in range(0, len(signed), AT_ONCE):
+        for word, count in _of(conn).counts(conn, corpus.index, signed[start : start + AT_ONCE]).items():
+            found[asked[word]] += count
+    return found
+
+
+def holding(
+    conn: Connection, corpus: Corpus, scopes: Iterable[str], word: str, where: ColumnElement[bool] | None, most: int
+) -> list[int]:
+    """The seqs of the newest rows that hold a word and are among those wanted, newest first."""
+    found = _of(conn).holding(corpus.index, [sign_of(scope) + word for scope in scopes])
+    if where is not None:
+        rows = found.subquery()
+        found = select(corpus.table.c.seq).join(rows, rows.c.seq == corpus.table.c.seq).where(where)
+    key = found.selected_columns[0]
+    return list(conn.execute(found.order_by(key.desc()).limit(most)).scalars())
+
+
+def index_rows(conn: Connection, corpus: Corpus) -> tuple[TableClause, ColumnElement[int]]:
+    """An index as a table with `words`, and its column of seqs."""
+    key = _KEYS[conn.dialect.name]
+    rows = table(corpus.index, column(key, Integer), column("words"))
+    return rows, rows.c[key]
+
+
+def _of(conn: Connection) -> Index:
     return _INDEXES[conn.dialect.name]
-
-
-def create(conn: Connection) -> None:
-    """Make the index, unless it is there. Raises Unavailable where this database has no full text."""
-    index_of(conn).create(conn)
-
-
-def index(conn: Connection, rows: Iterable[tuple[int, str]]) -> None:
-    """Make new messages findable, given as (seq, text)."""
-    index_of(conn).add(conn, [(seq, text[:INDEXED_CHARS]) for seq, text in rows])
-
-
-def reindex(conn: Connection, seq: int, text: str) -> None:
-    """Index a message anew, since its text changed; without text it is found no more."""
-    remove(conn, [seq])
-    if text:
-        index(conn, [(seq, text)])
-
-
-def remove(conn: Connection, seqs: Iterable[int]) -> None:
-    """Take these messages out of the index."""
-    kept = index_of(conn)
-    for seq in seqs:
-        kept.remove(conn, seq)
-
-
-def forget(conn: Connection, agent_id: str) -> None:
-    """Take all messages of an agent out of the index. To be done while its messages are still there."""
-    index_of(conn).forget(conn, agent_id)
-
-
-def stale(conn: Connection, low: int, high: int | None, wanted: Mapping[int, str]) -> set[int]:
-    """The seqs from `low` to `high`, or to the end, that are not indexed as the texts in `wanted`, and nothing else."""
-    return index_of(conn).stale(conn, low, high, {seq: text[:INDEXED_CHARS] for seq, text in wanted.items()})
-
-
-def text_of(message: Message) -> str:
-    """What of a message is searched and shown as found; empty for one that is not searchable.
-
-    That is what was said, by `send_message` too, and what tools returned.
-    """
-    if message.role == "user":
-        return _unwrapped(message.text)
-    if message.role == "assistant":
-        spoken = (_spoken(call) for call in message.tool_calls if call.name == SPEAKING_TOOL)
-        return "\n".join(text for text in (message.text, *spoken) if text)
-    if message.role == "tool":
-        return "\n".join(part.text for part in message.tool_returns if part.name not in (SEARCH_TOOL, SPEAKING_TOOL))
-    return ""
-
-
-class _Spoken(msgspec.Struct):
-    message: str = ""
-
-
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
-_SPOKEN: Final = msgspec.json.Decoder(_Spoken)
-
-
-def _unwrapped(text: str) -> str:
-    envelope = envelope_in(text)
-    if envelope is None:
-        return text
-    return envelope.message if envelope.type == "user_message" else ""
-
-
-def _spoken(call: ToolCallPart) -> str:
-    try:
-        return _SPOKEN.decode(call.arguments).message
-    except _UNREADABLE:
-        return ""

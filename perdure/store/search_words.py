@@ -1,25 +1,49 @@
-"""What counts as a word, in the texts that are searched and in queries: the same on every database."""
+"""What counts as a word, in the texts that are searched and in queries: the same on every database.
+
+Beside the words of a text a row is indexed by what a question may mean it by: who says it (`:anna`) and when it was
+said (`@2026`, `@2026-5`, `@5` for any May, `@5-7` for any 7 May; UTC); and `?` where it ends by asking something. No
+text can pass for one of these, since words are letters and digits only.
+"""
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-MAX_TERMS: Final = 64
-"""Terms of a query that are looked up; each one costs a pass over the rows that hold it."""
+from perdure.store.search_stems import stem
+
+LONGEST: Final = 40
+"""Characters of a word that count, so that no index is asked to hold a whole file in one."""
+INDEXED_CHARS: Final = 100_000
+"""Characters of one text that are indexed, so that a huge one does not hold up the writes of others."""
 
 # A run of letters is taken for one word, and these scripts put no spaces between words.
 _UNSPACED: Final = re.compile(
-    "([\u1100-\u11ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff])"
+    "[\u1100-\u11ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
+ASKS: Final = "?"
+_QUESTION_MARKS: Final = ("?", "\uff1f", "\u061f")
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ACCENTS: Final = re.compile("[\u0300-\u036f]")
+_APOSTROPHES: Final = "'\u2019"
+_ORDINAL: Final = re.compile(r"(\d+)(?:st|nd|rd|th)")
+_SPEAKER: Final = re.compile(
+    r"\s*(?:[\[(][^\])\n]{1,60}[\])]\s*)?([^\W\d_][\w.\-]*(?: [^\W\d_][\w.\-]*){0,2})(?: said| says| asked)?:\s"
+)
+"""`Anna:` or `Anna Lee said:` at the start of a text, perhaps after a date in brackets."""
 
 
 class _Letters(dict[int, int]):
-    """Maps letters, digits and their marks to themselves, all other characters to a space."""
+    """Maps letters, digits, their marks and apostrophes to themselves, all other characters to a space."""
 
     def __missing__(self, code: int) -> int:
-        mapped = code if unicodedata.category(chr(code))[0] in "LNM" else 32
+        char = chr(code)
+        mapped = code if unicodedata.category(char)[0] in "LNM" else 32
+        if char in _APOSTROPHES:
+            mapped = ord("'")
         if code < 0x10000:  # so that it never grows large
             self[code] = mapped
         return mapped
@@ -28,44 +52,67 @@ class _Letters(dict[int, int]):
 _LETTERS: Final = _Letters()
 
 
-def spaced(text: str) -> str:
-    """The text with spaces round each character of an unspaced script."""
-    return text if text.isascii() else _UNSPACED.sub(r" \1 ", text)
+def words_of(text: str) -> list[str]:
+    """The words of a text in order, as stems in small letters and without accents.
+
+    A run of an unspaced script becomes its characters and its pairs of neighbours, since nothing tells where its words
+    end.
+    """
+    return [stem(word) for word in _words(text[:INDEXED_CHARS])]
 
 
-def folded(text: str) -> str:
-    """The words of a text and nothing else: in small letters, without accents, with spaces between them."""
+def query_words(query: str) -> list[str]:
+    """The same for a query, each once: of an unspaced run the pairs alone, as they say more than the characters."""
+    return list(dict.fromkeys(stem(word) for word in _words(query[:INDEXED_CHARS], pairs_only=True)))
+
+
+def marks_of(text: str, at: int) -> list[str]:
+    """What a text is indexed by beside its words; `at` is when it was said, in microseconds UTC."""
+    moment = _EPOCH + timedelta(microseconds=at)
+    year, month, day = moment.year, moment.month, moment.day
+    dates = [f"@{year}", f"@{year}-{month}", f"@{month}", f"@{month}-{day}"]
+    return [*speaker_of(text), *dates, *([ASKS] if text.rstrip().endswith(_QUESTION_MARKS) else [])]
+
+
+def speaker_of(text: str) -> list[str]:
+    """Who a text begins with, `Anna: …`, as a mark for each word of the name."""
+    found = _SPEAKER.match(text)
+    return [f":{word}" for word in words_of(found[1])] if found else []
+
+
+def _words(text: str, *, pairs_only: bool = False) -> Iterator[str]:
     small = text.casefold()
     if not small.isascii():
         small = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", small)))
-    return spaced(small).translate(_LETTERS)
+    for chunk in small.translate(_LETTERS).split():
+        for word in _uncontracted(chunk) if "'" in chunk else (chunk,):
+            if word.isascii():
+                ordinal = _ORDINAL.fullmatch(word) if word[0].isdigit() else None
+                yield ordinal[1] if ordinal else word[:LONGEST]
+            else:
+                yield from _runs(word, pairs_only)
 
 
-def terms_of(query: str) -> list[str]:
-    """The words of a query as the index holds them: letters, digits and their marks, so nothing that is syntax.
-
-    A run of an unspaced script becomes its pairs of neighbours, since nothing tells where its words end.
-    """
-    terms: dict[str, None] = {}
-    for chunk in query.translate(_LETTERS).split():
-        for run, group in _runs(chunk):
-            if run:
-                pairs = [" ".join(group[at : at + 2]) for at in range(max(1, len(group) - 1))]
-                terms.update(dict.fromkeys(pairs))
-            elif any(unicodedata.category(char)[0] in "LN" for char in group):
-                terms[group.casefold()] = None
-        if len(terms) >= MAX_TERMS:
+def _uncontracted(chunk: str) -> list[str]:
+    """`anna's` is about Anna, `didn't` says did, `we'll` says we; any other apostrophe stands between words."""
+    for ending in ("n't", "'s", "'ll", "'ve", "'re", "'d", "'m"):
+        if chunk.endswith(ending) and len(chunk) > len(ending):
+            chunk = chunk.removesuffix(ending)
             break
-    return list(terms)[:MAX_TERMS]
+    return [word for word in chunk.split("'") if word]
 
 
-def _runs(chunk: str) -> list[tuple[bool, str]]:
-    """A word cut where its script changes, as (is unspaced, characters)."""
-    runs: list[tuple[bool, str]] = []
-    for char in chunk:
-        unspaced = _UNSPACED.match(char) is not None
-        if runs and runs[-1][0] == unspaced:
-            runs[-1] = (unspaced, runs[-1][1] + char)
-        else:
-            runs.append((unspaced, char))
-    return runs
+def _runs(word: str, pairs_only: bool) -> Iterator[str]:
+    """A word cut where its script changes between spaced and unspaced."""
+    start = 0
+    for found in re.finditer(f"(?:{_UNSPACED.pattern})+", word):
+        if found.start() > start:
+            yield word[start : found.start()][:LONGEST]
+        run = found[0]
+        if not pairs_only or len(run) == 1:
+            yield from run
+        yield from (run[at : at + 2] for at in range(len(run) - 1))
+        start = found.end()
+    # What has marks and no letter is no word.
+    if start < len(word) and any(char.isalnum() for char in word[start:]):
+        yield word[start:][:LONGEST]

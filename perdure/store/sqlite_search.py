@@ -1,29 +1,27 @@
-"""Full text on SQLite: FTS5, which needs no key, no model and no extension."""
+"""Full text on SQLite: FTS5, which needs no key, no model and no extension. It is given words and looks them up."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, bindparam, column, func, literal_column, table
+from sqlalchemy import Connection, Integer, Select, String, bindparam, column, literal_column, select, table
 from sqlalchemy.exc import OperationalError
 
 from perdure.domain.errors import Unavailable
-from perdure.store.search_words import spaced, terms_of
-from perdure.store.tables import messages
 
+# Of a word it keeps only which rows hold it; how often is counted in the words of the few rows that are ranked.
 _CREATE: Final = """
-CREATE VIRTUAL TABLE IF NOT EXISTS message_search
-USING fts5(text, tokenize = 'porter unicode61 remove_diacritics 2')
+CREATE VIRTUAL TABLE IF NOT EXISTS {index}
+USING fts5(words, tokenize = "ascii tokenchars '_:@?-'", detail = none, columnsize = 0)
 """
-MAX_ROWID: Final = 2**63 - 1
-_ROWS: Final = table("message_search", column("rowid", Integer))
-_NAME: Final[ColumnElement[Any]] = literal_column("message_search")
+_COUNTS: Final = "CREATE VIRTUAL TABLE IF NOT EXISTS {index}_counts USING fts5vocab({index}, row)"
 
 
-def create(conn: Connection) -> None:
-    """Make the index, unless it is there. Raises Unavailable where this SQLite has no full text."""
+def create(conn: Connection, index: str, rows: str) -> None:
+    """Make an index, unless it is there. Raises Unavailable where this SQLite has no full text."""
     try:
-        conn.exec_driver_sql(_CREATE)
+        conn.exec_driver_sql(_CREATE.format(index=index))
+        conn.exec_driver_sql(_COUNTS.format(index=index))
     except OperationalError as error:
         if "no such module" not in str(error):
             raise
@@ -33,40 +31,30 @@ def create(conn: Connection) -> None:
         ) from error
 
 
-def add(conn: Connection, rows: Iterable[tuple[int, str]]) -> None:
-    _driver(conn).executemany(
-        "INSERT INTO message_search (rowid, text) VALUES (?, ?)", [(seq, spaced(text)) for seq, text in rows]
-    )
+def drop(conn: Connection, index: str) -> None:
+    conn.exec_driver_sql(f"DROP TABLE IF EXISTS {index}_counts")
+    conn.exec_driver_sql(f"DROP TABLE IF EXISTS {index}")
 
 
-def remove(conn: Connection, seq: int) -> None:
-    _driver(conn).execute("DELETE FROM message_search WHERE rowid = ?", (seq,))
+def add(conn: Connection, index: str, rows: Iterable[tuple[int, str]]) -> None:
+    _driver(conn).executemany(f"INSERT INTO {index} (rowid, words) VALUES (?, ?)", list(rows))  # noqa: S608
 
 
-def forget(conn: Connection, agent_id: str) -> None:
-    _driver(conn).execute(
-        "DELETE FROM message_search WHERE rowid IN (SELECT seq FROM messages WHERE agent_id = ?)", (agent_id,)
-    )
+def remove(conn: Connection, index: str, seqs: Iterable[int]) -> None:
+    _driver(conn).executemany(f"DELETE FROM {index} WHERE rowid = ?", [(seq,) for seq in seqs])  # noqa: S608
 
 
-def stale(conn: Connection, low: int, high: int | None, wanted: Mapping[int, str]) -> set[int]:
-    query = "SELECT rowid, text FROM message_search WHERE rowid >= ? AND rowid <= ?"
-    held = dict(conn.exec_driver_sql(query, (low, MAX_ROWID if high is None else high)).all())
-    expected = {seq: spaced(text) for seq, text in wanted.items()}
-    return {seq for seq in held.keys() | expected.keys() if held.get(seq) != expected.get(seq)}
+def counts(conn: Connection, index: str, words: Sequence[str]) -> Mapping[str, int]:
+    wanted = ", ".join("?" * len(words))
+    found = _driver(conn).execute(f"SELECT term, doc FROM {index}_counts WHERE term IN ({wanted})", words)  # noqa: S608
+    return dict(found.fetchall())
 
 
-def joined(found: Select[Any]) -> Select[Any]:
-    return found.join(_ROWS, _ROWS.c.rowid == messages.c.seq)
-
-
-def matching(query: str) -> tuple[ColumnElement[bool], ColumnElement[float]] | None:
-    terms = terms_of(query)
-    if not terms:
-        return None
-    words = " OR ".join(f'"{term}"' for term in terms)
-    # bm25 is negative, and the lower the better.
-    return _NAME.op("MATCH", is_comparison=True)(bindparam("words", words)), -func.bm25(_NAME)
+def holding(index: str, words: Sequence[str]) -> Select[Any]:
+    rows = table(index, column("rowid", Integer))
+    name = literal_column(index, String)
+    asked = " OR ".join(f'"{word}"' for word in words)
+    return select(rows.c.rowid.label("seq")).where(name.op("MATCH", is_comparison=True)(bindparam("words", asked)))
 
 
 def _driver(conn: Connection) -> sqlite3.Connection:

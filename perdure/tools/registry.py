@@ -31,7 +31,7 @@ BUILT_IN: Final = (
     CORE_MEMORY_APPEND, CORE_MEMORY_REPLACE, MEMORY, MEMORY_APPLY_PATCH,
 )  # fmt: skip
 
-FILE_TOOLS: Final = ("open_files", "grep_files")
+FILE_TOOLS: Final = ("open_files", "grep_files", "semantic_search_files")
 """What an agent gets with its first folder, and loses with its last."""
 
 _SPOKEN: Final = ("send_message", "conversation_search")

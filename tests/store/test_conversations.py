@@ -13,9 +13,9 @@ from perdure.domain.errors import NotFound, Unprocessable
 from perdure.domain.ids import DEFAULT_TENANT, new_id
 from perdure.domain.messages import Message, Role, TextPart
 from perdure.domain.runs import Run
+from perdure.memory.search import search_messages
 from perdure.store import blocks, conversation_blocks, conversations, messages, runs
 from perdure.store.conversations import ConversationFilter, OrderBy
-from perdure.store.message_search import search_messages
 from perdure.store.pages import Page
 from perdure.store.tables import blocks as blocks_table
 from perdure.store.tables import tenants
@@ -301,11 +301,7 @@ def test_deleting_a_conversation_leaves_what_a_fork_shares(home: Home) -> None:
 
     home.write(lambda conn: conversations.delete(conn, DEFAULT_TENANT, source))
     assert context(home, fork) == ["You help here.", "shared pineapple"]
-    found = home.read(
-        lambda conn: search_messages(
-            conn, DEFAULT_TENANT, agent.id, "pineapple", roles=("user",), start=None, end=None, limit=9
-        )
-    )
+    found = home.read(lambda conn: search_messages(conn, DEFAULT_TENANT, [agent.id], "pineapple", limit=9))
     assert [message.text for message, _ in found] == ["shared pineapple"]
     assert len(home.read(lambda conn: messages.history(conn, DEFAULT_TENANT, agent_id=agent.id))) == 2
     assert home.read(lambda conn: conn.execute(select(func.count()).select_from(blocks_table)).scalar_one()) == 1

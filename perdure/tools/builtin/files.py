@@ -6,17 +6,21 @@ Texts can be long, so whatever has to walk through one does so outside of transa
 import asyncio
 import fnmatch
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection
 
-from perdure.domain.errors import Invalid, NotFound
+from perdure.domain.errors import Invalid, ModelError, NotFound
 from perdure.domain.files import AgentFile
+from perdure.domain.models import Embedding, EmbeddingModel
+from perdure.logs import Log
 from perdure.memory import files as shown
+from perdure.memory.file_search import search_files
 from perdure.memory.files import Opening
 from perdure.store import agent_files
 from perdure.store import agents as agent_store
 from perdure.store import files as file_store
+from perdure.store import folders as folder_store
 from perdure.store.database import Database
 from perdure.tools.grep import search as grep
 from perdure.tools.grep.search import Match, Matches
@@ -27,22 +31,33 @@ MAX_CONTEXT: Final = 20
 MAX_FILE_BYTES: Final = 50_000_000
 MAX_BYTES: Final = 200_000_000
 """Of files that one grep looks through."""
+DEFAULT_FOUND: Final = 5
 MAX_FOUND: Final = 50
+EMBED_SECONDS: Final = 5.0
 FOUND_LINES: Final = 20
 """Lines shown of each passage found."""
 
+log: Final = Log(__name__)
 
-def file_tools(db: Database) -> tuple[Definition, ...]:
+
+class Embedder(Protocol):
+    """Whoever turns texts into vectors."""
+
+    async def embed(self, tenant: str, model: EmbeddingModel | str, texts: Sequence[str]) -> list[Embedding]: ...
+
+
+def file_tools(db: Database, embedder: Embedder) -> tuple[Definition, ...]:
     """The tools, for the files in this database."""
-    tools = _FileTools(db)
-    return _open_files(tools), _grep_files(tools)
+    tools = _FileTools(db, embedder)
+    return _open_files(tools), _grep_files(tools), _semantic_search_files(tools)
 
 
 class _FileTools:
     """What the tools do."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, embedder: Embedder) -> None:
         self._db = db
+        self._embedder = embedder
 
     async def open(self, context: ToolContext, arguments: Arguments) -> Returned:
         requests: list[dict[str, Any]] = arguments["file_requests"]
@@ -97,6 +112,33 @@ class _FileTools:
         skipped: list[str] = []
         found = await grep.search(pattern, self._texts(wanted, skipped), first=first, context=around)
         return Returned(text=_report(pattern, found, first, skipped))
+
+    async def search(self, context: ToolContext, arguments: Arguments) -> Returned:
+        query, limit = arguments["query"], arguments.get("limit", DEFAULT_FOUND)
+        if not 1 <= limit <= MAX_FOUND:
+            raise Invalid(f"limit is {limit}; it has to be 1 to {MAX_FOUND}.")
+        agent_id, tenant = context.agent.id, context.tenant
+        folders = await self._db.read(lambda conn: folder_store.of_agent(conn, agent_id))
+        ids = [folder.id for folder in folders]
+        models = {folder.embedding.handle: folder.embedding for folder in folders if folder.embedding is not None}
+        made = await asyncio.gather(*(self._vector(tenant, model, query) for model in models.values()))
+        vectors = {found.model: found.vector for found in made if found is not None}
+        found = await self._db.read(lambda conn: search_files(conn, tenant, ids, query, vectors, limit))
+        names = {folder.id: folder.name for folder in folders}
+        passages = [f"{names[chunk.folder_id]}/{chunk.file_name}:\n{_clipped(chunk.text)}" for chunk in found]
+        count = "1 passage" if len(found) == 1 else f"{len(found)} passages"
+        head = f"Found {count}, best first." if found else "Nothing found. Try other words, or grep_files."
+        return Returned(text="\n\n".join((head, *passages)))
+
+    async def _vector(self, tenant: str, model: EmbeddingModel, query: str) -> Embedding | None:
+        """What a model makes of a query; None where it cannot be asked in time, since words find most of it too."""
+        try:
+            async with asyncio.timeout(EMBED_SECONDS):
+                (made,) = await self._embedder.embed(tenant, model, [query])
+        except (ModelError, NotFound, TimeoutError) as error:
+            log.warning("query_not_embedded", model=model.handle, reason=str(error))
+            return None
+        return made
 
     async def _texts(self, wanted: Sequence[AgentFile], skipped: list[str]) -> AsyncIterator[tuple[str, list[str]]]:
         """Names and lines of files; those that are too large go to `skipped`."""
@@ -154,6 +196,13 @@ def _shown(match: Match) -> list[str]:
         f"\n{match.file}:",
         *(f"{'>' if number == match.line else ' '} {number}: {line}" for number, line in numbered),
     ]
+
+
+def _clipped(text: str) -> str:
+    """The first lines of a passage."""
+    lines = text.split("\n")
+    more = len(lines) - FOUND_LINES
+    return "\n".join(lines[:FOUND_LINES]) + (f"\n[{more} more lines]" if more > 0 else "")
 
 
 def _open_files(tools: _FileTools) -> Definition:
@@ -230,6 +279,30 @@ def _grep_files(tools: _FileTools) -> Definition:
                 required=("pattern",),
             ),
             run=tools.grep,
+            repeatable=True,
+        ),
+        parallel=True,
+    )
+
+
+def _semantic_search_files(tools: _FileTools) -> Definition:
+    return define(
+        "semantic_search_files",
+        "letta_files_core",
+        "Search the files of your folders, open or not, for passages that answer a question. Use it when you do not "
+        "know the exact words; grep_files is for those. Returns the best passages with the names of their files.",
+        Acts(
+            parameters=parameters(
+                {
+                    "query": {"type": "string", "description": "What you want to know, as a question or in keywords."},
+                    "limit": {
+                        "type": "integer",
+                        "description": f"How many passages to return, 1 to {MAX_FOUND}; {DEFAULT_FOUND} by default.",
+                    },
+                },
+                required=("query",),
+            ),
+            run=tools.search,
             repeatable=True,
         ),
         parallel=True,

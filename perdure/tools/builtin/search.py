@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from perdure.memory import search
-from perdure.store.search import SEARCH_TOOL
+from perdure.store.message_search import SEARCH_TOOL
 from perdure.tools.implementation import Arguments, Reads, ToolContext, define, parameters
 
 

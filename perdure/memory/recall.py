@@ -1,0 +1,85 @@
+"""Finding what answers a question among many texts: a few hundred by the index, and the best of them by their words."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from perdure.memory.question import Question, asked
+from perdure.memory.ranking import REACH, ranked, rarities, speaker_mark
+from perdure.store import search
+from perdure.store.search import SCOPE, Corpus
+from perdure.store.surroundings import Surroundings, surroundings
+
+LOOKED_UP: Final = 3_000
+"""Rows that are looked up by the words of a question, those with its rarest words first."""
+LOOKED_AT: Final = 150
+"""Of these, rows whose words and surroundings are read."""
+
+
+def recall(
+    conn: Connection, corpus: Corpus, scopes: Sequence[str], query: str, wanted: ColumnElement[bool], limit: int
+) -> list[tuple[int, float]] | None:
+    """Rows of these scopes that answer `query`, best first, as (seq, score above 0); None where it holds no word.
+
+    Only rows that are `wanted` are found, though others may say what these are about.
+    """
+    question = asked(query)
+    if not (question.words or question.dates):
+        return None
+    counts = search.counts(conn, corpus, scopes, _marks(question))
+    likely = _likely(conn, corpus, scopes, question, counts, wanted)
+    read = surroundings(conn, corpus, likely, 2 * REACH)
+    candidates = _candidates(read)
+    allowed = _among(conn, corpus, [each.entry.seq for each in candidates], wanted)
+    found = ranked(question, [each for each in candidates if each.entry.seq in allowed], counts)
+    return found[:limit]
+
+
+def _marks(question: Question) -> list[str]:
+    return [SCOPE, *question.words, *map(speaker_mark, question.words), *question.dates]
+
+
+def _likely(
+    conn: Connection,
+    corpus: Corpus,
+    scopes: Sequence[str],
+    question: Question,
+    counts: dict[str, int],
+    wanted: ColumnElement[bool],
+) -> list[int]:
+    """The rows that hold most of what is asked, by how rare it is; of those alike the newest."""
+    rarity = rarities(counts)
+    worth: dict[int, float] = {}
+    # A name tells little where its bearer talks all the time, so it is looked up last.
+    words = sorted((word for word in (*question.words, *question.dates) if counts[word]), key=counts.__getitem__)
+    for word in words:
+        if len(worth) >= LOOKED_UP:
+            break
+        for seq in search.holding(conn, corpus, scopes, word, wanted, LOOKED_UP):
+            worth[seq] = worth.get(seq, 0.0) + rarity[word]
+    return sorted(worth, key=lambda seq: (-worth[seq], -seq))[:LOOKED_AT]
+
+
+def _candidates(read: Sequence[Surroundings]) -> list[Surroundings]:
+    """The rows read, and their neighbours: an answer may hold no word of its question."""
+    found: dict[int, Surroundings] = {}
+    for each in read:
+        before, after = each.before, each.after
+        line = [*reversed(before), each.entry, *after]
+        middle = len(before)
+        for at in range(max(0, middle - REACH), min(len(line), middle + REACH + 1)):
+            seq = line[at].seq
+            if seq not in found or at == middle:
+                found[seq] = Surroundings(line[at], line[max(0, at - REACH) : at][::-1], line[at + 1 : at + 1 + REACH])
+    return list(found.values())
+
+
+def _among(conn: Connection, corpus: Corpus, seqs: Sequence[int], wanted: ColumnElement[bool]) -> set[int]:
+    """Those of these rows that are wanted."""
+    found: set[int] = set()
+    key = corpus.table.c.seq
+    for start in range(0, len(seqs), search.AT_ONCE):
+        some = select(key).where(key.in_(seqs[start : start + search.AT_ONCE]), wanted)
+        found.update(conn.execute(some).scalars())
+    return found

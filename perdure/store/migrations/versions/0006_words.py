@@ -1,0 +1,14 @@
+"""What is searched is held as words that we cut and stem; passages are searched, and stand in order of time."""
+
+from alembic import op
+
+from perdure.store.search_rebuild import rebuild
+
+revision = "0006"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.drop_index("ix_passages_archive_created", "passages")
+    op.create_index("ix_passages_archive_created", "passages", ["archive_id", "created_at", "seq"])
+    rebuild(op.get_bind())
