@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := perdure tests bench examples .ci
 
-.PHONY: help ci check format test bench run demo
+.PHONY: help ci check format test bench kills run demo
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ test: .venv/ready  ## all tests, in parallel; PYTEST="-k name" passes options
 
 bench: .venv/ready  ## the figures of docs/performance.md
 	$(BIN)/python -m bench
+
+kills: .venv/ready  ## 500 kills at random instants on each store; KILLS="--kills 20" passes options
+	$(BIN)/python -m tests.kill $(KILLS)
 
 run: .venv/ready  ## start the server
 	$(BIN)/perdure serve

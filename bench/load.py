@@ -41,22 +41,26 @@ class Level:
         return sum(len(turn.ages) for turn in self.turns) / self.wall
 
 
-async def level(url: str, model: str, streams: int, turns: int, *, direct: bool) -> Level:
-    """Run `streams` conversations of `turns` turns each, after one turn to warm up."""
+async def level(url: str, model: str, streams: int, turns: int, *, direct: bool, follow: str | None = None) -> Level:
+    """Run `streams` conversations of `turns` turns each, after one turn to warm up.
+
+    With `follow` the runs only start at `url`, and are read from the server of that address.
+    """
     timeout, connector = aiohttp.ClientTimeout(total=120), aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector, read_bufsize=1 << 20) as session:
         paths = [await _path(session, url, model, direct=direct) for _ in range(streams)]
         body = _body(model, direct=direct)
-        await asyncio.gather(*(_turn(session, path, body) for path in paths))
+        await asyncio.gather(*(_turn(session, path, body, follow) for path in paths))
         started = time.monotonic()
-        done = await asyncio.gather(*(_conversation(session, path, body, turns) for path in paths))
+        done = await asyncio.gather(*(_conversation(session, path, body, turns, follow) for path in paths))
         return Level([turn for conversation in done for turn in conversation], time.monotonic() - started)
 
 
 async def _path(session: aiohttp.ClientSession, url: str, model: str, *, direct: bool) -> str:
     if direct:
         return f"{url}/v1/chat/completions"
-    async with session.post(f"{url}/v1/agents/", json={"model": f"openai/{model}"}) as reply:
+    handle = model if "/" in model else f"openai/{model}"
+    async with session.post(f"{url}/v1/agents/", json={"model": handle}) as reply:
         assert reply.status == 200, await reply.text()
         return f"{url}/v1/agents/{(await reply.json())['id']}/messages/stream"
 
@@ -67,12 +71,19 @@ def _body(model: str, *, direct: bool) -> bytes:
     return json.dumps({**body, "messages": messages}).encode()
 
 
-async def _conversation(session: aiohttp.ClientSession, path: str, body: bytes, turns: int) -> list[Turn]:
-    return [await _turn(session, path, body) for _ in range(turns)]
+async def _conversation(
+    session: aiohttp.ClientSession, path: str, body: bytes, turns: int, follow: str | None
+) -> list[Turn]:
+    return [await _turn(session, path, body, follow) for _ in range(turns)]
 
 
-async def _turn(session: aiohttp.ClientSession, path: str, body: bytes) -> Turn:
+async def _turn(session: aiohttp.ClientSession, path: str, body: bytes, follow: str | None) -> Turn:
     turn, left = Turn(time.monotonic_ns()), b""
+    if follow is not None:
+        begin = f"{path.removesuffix('/stream')}/async"
+        async with session.post(begin, data=body, headers={"content-type": "application/json"}) as reply:
+            assert reply.status == 200, await reply.text()
+            path, body = f"{follow}/v1/runs/{(await reply.json())['id']}/stream", b"{}"
     async with session.post(path, data=body, headers={"content-type": "application/json"}) as reply:
         assert reply.status == 200, await reply.text()
         async for chunk in reply.content.iter_any():

@@ -9,7 +9,9 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from tempfile import TemporaryDirectory
 from threading import Thread
+from typing import cast
 
 import msgspec
 import uvicorn
@@ -25,6 +27,7 @@ from perdure.api.server import Server
 from perdure.config import Settings, is_loopback
 from perdure.domain.errors import Unavailable
 from perdure.domain.ids import DEFAULT_TENANT
+from perdure.domain.tools import CUSTOM
 from perdure.lazy import warm_up
 from perdure.logs import Log
 from perdure.loop.turn import Rooms
@@ -40,19 +43,25 @@ from perdure.runs.policy import Policy
 from perdure.runs.runner import Runner
 from perdure.store import providers as provider_store
 from perdure.store import tools as tool_store
+from perdure.store.database import Database
 from perdure.store.migrate import bring_up_to_date
 from perdure.store.opening import open_database
-from perdure.store.secrets import agree_on_key, open_vault
+from perdure.store.secrets import Vault, agree_on_key, open_vault
 from perdure.telemetry import metrics, tracing
 from perdure.tools.builtin.agents import agent_tools
+from perdure.tools.builtin.archives import archival_memory_search
+from perdure.tools.builtin.code import run_code
 from perdure.tools.builtin.files import file_tools
 from perdure.tools.builtin.web import EXA_KEY, fetch_webpage, web_search
+from perdure.tools.custom import CustomTools, Terms
 from perdure.tools.documents.reader import Reader
+from perdure.tools.door import Door, Passes
 from perdure.tools.executor import Executor
 from perdure.tools.implementation import Definition
+from perdure.tools.packages import Packages
 from perdure.tools.registry import Registry
 from perdure.tools.sandbox.sandbox import Sandbox
-from perdure.tools.secrets import Secrets, secrets_in
+from perdure.tools.secrets import secrets_in
 
 WARM = ("aiohttp", "structlog", "pydantic.v1", metrics.INSTRUMENTS)
 """Loaded after start: the first model call, log line, route and ended run need them."""
@@ -60,6 +69,8 @@ BACKLOG = 2048
 """Connections the kernel holds while the server is busy."""
 CLOSE_SECONDS = 5
 """How long answers may take to reach their readers once all runs have ended."""
+TRY_SANDBOX_SECONDS = 2.0
+"""After the start; before that it is tried when it is first needed."""
 MANY_FILES = 1 << 20
 KEEPALIVE_SECONDS = 60
 """Silence on a connection after which the kernel asks whether the other side still lives."""
@@ -95,9 +106,16 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None,
     _allow_many_files()
     finish_tracing = tracing.set_up(settings.environment, content=settings.trace_content)
     try:
-        async with running(settings) as (server, application):
+        async with _door() as door, running(settings, door) as (server, application):
             info = ServerInfo(url_of(listener), listener.getsockname()[1], server.db.location, server.catalog)
-            http = _Http(application, server.runner, lambda: ready(info) if ready else None)
+
+            def started() -> None:
+                # Trying what keeps tools apart costs a moment, which the first requests need more.
+                asyncio.get_running_loop().call_later(TRY_SANDBOX_SECONDS, server.sandbox.begin_choosing)
+                if ready:
+                    ready(info)
+
+            http = _Http(application, server.runner, door, started)
             # What is alive now stays alive: the collector need not walk it again while tokens flow.
             gc.collect()
             gc.freeze()
@@ -112,34 +130,42 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None,
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
-    """All parts of a server, opened in order and closed in reverse, without the network."""
-    courier = Courier()
+async def _door() -> AsyncGenerator[socket.socket | None]:
+    """A socket of this process alone, at which its tools find it. None where the system has none with names."""
+    if not hasattr(socket, "AF_UNIX"):
+        yield None
+        return
+    with TemporaryDirectory(prefix="perdure-") as folder, socket.socket(socket.AF_UNIX) as door:
+        door.bind(f"{folder}/door")
+        yield door
+
+
+@asynccontextmanager
+async def running(settings: Settings, door: socket.socket | None = None) -> AsyncGenerator[tuple[Server, ASGIApp]]:
+    """All parts of a server, opened in order and closed in reverse, without the network.
+
+    `door` is the socket at which tools will find it.
+    """
+    courier, passes = Courier(), Passes()
+    sandbox = Sandbox(settings.data, unsafe=settings.unsafe_tools)
     db = await open_database(settings.data, settings.sync, settings.postgres)
     try:
         await bring_up_to_date(db)
         vault = open_vault(settings.data, settings.encryption_key)
         if db.shared:
             await db.write(lambda conn: agree_on_key(conn, vault))
-        catalog = Catalog(
-            settings.environment,
-            await _built_in(settings),
-            stored=lambda tenant: db.read(lambda conn: provider_store.all_of(conn, tenant)),
-            unseal=vault.open,
-            allow_private=settings.private_providers,
-            fall_backs=settings.fallback_models,
-        )
-        registry = Registry(
-            settings.trusted_tools,
-            [*_wired(settings, catalog, secrets_in(db, vault), courier), *file_tools(db, catalog)],
-        )
+        catalog = await _catalog(settings, db, vault)
+        registry = Registry(settings.trusted_tools, _wired(settings, db, vault, catalog, sandbox, courier))
         await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
-        executor = Executor(db, registry, settings.tool_seconds)
+        packages = Packages(settings.data / "packages", sandbox, settings.environment)
+        way_in = Door(passes, door and door.getsockname())
+        custom_tools = CustomTools(db, vault, sandbox, packages, way_in, _terms(settings))
+        executor = Executor(db, registry, settings.tool_seconds, {CUSTOM: custom_tools.implementation})
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
         courier.bind(db, runner)
-        reader = Reader(Sandbox(settings.data, unsafe=settings.unsafe_tools))
-        jobs = Jobs(db, {FILE_INGESTION: Ingestion(db, catalog, reader.read)}, lambda: runner.lease.id)
+        handlers = {FILE_INGESTION: Ingestion(db, catalog.embed, Reader(sandbox).read)}
+        jobs = Jobs(db, handlers, lambda: runner.lease.id)
         try:
             await runner.recover()
             jobs.start()
@@ -151,6 +177,9 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
                 runner=runner,
                 jobs=jobs,
                 vault=vault,
+                sandbox=sandbox,
+                custom_tools=custom_tools,
+                passes=passes,
                 password=settings.password,
                 version=__version__,
                 max_body=settings.max_body,
@@ -167,10 +196,27 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[Server, ASGIApp]]:
         finally:
             await jobs.close()
             await runner.close()
+            await sandbox.close()
             await callbacks.close()
             await catalog.close()
     finally:
         await db.close()
+
+
+async def _catalog(settings: Settings, db: Database, vault: Vault) -> Catalog:
+    """The providers of the settings, and those that tenants add."""
+    return Catalog(
+        settings.environment,
+        await _built_in(settings),
+        stored=lambda tenant: db.read(lambda conn: provider_store.all_of(conn, tenant)),
+        unseal=vault.open,
+        allow_private=settings.private_providers,
+        fall_backs=settings.fallback_models,
+    )
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(seconds=settings.tool_seconds, memory=settings.tool_memory << 20, network=settings.tool_network)
 
 
 async def _built_in(settings: Settings) -> list[Provider]:
@@ -180,12 +226,18 @@ async def _built_in(settings: Settings) -> list[Provider]:
     return [await open_local(settings.gguf, settings.gguf_context, limits(settings.environment)), OfflineProvider()]
 
 
-def _wired(settings: Settings, catalog: Catalog, secrets: Secrets, courier: Courier) -> list[Definition]:
+def _wired(
+    settings: Settings, db: Database, vault: Vault, catalog: Catalog, sandbox: Sandbox, courier: Courier
+) -> list[Definition]:
     """The server's own tools that need a part of it."""
+    secrets, key = secrets_in(db, vault), settings.environment.get(EXA_KEY)
     return [
         *agent_tools(courier),
         fetch_webpage(allow_private=settings.private_pages),
-        web_search(catalog.http, secrets, url=settings.exa_url, key=settings.environment.get(EXA_KEY)),
+        web_search(catalog.http, secrets, url=settings.exa_url, key=key),
+        *file_tools(db, catalog.embed),
+        archival_memory_search(db, catalog.embed),
+        run_code(db, sandbox, _terms(settings)),
     ]
 
 
@@ -257,7 +309,9 @@ def _drop_dead_readers(listener: socket.socket, seconds: float) -> None:
 class _Http(uvicorn.Server):
     """uvicorn, told when it is ready, and listening on while runs drain: whoever asks meanwhile gets an answer."""
 
-    def __init__(self, application: ASGIApp, runner: Runner, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, application: ASGIApp, runner: Runner, door: socket.socket | None, ready: Callable[[], None]
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 application, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False,
@@ -267,13 +321,20 @@ class _Http(uvicorn.Server):
             )
         )  # fmt: skip
         self._runner = runner
+        self._door = door
         self._ready = ready
         self._stopping: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        if self._door is not None:
+            self.servers.append(await asyncio.get_running_loop().create_unix_server(self._protocol, sock=self._door))
         self._ready()
         Thread(target=warm_up, args=(WARM,), name="warm-up", daemon=True).start()
+
+    def _protocol(self) -> asyncio.Protocol:
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

@@ -8,6 +8,8 @@ from sqlalchemy import Connection
 
 from perdure.agents.model_choice import Catalog, check_tokens
 from perdure.agents.update import refuse_running
+from perdure.domain.agents import Agent
+from perdure.domain.blocks import Block
 from perdure.domain.conversations import Conversation, ConversationDetails, agent_in
 from perdure.domain.errors import Invalid
 from perdure.domain.ids import new_id, now
@@ -36,28 +38,38 @@ async def create_conversation(
     `fields` are those of `Conversation`, its `model` as a handle. Raises NotFound for the agent, a label or the model,
     Invalid where token counts contradict.
     """
-    named = await _resolved(catalog, tenant, fields)
+    named = await resolved(catalog, tenant, fields)
 
     def create(conn: Connection) -> ConversationDetails:
         agent = agent_store.hold(conn, tenant, agent_id)
-        conversation = msgspec.structs.replace(_new(agent.id), **named)
-        check_tokens(agent_in(agent, conversation).settings)
         held = block_store.of_agent(conn, agent.id)
         isolated = [block_store.with_label(held, label) for label in dict.fromkeys(isolated_block_labels)]
-        conversation_store.create(conn, tenant, conversation)
-        conversation_blocks.isolate(conn, tenant, conversation.id, isolated, actor=agent.id)
-        system = _system_message(agent.id, compiled(conn, agent, conversation.id))
-        message_store.append(conn, tenant, conversation.id, (system,))
-        return conversation_store.details(conn, conversation)
+        return conversation_store.details(conn, open_conversation(conn, tenant, agent, named, isolated))
 
     return await db.write(create)
+
+
+def open_conversation(
+    conn: Connection, tenant: str, agent: Agent, fields: Mapping[str, Any], isolated: Sequence[Block]
+) -> Conversation:
+    """Store a conversation of an agent, with its system message and copies of its own of these blocks.
+
+    `fields` are those of `Conversation`. Raises Invalid where token counts contradict.
+    """
+    conversation = msgspec.structs.replace(_new(agent.id), **fields)
+    check_tokens(agent_in(agent, conversation).settings)
+    conversation_store.create(conn, tenant, conversation)
+    conversation_blocks.isolate(conn, tenant, conversation.id, isolated, actor=agent.id)
+    system = _system_message(agent.id, compiled(conn, agent, conversation.id))
+    message_store.append(conn, tenant, conversation.id, (system,))
+    return conversation
 
 
 async def update_conversation(
     db: Database, catalog: Catalog, tenant: str, conversation_id: str, fields: Mapping[str, Any]
 ) -> ConversationDetails:
     """Change fields of a conversation. Raises what `create_conversation` raises."""
-    named = await _resolved(catalog, tenant, fields)
+    named = await resolved(catalog, tenant, fields)
 
     def update(conn: Connection) -> ConversationDetails:
         before = conversation_store.get(conn, tenant, conversation_id)
@@ -120,8 +132,8 @@ def refuse_default(conversation: Conversation) -> None:
         )
 
 
-async def _resolved(catalog: Catalog, tenant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with the model itself in the place of its handle, and with what its settings mean."""
+async def resolved(catalog: Catalog, tenant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with the model itself in the place of its handle, and with what its settings mean. Raises NotFound."""
     named = dict(fields)
     if named.get("model") is not None:
         named["model"] = await catalog.resolve(tenant, named["model"])

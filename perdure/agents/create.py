@@ -45,6 +45,15 @@ async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str
     contradict, Conflict for two blocks of one label, Unprocessable where a prompt is missing, NotBuilt for what this
     version lacks.
     """
+    agent = await prepare(catalog, tenant, new)
+    made = await db.write(lambda conn: store(conn, tenant, vault, agent, new))
+    if new.folder_ids:
+        await open_first(db, tenant, agent.id)
+    return made
+
+
+async def prepare(catalog: Catalog, tenant: str, new: NewAgent) -> Agent:
+    """The agent that is to be stored, with the models that it names. Raises what `create_agent` raises of those."""
     refuse_unbuilt(companion=new.attributes.get("enable_sleeptime") and not _is_voice(new))
     chosen = await resolve(catalog, tenant, new.choice)
     model = chosen.model or await catalog.resolve(tenant, await catalog.default_model(tenant))
@@ -52,11 +61,7 @@ async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str
         catalog.default_embedding() if new.choice.embedding is None and new.choice.embedding_config is None else None
     )
     embedding = chosen.embedding if default is None else await catalog.resolve_embedding(tenant, default)
-    agent = _agent(new, model, embedding)
-    made = await db.write(lambda conn: _store(conn, tenant, vault, agent, new))
-    if new.folder_ids:
-        await open_first(db, tenant, agent.id)
-    return made
+    return _agent(new, model, embedding)
 
 
 def refuse_unbuilt(*, companion: bool | None) -> None:
@@ -97,7 +102,8 @@ def _agent(new: NewAgent, model: Model, embedding: EmbeddingModel | None) -> Age
     return overlay(agent, new.choice, Chosen(model, embedding))
 
 
-def _store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+def store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAgent) -> AgentDetails:
+    """Store an agent that `prepare` made, with all its relations. Raises what `create_agent` raises of those."""
     tools = _tools(conn, tenant, new)
     agent = msgspec.structs.replace(agent, tool_rules=starting_rules(new, agent.model, tools))
     agent_store.create(conn, tenant, agent)

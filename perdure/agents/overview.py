@@ -13,7 +13,9 @@ from perdure.domain.requests import TurnRequest
 from perdure.loop import context
 from perdure.providers.estimate import size_of
 from perdure.store import agents as agent_store
+from perdure.store import archives as archive_store
 from perdure.store import messages as message_store
+from perdure.store import passages as passage_store
 from perdure.store import tools as tool_store
 
 
@@ -52,4 +54,5 @@ def overview(
         messages=(system, *stored[1:]),
         messages_tokens=tokens([message for message in sent[1:] if message.role != "summary"]),
         recalled=message_store.count(conn, conversation.id),
+        archived=passage_store.count(conn, [each.id for each in archive_store.of_agent(conn, agent.id)]),
     )

@@ -55,14 +55,15 @@ def authenticate(connection: HTTPConnection) -> Caller:
         return known
     server = server_of(connection)
     headers = connection.headers
+    tenant = _tenant_of_pass(server, headers)
     if server.password is None:
         _check_host(server, headers)
         _check_origin(server, headers)
-    elif not _shows(server.password, headers):
+    elif tenant is None and not _shows(server.password, headers):
         raise Unauthorized("Unauthorized")
     caller = Caller(
         server=server,
-        tenant=DEFAULT_TENANT,
+        tenant=tenant or DEFAULT_TENANT,
         generation=of_headers(headers),
         project=headers.get("x-project") or headers.get("x-project-id"),
         headers=headers,
@@ -82,6 +83,11 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 def server_of(connection: HTTPConnection) -> Server:
     """The server this request came to."""
     return cast("Server", connection.app.state.server)
+
+
+def _tenant_of_pass(server: Server, headers: Headers) -> str | None:
+    """The tenant of a tool that shows the key of its call."""
+    return next((found for given in _credentials(headers) if (found := server.passes.tenant_of(given))), None)
 
 
 def _shows(password: str, headers: Headers) -> bool:

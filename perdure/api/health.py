@@ -19,12 +19,15 @@ READY_SECONDS: Final = 2.0
 async def check_health(request: Request) -> Response:
     """Whether the process answers at all; as every SDK expects it.
 
-    Whoever may use the server also learns which providers are left alone because they fail.
+    Whoever may use the server also learns how tools are kept apart, once that was tried, and which providers are left
+    alone because they fail.
     """
     server = server_of(request)
     said: dict[str, Any] = {"version": server.version, "status": "ok"}
     with suppress(Unauthorized, HTTPException):
         authenticate(request)
+        if (sandbox := server.sandbox.chosen) is not None:
+            said["sandbox"] = str(sandbox)
         if paused := server.catalog.paused():
             said["paused_providers"] = paused
     return reply(said)

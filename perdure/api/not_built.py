@@ -5,17 +5,7 @@ from typing import Final
 from perdure.api.operations import Operation
 
 _LACKING: Final = """
-POST   /v1/agents/import make agents from an agent file
-POST   /v1/agents/messages/search search the messages of all agents
 POST   /v1/agents/search search agents by their settings
-GET    /v1/agents/{agent_id}/archival-memory list an agent's passages
-POST   /v1/agents/{agent_id}/archival-memory add a passage to an agent's archive
-GET    /v1/agents/{agent_id}/archival-memory/search search an agent's passages
-DELETE /v1/agents/{agent_id}/archival-memory/{memory_id} delete a passage of an agent
-PATCH  /v1/agents/{agent_id}/archival-memory/{memory_id} change a passage of an agent
-PATCH  /v1/agents/{agent_id}/archives/attach/{archive_id} attach an archive to an agent
-PATCH  /v1/agents/{agent_id}/archives/detach/{archive_id} detach an archive from an agent
-GET    /v1/agents/{agent_id}/export write an agent as an agent file
 GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
@@ -24,16 +14,7 @@ POST   /v1/agents/{agent_id}/schedule schedule a message
 DELETE /v1/agents/{agent_id}/schedule/{scheduled_message_id} delete a scheduled message
 GET    /v1/agents/{agent_id}/schedule/{scheduled_message_id} get a scheduled message
 POST   /v1/agents/{agent_id}/template make a template of an agent
-POST   /v1/agents/{agent_id}/tools/{tool_name}/run run a tool of an agent
 POST   /v1/agents/{agent_id}/version-template save an agent as a new version of its template
-GET    /v1/archives/ list archives
-POST   /v1/archives/ create an archive
-DELETE /v1/archives/{archive_id} delete an archive
-GET    /v1/archives/{archive_id} get an archive
-PATCH  /v1/archives/{archive_id} change an archive
-POST   /v1/archives/{archive_id}/passages add a passage to an archive
-POST   /v1/archives/{archive_id}/passages/batch add several passages to an archive
-DELETE /v1/archives/{archive_id}/passages/{passage_id} delete a passage of an archive
 GET    /v1/client-side-access-tokens list tokens for browsers
 POST   /v1/client-side-access-tokens make a token for a browser
 DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
@@ -65,9 +46,7 @@ POST   /v1/messages/batches start a batch
 GET    /v1/messages/batches/{batch_id} get a batch
 PATCH  /v1/messages/batches/{batch_id}/cancel cancel a batch
 GET    /v1/messages/batches/{batch_id}/messages list the messages of a batch
-POST   /v1/messages/search search messages
 GET    /v1/models/embeddings list embedding models under their second path
-POST   /v1/passages/search search passages
 GET    /v1/projects list projects
 GET    /v1/providers/check check the default provider
 GET    /v1/runs/{run_id}/trace show a run's spans
@@ -91,8 +70,6 @@ PATCH  /v1/templates/{project_id}/{template_name}/name rename a template
 GET    /v1/templates/{project_id}/{template_version}/snapshot get a snapshot of a template
 PUT    /v1/templates/{project_id}/{template_version}/snapshot replace a template by a snapshot
 GET    /v1/templates/{project_id}/{name}/versions list the versions of a template
-POST   /v1/tools/ create a tool
-PUT    /v1/tools/ create or replace a tool by its name
 GET    /v1/tools/composio/apps list Composio apps
 GET    /v1/tools/composio/apps/{composio_app_name}/actions list the actions of a Composio app
 POST   /v1/tools/composio/{composio_action_name} add a Composio action as a tool
@@ -104,10 +81,6 @@ DELETE /v1/tools/mcp/servers/{mcp_server_name} remove an MCP server by name
 PATCH  /v1/tools/mcp/servers/{mcp_server_name} change an MCP server by name
 GET    /v1/tools/mcp/servers/{mcp_server_name}/tools list the tools of an MCP server by name
 POST   /v1/tools/mcp/servers/{mcp_server_name}/{mcp_tool_name} add a tool of an MCP server by name
-POST   /v1/tools/run run source code as a tool
-POST   /v1/tools/search search tools
-DELETE /v1/tools/{tool_id} delete a tool
-PATCH  /v1/tools/{tool_id} change a tool
 POST   /v1/voice-beta/{agent_id}/chat/completions talk to a voice agent as OpenAI clients do
 """
 

@@ -21,15 +21,29 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         last_updated_by_id?""",
     "Memory": "blocks:[Block] file_blocks:[object] prompt_template agent_type? git_enabled:boolean",
     "Block": """id label value limit:integer version:integer description? read_only:boolean hidden:boolean?
-        metadata:object
-        tags:[string] name? template_name? is_template:boolean preserve_on_migration:boolean project_id? template_id?
-        base_template_id? deployment_id? entity_id? created_by_id? last_updated_by_id?""",
+        metadata:object tags:[string] name? template_name? is_template:boolean preserve_on_migration:boolean
+        project_id? template_id? base_template_id? deployment_id? entity_id? created_by_id? last_updated_by_id?""",
     "BlockVersion": "block_id version:integer value actor run_id? created_at:date",
     "MemoryVariables": "variables:object",
+    "Archive": """id name description? embedding? embedding_config:object? metadata:object vector_db_provider
+        created_at:date updated_at:date created_by_id? last_updated_by_id?""",
+    "ArchivePassage": """id archive_id? text tags:[string] metadata:object embedding:[number]? embedding_config:object?
+        embedding_model? source_id? file_id? file_name? is_deleted:boolean created_at:date updated_at:date
+        created_by_id? last_updated_by_id?""",
+    "FoundPassages": "results:[object] count:integer",
+    "ScoredPassage": "passage:ArchivePassage score:number metadata:object",
+    "FoundMessage": "message_type message_id agent_id conversation_id? created_at:date content score:number",
+    "RankedMessage": "embedded_text message:object fts_rank:integer? vector_rank:integer? rrf_score:number",
     "Tool": """id name tool_type description json_schema:object args_json_schema:object? tags:[string] source_type?
         source_code? return_char_limit:integer pip_requirements:[object]? npm_requirements:[object]?
         default_requires_approval:boolean? enable_parallel_execution:boolean metadata_:object project_id? created_by_id?
         last_updated_by_id? created_at:date? updated_at:date?""",
+    "ExportedAgents": """agents:[object] groups:[object] blocks:[object] files:[object] sources:[object] tools:[object]
+        mcp_servers:[object] skills:[object] metadata:object created_at:date""",
+    "Imported": "agent_ids:[string] warnings:[string]",
+    "FoundTool": "tool:Tool combined_score:number fts_rank:integer? vector_rank:integer? embedded_text?",
+    "ToolRun": """status func_return stdout:[string]? stderr:[string]? agent_state:object?
+        sandbox_config_fingerprint?""",
     "Model": """handle name display_name? provider_name provider_type model model_endpoint_type model_endpoint?
         context_window:integer max_context_window:integer""",
     "EmbeddingModel": """handle name display_name provider_name provider_type embedding_model embedding_endpoint_type

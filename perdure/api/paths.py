@@ -34,6 +34,8 @@ class _Id:
 
 
 AgentId = Annotated[str, _Id("agent")]
+ArchiveId = Annotated[str, _Id("archive")]
+PassageId = Annotated[str, _Id("passage")]
 BlockId = Annotated[str, _Id("block")]
 IdentityId = Annotated[str, _Id("identity")]
 ToolId = Annotated[str, _Id("tool")]

@@ -12,20 +12,19 @@ from pydantic import Field
 
 from perdure.domain.identities import IdentityType
 from perdure.domain.runs import ACTIVE, StopReason
+from perdure.memory.passages import DEFAULT_FOUND, Wanted
 from perdure.store.agents import AgentFilter, OrderBy
 from perdure.store.approvals import ApprovalFilter
+from perdure.store.archives import ArchiveFilter
 from perdure.store.blocks import BlockFilter
 from perdure.store.conversations import ConversationFilter
 from perdure.store.conversations import OrderBy as ConversationOrder
-from perdure.store.folders import FolderFilter
 from perdure.store.identities import IdentityFilter
-from perdure.store.jobs import JobFilter
 from perdure.store.pages import DEFAULT_LIMIT, MAX_LIMIT, Page
 from perdure.store.providers import ProviderFilter
 from perdure.store.runs import RunFilter
 from perdure.store.steps import Feedback, StepFilter
 from perdure.store.tools import ToolFilter
-from perdure.wire.files import file_id_of
 from perdure.wire.requests import MessageType
 
 Texts = Annotated[list[str] | None, Query()]
@@ -163,53 +162,6 @@ class ToolQuery(PageQuery):
 
 
 @dataclass(frozen=True)
-class FolderQuery(PageQuery):
-    """Which folders."""
-
-    order_by: Literal["created_at"] | None = None
-    name: str | None = None
-
-    def filter(self) -> FolderFilter:
-        return FolderFilter(name=self.name)
-
-
-@dataclass(frozen=True)
-class FileQuery(PageQuery):
-    """Which files of a folder, and whether with their text."""
-
-    order_by: Literal["created_at"] | None = None
-    include_content: bool = False
-
-
-@dataclass(frozen=True)
-class AgentFileQuery(PageQuery):
-    """Which of an agent's files. `cursor` is the older word for `after`."""
-
-    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 20
-    order_by: Literal["created_at"] | None = None
-    cursor: str | None = None
-    is_open: bool | None = None
-
-    def page_by_file(self) -> Page:
-        """The page, with one file more, which tells whether there are any. Cursors name the files themselves."""
-        page, after = self.page(), self.after or self.cursor
-        return Page(
-            limit=self.limit + 1, after=file_id_of(after), before=file_id_of(page.before), ascending=page.ascending
-        )
-
-
-@dataclass(frozen=True)
-class JobQuery(PageQuery):
-    """Which jobs."""
-
-    source_id: str | None = None
-    active: bool = False
-
-    def filter(self) -> JobFilter:
-        return JobFilter(active=self.active, folder_id=self.source_id)
-
-
-@dataclass(frozen=True)
 class RunQuery(PageQuery):
     """Which runs. `agent_ids` is the older spelling of `agent_id`."""
 
@@ -333,6 +285,49 @@ class TagQuery(PageQuery):
 
     name: str | None = None
     query_text: str | None = None
+
+
+@dataclass(frozen=True)
+class ArchiveQuery(PageQuery):
+    """Which archives."""
+
+    order_by: Literal["created_at"] | None = None
+    name: str | None = None
+    agent_id: str | None = None
+
+    def filter(self) -> ArchiveFilter:
+        return ArchiveFilter(name=self.name, agent_id=self.agent_id)
+
+
+@dataclass(frozen=True)
+class PassageQuery(PageQuery):
+    """Which passages of an agent's; without an order, oldest first. `search` is a part of their text, in any case."""
+
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    search: str | None = None
+
+
+@dataclass(frozen=True)
+class PassageSearchQuery:
+    """What an agent is asked to find. Times without an offset are UTC."""
+
+    query: str
+    tags: Texts = None
+    tag_match_mode: Literal["any", "all"] = "any"
+    top_k: Annotated[int | None, Query(ge=1, le=100)] = None
+    start_datetime: datetime | None = None
+    end_datetime: datetime | None = None
+
+    def wanted(self) -> Wanted:
+        end = _microseconds(self.end_datetime)
+        return Wanted(
+            query=self.query,
+            limit=self.top_k or DEFAULT_FOUND,
+            tags=tuple(self.tags or ()),
+            every_tag=self.tag_match_mode == "all",
+            start=_microseconds(self.start_datetime),
+            end=None if end is None else end + 1,
+        )
 
 
 @dataclass(frozen=True)

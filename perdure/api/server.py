@@ -8,8 +8,11 @@ from perdure.runs.jobs import Jobs
 from perdure.runs.runner import Runner
 from perdure.store.database import Database
 from perdure.store.secrets import Vault
+from perdure.tools.custom import CustomTools
+from perdure.tools.door import Passes
 from perdure.tools.executor import Executor
 from perdure.tools.registry import Registry
+from perdure.tools.sandbox.sandbox import Sandbox
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +34,9 @@ class Server:
     runner: Runner
     jobs: Jobs
     vault: Vault
+    sandbox: Sandbox
+    custom_tools: CustomTools
+    passes: Passes
     password: str | None
     version: str
     max_body: int

@@ -7,19 +7,33 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from perdure.agents import tools as changes
+from perdure.agents.call_tool import call_tool
 from perdure.api.auth import CallerDep
 from perdure.api.paths import AgentId, ToolId
 from perdure.api.queries import PageQuery, ToolQuery
 from perdure.api.reply import reply
 from perdure.domain.agents import AgentDetails
 from perdure.domain.errors import Unprocessable
+from perdure.domain.ids import new_id, now
+from perdure.domain.messages import Message
 from perdure.domain.tools import Tool
 from perdure.store import agents as agent_store
 from perdure.store import tools as tool_store
 from perdure.store.tools import ToolFilter
+from perdure.tools import making
 from perdure.wire.agents import agent_state
+from perdure.wire.messages import public
 from perdure.wire.text import Body
-from perdure.wire.tools import tool
+from perdure.wire.tools import (
+    CreateToolBody,
+    RunSourceBody,
+    RunToolBody,
+    SearchToolsBody,
+    UpdateToolBody,
+    found_tool,
+    tool,
+    tool_run,
+)
 
 
 class ApprovalBody(Body):
@@ -55,6 +69,74 @@ async def add_base_tools(caller: CallerDep) -> Response:
         return tool_store.by_names(conn, caller.tenant, [each.name for each in built_in])
 
     return reply([tool(each) for each in await caller.server.db.write(seed)])
+
+
+async def create_tool(caller: CallerDep, body: CreateToolBody) -> Response:
+    """Make a tool from source code."""
+    made = making.make(body.fields(), caller.server.registry.names)
+    await caller.server.db.write(lambda conn: tool_store.create(conn, caller.tenant, made))
+    return reply(tool(made))
+
+
+async def upsert_tool(caller: CallerDep, body: CreateToolBody) -> Response:
+    """Make a tool from source code, or change the one of its name."""
+    fields, taken = body.fields(), caller.server.registry.names
+    made = making.make(fields, taken)
+
+    def put(conn: Connection) -> Tool:
+        found = tool_store.find_named(conn, caller.tenant, made.name)
+        if found is None:
+            tool_store.create(conn, caller.tenant, made)
+            return made
+        changed = making.change(found, fields, taken)
+        tool_store.change(conn, caller.tenant, changed)
+        return changed
+
+    return reply(tool(await caller.server.db.write(put)))
+
+
+async def update_tool(caller: CallerDep, tool_id: ToolId, body: UpdateToolBody) -> Response:
+    """Change a tool, for every agent that has it."""
+    fields, taken = body.fields(), caller.server.registry.names
+
+    def edit(conn: Connection) -> Tool:
+        changed = making.change(tool_store.get(conn, caller.tenant, tool_id), fields, taken)
+        tool_store.change(conn, caller.tenant, changed)
+        return changed
+
+    return reply(tool(await caller.server.db.write(edit)))
+
+
+async def delete_tool(caller: CallerDep, tool_id: ToolId) -> Response:
+    """Delete a tool, also from the agents that have it."""
+    await caller.server.db.write(lambda conn: tool_store.remove(conn, caller.tenant, tool_id))
+    return reply({"message": f"Tool {tool_id} deleted"})
+
+
+async def search_tools(caller: CallerDep, body: SearchToolsBody) -> Response:
+    """The tools that match, best first."""
+    wanted = ToolFilter(tool_types=None if body.tool_types is None else tuple(body.tool_types))
+    found = await caller.server.db.read(
+        lambda conn: tool_store.all_of(conn, caller.tenant, wanted, making.MOST_SEARCHED)
+    )
+    tags = set(body.tags or ())
+    ranked = making.ranked([each for each in found if tags <= set(each.tags)], body.query)[: body.limit]
+    return reply([found_tool(each, score, place) for place, (each, score) in enumerate(ranked, 1)])
+
+
+async def run_source(caller: CallerDep, body: RunSourceBody) -> Response:
+    """Run source code once, as the tool that it would make, for no agent."""
+    made = making.make(body.fields(), ())
+    outcome = await caller.server.custom_tools.try_out(made, body.args, caller.tenant, body.env_vars)
+    message = Message(id=new_id("message"), agent_id="", role="tool", parts=(outcome,), created_at=now())
+    return reply(public(message, caller.generation)[0])
+
+
+async def run_agent_tool(caller: CallerDep, agent_id: AgentId, tool_name: str, body: RunToolBody) -> Response:
+    """Call a tool of an agent."""
+    server = caller.server
+    outcome = await call_tool(server.db, server.executor, caller.tenant, agent_id, tool_name, body.args)
+    return reply(tool_run(outcome.part))
 
 
 async def list_agent_tools(caller: CallerDep, agent_id: AgentId, query: Annotated[PageQuery, Depends()]) -> Response:

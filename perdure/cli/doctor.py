@@ -1,5 +1,6 @@
 """`perdure doctor`: what is found on this machine, what is missing, and how to get it."""
 
+import asyncio
 import platform
 import socket
 import sys
@@ -20,6 +21,7 @@ from perdure.store.migrate import HEAD
 from perdure.store.options import PostgresOptions
 from perdure.store.sqlite_file import DataFile, look_into
 from perdure.tools.registry import Registry
+from perdure.tools.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from perdure.store import postgres_view
@@ -64,8 +66,8 @@ def _findings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Itera
             yield _port(settings, file.holder)
             schema = file.schema
         yield _tools(settings)
+        yield _sandbox(settings)
         yield from doctor_models.models(settings, has_data=schema == HEAD)
-    yield from _sandbox()
     yield _node()
 
 
@@ -148,25 +150,19 @@ def _tools(settings: Settings) -> Finding:
     return Finding("ok", "tools", f"built in, and {count} named in PERDURE_TOOLS" if count else "the built-in ones")
 
 
-def _sandbox() -> Iterator[Finding]:
-    """What would keep tools that come as source code apart. This release refuses those, so nothing here is needed."""
-    bubblewrap = machine.program_version("bwrap", "--version")
-    namespaces, landlock = machine.has_user_namespaces(), machine.landlock_version()
-    found = [
-        bubblewrap or "no bubblewrap",
-        "user namespaces" if namespaces else "no user namespaces",
-        f"Landlock {landlock}" if landlock else "no Landlock",
-    ]
-    advice = "" if bubblewrap else " (to have bubblewrap: apt install bubblewrap, or dnf install bubblewrap)"
-    yield Finding(
-        "ok" if bubblewrap or (namespaces and landlock) else "note",
-        "sandbox",
-        f"{', '.join(found)}{advice}. Tools sent as source code are refused by this release all the same.",
-    )
+def _sandbox(settings: Settings) -> Finding:
+    """Which way tools that come as source code are kept apart, found out by trying."""
+    choice = asyncio.run(Sandbox(settings.data, unsafe=settings.unsafe_tools).choice())
+    advice = "" if machine.program_version("bwrap", "--version") else " (bubblewrap would be another: apt install it)"
+    if choice.way is None or choice.way.kind == "open":
+        return Finding(
+            "note", "sandbox", f"tools made from source code: {choice}. Install bubblewrap to keep them apart."
+        )
+    return Finding("ok", "sandbox", f"tools made from source code are kept apart by {choice}{advice}")
 
 
 def _node() -> Finding:
     version = machine.program_version("node", "--version")
     if version:
-        return Finding("ok", "node", f"Node {version}; the server does not need it, the TypeScript SDK does")
-    return Finding("note", "node", "no Node; only the TypeScript SDK needs it (nodejs.org)")
+        return Finding("ok", "node", f"Node {version}, for tools in TypeScript and code in JavaScript")
+    return Finding("note", "node", "no Node, which tools in TypeScript and code in JavaScript need (nodejs.org)")

@@ -18,7 +18,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     `system` is the prompt, `blocks`, `rules`, `directories` and `facts` are the other parts of the system message,
     `summary` stands for messages that left the context. `messages` are all that are in context, with the system message
-    and the summary; `messages_tokens` counts those that are neither. `recalled` are all messages of the history.
+    and the summary; `messages_tokens` counts those that are neither. `recalled` are all messages of the history,
+    `archived` all passages of the agent's archives.
     """
 
     window: int
@@ -33,6 +34,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     messages_tokens: int
     recalled: int
+    archived: int = 0
 
     @property
     def tokens(self) -> int:

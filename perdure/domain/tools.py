@@ -22,6 +22,10 @@ ToolType = Literal[
 ]
 
 
+CUSTOM: Final[ToolType] = "custom"
+"""The type of tools that callers made from source code."""
+
+
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool as stored. `json_schema` is the function schema shown to models: `{name, description, parameters}`."""
 

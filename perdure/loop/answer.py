@@ -115,6 +115,7 @@ class Answer:
         self.finish: Finished | None = None
         self.chars = 0
         """Characters that have come so far."""
+        self.has_too_many_calls = False
         self._logprobs: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
         self.model: Model | None = None
         """Who answers, where that is not the model that was asked."""
@@ -258,7 +259,8 @@ class Answer:
     def _call(self, at: int, delta: ToolCallDelta) -> list[AnyEvent]:
         part = self._calls.get(delta.index)
         if part is None:
-            if self._calls and (not self._parallel or len(self._calls) >= MAX_CALLS):
+            self.has_too_many_calls = self._parallel and len(self._calls) >= MAX_CALLS
+            if self.has_too_many_calls or (self._calls and not self._parallel):
                 return []
             part = self._calls[delta.index] = self._new_call(delta)
         # A dialect that names the tool with every fragment is shown to do so.

@@ -20,15 +20,19 @@ from perdure.loop.tool_rules import ToolRules
 from perdure.memory.blocks import LINE_NUMBER_WARNING
 from perdure.store import agent_files, conversation_blocks
 from perdure.store import agents as agent_store
+from perdure.store import archives as archive_store
 from perdure.store import blocks as block_store
 from perdure.store import messages as message_store
+from perdure.store import passages as passage_store
 from perdure.store import tools as tool_store
 
 PLACEHOLDER: Final = "{CORE_MEMORY}"
 """Where a system prompt wants its memory; without it, memory follows the prompt."""
 
 MOST_COUNTED: Final = 1000
-"""Messages outside the context that are counted, so that a long history costs no more than a short one."""
+"""Messages outside the context, and passages, that are counted, so that a long history costs no more."""
+MOST_TAGS: Final = 50
+"""Tags of passages that an agent is told of."""
 
 WITHOUT_BLOCKS: Final = frozenset({"react_agent", "workflow_agent"})
 """Agent types whose memory blocks are not shown to the model."""
@@ -42,6 +46,16 @@ OUTCOME_UNKNOWN: Final = (
     "The outcome of this call is unknown: the server stopped while it ran. It may or may not have taken effect. "
     "Check before you try it again."
 )
+
+
+class Archived(NamedTuple):
+    """What an agent is told of its archives: how many passages they hold, up to `MOST_COUNTED`, and their tags."""
+
+    passages: int = 0
+    tags: Sequence[str] = ()
+
+
+NOTHING_ARCHIVED: Final = Archived()
 
 
 class Sections(NamedTuple):
@@ -67,6 +81,7 @@ def compile_system(
     now: int,
     conversation_id: str | None = None,
     recall_count: int = 0,
+    archived: Archived = NOTHING_ARCHIVED,
 ) -> Sections:
     """What the system message of an agent holds: blocks, the rules of its tools, its files, facts about its memory.
 
@@ -78,7 +93,7 @@ def compile_system(
         _blocks_section(agent, blocks),
         ToolRules(agent.tool_rules, tool_names).section(),
         directories(agent, shelves),
-        _facts_section(agent, now, conversation_id, recall_count),
+        _facts_section(agent, now, conversation_id, recall_count, archived),
     )
 
 
@@ -107,7 +122,7 @@ def _numbered(value: str) -> str:
     return "\n".join(f"{number}→ {line}" for number, line in enumerate(value.split("\n"), 1)) if value else ""
 
 
-def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_count: int) -> str:
+def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_count: int, archived: Archived) -> str:
     lines = [
         "<memory_metadata>",
         f"- AGENT_ID: {agent.id}",
@@ -115,10 +130,20 @@ def _facts_section(agent: Agent, now: int, conversation_id: str | None, recall_c
         f"- System prompt last recompiled: {local_time(now, agent.timezone)}",
     ]
     if recall_count:
-        count = str(recall_count) if recall_count < MOST_COUNTED else f"At least {MOST_COUNTED}"
+        count = _counted(recall_count)
         lines.append(f"- {count} earlier messages are outside this context; conversation_search finds them.")
+    if archived.passages:
+        lines.append(
+            f"- {_counted(archived.passages)} passages are in your archives; archival_memory_search finds them."
+        )
+    if archived.tags:
+        lines.append(f"- Tags of passages in your archives: {', '.join(archived.tags)}")
     lines.append("</memory_metadata>")
     return "\n".join(lines)
+
+
+def _counted(count: int) -> str:
+    return str(count) if count < MOST_COUNTED else f"At least {MOST_COUNTED}"
 
 
 def local_time(at: int, timezone: str) -> str:
@@ -135,13 +160,13 @@ def recompile(conn: Connection, tenant: str, agent_id: str, *, anew: bool = Fals
     agent = agent_store.hold(conn, tenant, agent_id)
     blocks = block_store.of_agent(conn, agent.id)
     isolated = conversation_blocks.of_agent(conn, agent.id)
-    tool_names = _tool_names(conn, agent)
+    tool_names, archived = _tool_names(conn, agent), _archived(conn, agent)
     shelves = agent_files.shelves(conn, agent.id)
     for conversation_id, message in message_store.system_messages(conn, agent.id):
         shown = conversation_blocks.shown(blocks, isolated.get(conversation_id, ()))
         text = compile_system(
             agent, shown, tool_names=tool_names, shelves=shelves, now=now(), conversation_id=conversation_id,
-            recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
+            recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED), archived=archived,
         ).under(agent.system)  # fmt: skip
         if anew or _timeless(text) != _timeless(message.text):
             message_store.rewrite(conn, tenant, message, (TextPart(text=text),))
@@ -164,12 +189,21 @@ def sections(conn: Connection, agent: Agent, conversation_id: str) -> Sections:
         agent, conversation_blocks.shown_in(conn, agent.id, conversation_id), tool_names=_tool_names(conn, agent),
         shelves=agent_files.shelves(conn, agent.id), now=now(), conversation_id=conversation_id,
         recall_count=message_store.count_outside_context(conn, conversation_id, MOST_COUNTED),
+        archived=_archived(conn, agent),
     )  # fmt: skip
 
 
 def _tool_names(conn: Connection, agent: Agent) -> list[str]:
     """The names of an agent's tools, which only its rules are about."""
     return [tool.name for tool in tool_store.of_agent(conn, agent.id)] if agent.tool_rules else []
+
+
+def _archived(conn: Connection, agent: Agent) -> Archived:
+    ids = [each.id for each in archive_store.of_agent(conn, agent.id)]
+    if not ids:
+        return NOTHING_ARCHIVED
+    count = passage_store.count(conn, ids, MOST_COUNTED)
+    return Archived(count, passage_store.tags_of(conn, ids, MOST_COUNTED, MOST_TAGS))
 
 
 def _timeless(text: str) -> str:

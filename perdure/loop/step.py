@@ -17,7 +17,7 @@ from perdure.domain.messages import Message
 from perdure.domain.runs import Logprobs, RunError, StepStatus, StopReason
 from perdure.domain.runs import Step as StepRecord
 from perdure.loop import context
-from perdure.loop.answer import Answer, whole
+from perdure.loop.answer import MAX_CALLS, Answer, whole
 from perdure.loop.manner import must_call, with_heartbeat
 from perdure.loop.thoughts import has_own, recalled, with_thoughts
 from perdure.loop.tool_rules import Choice, ToolRules
@@ -99,6 +99,8 @@ class Step:
                     if self.answer.chars > MAX_ANSWER_CHARS:
                         self.broken = "max_tokens_exceeded"
                         break
+                    if self.answer.has_too_many_calls:
+                        raise ModelError("llm_error", f"The model called more than {MAX_CALLS} tools in one answer.")
         except ModelError as error:
             self.broken = "invalid_llm_response" if error.error_type == "llm_empty_response" else "llm_api_error"
             self.error = RunError(error_type=error.error_type, message=error.message, detail=error.detail)

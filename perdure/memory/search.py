@@ -1,7 +1,7 @@
 """Searching what was said: an agent's question to its own history, answered as JSON text."""
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,7 @@ from perdure.domain.agents import Agent
 from perdure.domain.errors import Invalid
 from perdure.domain.ids import now
 from perdure.domain.messages import Message, Role
+from perdure.memory.periods import local, period
 from perdure.memory.recall import recall
 from perdure.store import messages as message_store
 from perdure.store.message_search import MESSAGES, among, text_of
@@ -22,9 +23,6 @@ MAX_LIMIT: Final = 50
 CONTENT_CHARS: Final = 10_000
 """Characters shown of one message, so that a huge one does not hide the others."""
 
-DAY_START: Final = time()
-DAY_END: Final = time(23, 59, 59)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS: Final = (("year", 31_536_000), ("day", 86_400), ("hour", 3_600), ("minute", 60))
 """Units of time ago, with their seconds."""
 
@@ -48,9 +46,7 @@ def conversation_search(
     if limit < 1:
         raise Invalid(f"limit is {limit}; it has to be 1 to {MAX_LIMIT}.")
     zone = ZoneInfo(agent.timezone)
-    start, end = _start(start_date, zone), _end(end_date, zone)
-    if start is not None and end is not None and start >= end:
-        raise Invalid("start_date is later than end_date, so nothing can lie between them. Swap them.")
+    start, end = period(start_date, end_date, zone)
     found = search_messages(
         conn, tenant, [agent.id], query,
         roles=roles or DEFAULT_ROLES, start=start, end=end, limit=min(limit, MAX_LIMIT),
@@ -90,9 +86,8 @@ def _result(message: Message, relevance: float | None, at: int, zone: tzinfo) ->
     content = text_of(message)
     if len(content) > CONTENT_CHARS:
         content = f"{content[:CONTENT_CHARS]}... [{len(content) - CONTENT_CHARS} more characters]"
-    said = (_EPOCH + timedelta(microseconds=message.created_at)).astimezone(zone)
     result: dict[str, Any] = {
-        "timestamp": said.isoformat(timespec="seconds"),
+        "timestamp": local(message.created_at, zone),
         "time_ago": time_ago(at - message.created_at),
         "role": message.role,
         "content": content,
@@ -120,36 +115,3 @@ def time_ago(microseconds: int) -> str:
             count = seconds // length
             return f"{count} {unit}{'' if count == 1 else 's'} ago"
     return "just now"
-
-
-def _start(text: str | None, zone: tzinfo) -> int | None:
-    return None if not text else _microseconds(_read("start_date", text, zone, DAY_START))
-
-
-def _end(text: str | None, zone: tzinfo) -> int | None:
-    """The first moment after `text`: a date lasts to the end of its day, a time to the end of its second."""
-    if not text:
-        return None
-    moment = _read("end_date", text, zone, DAY_END)
-    return _microseconds(moment) + (1 if moment.microsecond else 1_000_000)
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _read(name: str, text: str, zone: tzinfo, day_time: time) -> datetime:
-    """The moment that `text` names; of a mere date, its `day_time`."""
-    text = text.strip()
-    try:
-        return datetime.combine(date.fromisoformat(text), day_time, zone)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Invalid(
-            f"{name} {text[:40]!r} is not a date. Write it as 2026-11-22 or 2026-11-22T15:00; "
-            f"without an offset it is read as {zone} time."
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)

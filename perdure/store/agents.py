@@ -132,6 +132,11 @@ def list_page(
     return [_agent(row) for row in rows]
 
 
+def all_ids(conn: Connection, tenant: str) -> list[str]:
+    """The ids of all agents of a tenant."""
+    return list(conn.execute(select(agents.c.id).where(agents.c.tenant_id == tenant)).scalars())
+
+
 def count(conn: Connection, tenant: str, wanted: AgentFilter) -> int:
     """How many agents match."""
     return conn.execute(_matching(select(func.count()).select_from(agents), tenant, wanted)).scalar_one()

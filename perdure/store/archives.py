@@ -1,7 +1,7 @@
 """Archives, and which agents search them."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, func, insert, select
@@ -55,9 +55,10 @@ def list_page(conn: Connection, tenant: str, wanted: ArchiveFilter, page: Page) 
     return [to_struct(row, Archive) for row in rows]
 
 
-def all_ids(conn: Connection, tenant: str) -> list[str]:
-    """The ids of all archives of a tenant."""
-    return list(conn.execute(select(archives.c.id).where(archives.c.tenant_id == tenant)).scalars())
+def all_of(conn: Connection, tenant: str) -> list[Archive]:
+    """All archives of a tenant."""
+    found = select(*_COLUMNS).where(archives.c.tenant_id == tenant).order_by(archives.c.created_at, archives.c.id)
+    return [to_struct(row, Archive) for row in conn.execute(found).mappings()]
 
 
 def of_agent(conn: Connection, agent_id: str) -> list[Archive]:
@@ -98,9 +99,10 @@ def detach(conn: Connection, agent_id: str, archive_id: str) -> None:
         raise NotFound(f"Archive {archive_id} is not attached to agent {agent_id}.")
 
 
-def update(conn: Connection, archive_id: str, changes: dict[str, Any]) -> None:
-    """Change fields of an archive."""
-    conn.execute(update_rows(archives).where(archives.c.id == archive_id).values(**changes))
+def update(conn: Connection, archive: Archive) -> None:
+    """Store what changed of an archive."""
+    fields = {name: getattr(archive, name) for name in _FIELDS if name != "id"}
+    conn.execute(update_rows(archives).where(archives.c.id == archive.id).values(**fields))
 
 
 def delete(conn: Connection, archive_id: str) -> None:

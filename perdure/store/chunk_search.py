@@ -1,10 +1,11 @@
 """Chunks of files as they are searched: how they are indexed, and which are meant."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, select
 
+from perdure.domain.models import Embedding
 from perdure.store.nearest import nearest
 from perdure.store.search import Corpus
 from perdure.store.tables import file_chunks, files
@@ -30,12 +31,11 @@ def among(tenant: str, folder_ids: Collection[str]) -> ColumnElement[bool]:
 
 
 def nearest_to(
-    conn: Connection, wanted: ColumnElement[bool], vectors: Mapping[str, Sequence[float]], limit: int
-) -> list[int]:
-    """The seqs of the chunks meant that are nearest to one of these vectors, each of the model that made it."""
-    found = [
-        near
-        for handle, vector in vectors.items()
-        for near in nearest(conn, file_chunks, wanted & (file_chunks.c.embedding_model == handle), vector, limit)
-    ]
-    return [seq for seq, _ in sorted(found, key=lambda near: (-near[1], near[0]))[:limit]]
+    conn: Connection, wanted: ColumnElement[bool], vectors: Iterable[Embedding], limit: int
+) -> list[tuple[int, float]]:
+    """The chunks meant that are nearest to one of these vectors, each among those of its model, as (seq, cosine)."""
+    found: list[tuple[int, float]] = []
+    for each in vectors:
+        same = wanted & (file_chunks.c.embedding_model == each.model)
+        found += nearest(conn, file_chunks, same, each.vector, limit)
+    return sorted(found, key=lambda near: (-near[1], near[0]))[:limit]

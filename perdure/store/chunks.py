@@ -72,6 +72,12 @@ def count(conn: Connection, file_id: str) -> int:
     return conn.execute(select(func.count()).where(file_chunks.c.file_id == file_id)).scalar_one()
 
 
+def count_in(conn: Connection, folder_ids: Sequence[str]) -> int:
+    """How many chunks the files of some folders have."""
+    own = file_chunks.c.folder_id.in_(list(folder_ids))
+    return conn.execute(select(func.count()).select_from(file_chunks).where(own)).scalar_one()
+
+
 def list_page(conn: Connection, tenant: str, folder_id: str, page: Page) -> list[Chunk]:
     """A page of the chunks of a folder's files, in the order in which they were stored."""
     own = file_chunks.c.tenant_id == tenant

@@ -1,10 +1,10 @@
 """Passages: their texts, their tags, and the index by which they are found."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import update as update_rows
 
@@ -105,22 +105,18 @@ def delete(conn: Connection, passage: Passage) -> None:
     conn.execute(delete_rows(passages).where(passages.c.seq == passage.seq))
 
 
-def count(conn: Connection, archive_ids: Sequence[str]) -> int:
-    """How many passages these archives hold."""
-    return conn.execute(_counted(archive_ids)).scalar_one()
+def count(conn: Connection, archive_ids: Sequence[str], most: int | None = None) -> int:
+    """How many passages these archives hold, counted up to `most`."""
+    found = select(passages.c.seq).where(passages.c.archive_id.in_(list(archive_ids)))
+    return conn.execute(select(func.count()).select_from(found.limit(most).subquery())).scalar_one()
 
 
-def tags_of(conn: Connection, archive_ids: Sequence[str], most: int) -> list[str]:
-    """The tags of the passages of these archives, those of most passages first, at most so many."""
+def tags_of(conn: Connection, archive_ids: Sequence[str], among: int, most: int) -> list[str]:
+    """The tags of the newest `among` passages of these archives, in order, at most so many."""
+    newest = select(passages.c.id).where(passages.c.archive_id.in_(list(archive_ids)))
+    newest = newest.order_by(passages.c.created_at.desc(), passages.c.seq.desc()).limit(among)
     tag = passage_tags.c.tag
-    found = (
-        select(tag)
-        .join(passages, passages.c.id == passage_tags.c.passage_id)
-        .where(passages.c.archive_id.in_(list(archive_ids)))
-        .group_by(tag)
-        .order_by(func.count().desc(), tag)
-        .limit(most)
-    )
+    found = select(tag).where(passage_tags.c.passage_id.in_(newest)).distinct().order_by(tag).limit(most)
     return list(conn.execute(found).scalars())
 
 
@@ -138,7 +134,8 @@ def unembedded(conn: Connection, archive_id: str, handle: str, after: int, most:
 
 def count_unembedded(conn: Connection, archive_id: str, handle: str) -> int:
     """How many passages of an archive have no vector by the model `handle`."""
-    return conn.execute(_counted([archive_id]).where(passages.c.embedding_model.is_distinct_from(handle))).scalar_one()
+    found = select(func.count()).select_from(passages).where(passages.c.archive_id == archive_id)
+    return conn.execute(found.where(passages.c.embedding_model.is_distinct_from(handle))).scalar_one()
 
 
 def embed(conn: Connection, made: Iterable[tuple[Unembedded, Embedding]]) -> None:
@@ -148,10 +145,6 @@ def embed(conn: Connection, made: Iterable[tuple[Unembedded, Embedding]]) -> Non
         conn.execute(
             update_rows(passages).where(same).values(embedding=embedding.vector, embedding_model=embedding.model)
         )
-
-
-def _counted(archive_ids: Sequence[str]) -> Select[Any]:
-    return select(func.count()).select_from(passages).where(passages.c.archive_id.in_(list(archive_ids)))
 
 
 def _add_tags(conn: Connection, stored: Iterable[Passage]) -> None:

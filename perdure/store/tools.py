@@ -70,8 +70,7 @@ def _bring_up_to_date(conn: Connection, found: Tool, tool: Tool) -> None:
         return
     fields = msgspec.structs.asdict(tool) | {"updated_at": now()}
     conn.execute(update(tools).where(tools.c.id == found.id).values(**fields))
-    having = select(agents_tools.c.agent_id).where(agents_tools.c.tool_id == found.id)
-    conn.execute(update(agents).where(agents.c.id.in_(having)).values(version=agents.c.version + 1))
+    _tell_agents(conn, found.id)
 
 
 def get(conn: Connection, tenant: str, tool_id: str) -> Tool:
@@ -124,6 +123,57 @@ def of_agents(conn: Connection, agent_ids: Iterable[str]) -> dict[str, list[Tool
     for row in rows.mappings():
         found.setdefault(row["agent_id"], []).append(_tool(row))
     return found
+
+
+def create(conn: Connection, tenant: str, tool: Tool) -> None:
+    """Store a new tool. Raises Invalid where the tenant has one of its name."""
+    try:
+        with Savepoint(conn):
+            conn.execute(insert(tools).values(tenant_id=tenant, **msgspec.structs.asdict(tool)))
+    except IntegrityError as error:
+        raise _name_taken(tool.name) from error
+
+
+def change(conn: Connection, tenant: str, tool: Tool) -> None:
+    """Store a tool as it is now; the agents that have it get a new version. Raises NotFound, Invalid as `create`."""
+    fields = msgspec.structs.asdict(tool)
+    same = (tools.c.id == tool.id) & (tools.c.tenant_id == tenant)
+    try:
+        with Savepoint(conn):
+            if not conn.execute(update(tools).where(same).values(**fields)).rowcount:
+                raise not_found("Tool", tool.id)
+    except IntegrityError as error:
+        raise _name_taken(tool.name) from error
+    _tell_agents(conn, tool.id)
+
+
+def remove(conn: Connection, tenant: str, tool_id: str) -> None:
+    """Delete a tool, also from the agents that have it. Raises NotFound."""
+    _tell_agents(conn, get(conn, tenant, tool_id).id)
+    conn.execute(delete(agents_tools).where(agents_tools.c.tool_id == tool_id))
+    conn.execute(delete(tools).where(tools.c.id == tool_id))
+
+
+def find_named(conn: Connection, tenant: str, name: str) -> Tool | None:
+    """The tenant's tool of this name."""
+    found = _all(conn, tools.c.tenant_id == tenant, tools.c.name == name)
+    return found[0] if found else None
+
+
+def all_of(conn: Connection, tenant: str, wanted: ToolFilter, most: int) -> list[Tool]:
+    """The tools that match, the newest first, up to so many."""
+    rows = conn.execute(_matching(select(*_COLUMNS), tenant, wanted).order_by(tools.c.created_at.desc()).limit(most))
+    return [_tool(row) for row in rows.mappings()]
+
+
+def _name_taken(name: str) -> Invalid:
+    return Invalid(f"There is a tool named {name} already. Change that one, or replace it with PUT /v1/tools/.")
+
+
+def _tell_agents(conn: Connection, tool_id: str) -> None:
+    """Give the agents that have a tool a new version."""
+    having = select(agents_tools.c.agent_id).where(agents_tools.c.tool_id == tool_id)
+    conn.execute(update(agents).where(agents.c.id.in_(having)).values(version=agents.c.version + 1))
 
 
 def attach(conn: Connection, agent_id: str, tool_id: str) -> bool:

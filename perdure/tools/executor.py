@@ -208,7 +208,7 @@ class Executor:
         if error is None:
             whole = isinstance(implementation, Reads | Acts) and implementation.whole
             if isinstance(edge.value, Returned):
-                part = _part_of(tool, call, edge.value, whole=whole)
+                part = part_of(tool, call, edge.value, whole=whole)
                 return Outcome(part, keep=edge.value.keep, at_once=edge.value.at_once)
             return Outcome(_part(tool, call, "success", edge.value, whole=whole))
         if isinstance(error, PerdureError) and not isinstance(implementation, Trusted):
@@ -280,7 +280,8 @@ def _part(
     )  # fmt: skip
 
 
-def _part_of(tool: Tool, call: ToolCallPart, returned: Returned, *, whole: bool) -> ToolReturnPart:
+def part_of(tool: Tool, call: ToolCallPart, returned: Returned, *, whole: bool = False) -> ToolReturnPart:
+    """What a tool gave back, as the answer to a call."""
     part = _part(tool, call, returned.status, returned.text, whole=whole)
     return msgspec.structs.replace(
         part,
@@ -291,8 +292,7 @@ def _part_of(tool: Tool, call: ToolCallPart, returned: Returned, *, whole: bool)
 
 def _not_built(tool: Tool) -> str:
     return (
-        f"Tool {tool.name} cannot be run: this version of the server runs its own tools and trusted ones, not yet "
-        f"tools of type {tool.tool_type} or from stored source code. An operator can offer the same as a trusted tool: "
-        f"a Python function of an installed package, named as module:function in PERDURE_TOOLS or offered by "
-        f"its package in the entry point group {ENTRY_POINTS}."
+        f"Tool {tool.name} cannot be run: this server has no way to run tools of type {tool.tool_type}. An operator "
+        "can offer the same as a trusted tool: a Python function of an installed package, named as module:function in "
+        f"PERDURE_TOOLS or offered by its package in the entry point group {ENTRY_POINTS}."
     )

@@ -10,6 +10,7 @@ from perdure.domain.agents import AgentType
 from perdure.domain.errors import Invalid
 from perdure.domain.ids import new_id
 from perdure.domain.tools import Tool
+from perdure.tools.builtin.archives import ARCHIVAL_MEMORY_INSERT
 from perdure.tools.builtin.core import SEND_MESSAGE
 from perdure.tools.builtin.memory import (
     CORE_MEMORY_APPEND,
@@ -29,6 +30,7 @@ ENTRY_POINTS: Final = "perdure.tools"
 BUILT_IN: Final = (
     SEND_MESSAGE, CONVERSATION_SEARCH, MEMORY_INSERT, MEMORY_REPLACE, MEMORY_RETHINK, MEMORY_FINISH_EDITS,
     CORE_MEMORY_APPEND, CORE_MEMORY_REPLACE, MEMORY, MEMORY_APPLY_PATCH,
+    ARCHIVAL_MEMORY_INSERT,
 )  # fmt: skip
 
 FILE_TOOLS: Final = ("open_files", "grep_files", "semantic_search_files")
@@ -79,6 +81,11 @@ class Registry:
         return [
             msgspec.structs.replace(definition.tool, id=new_id("tool")) for definition in self._definitions.values()
         ]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that no other tool can have."""
+        return frozenset(self._definitions)
 
     def find(self, tool: Tool) -> Implementation | None:
         """What runs when `tool` is called. None where it is not one of ours, even if its name is."""

@@ -1,25 +1,43 @@
-"""The function schema of a Python callable: what models are shown of it, from its signature and its docstring."""
+"""The function schema of a Python callable: what models are shown of it, from its signature and its docstring.
+
+`tools/source.py` gathers the same from source code, without running it.
+"""
 
 import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, Union
+
+import msgspec
 
 from perdure.domain.errors import Invalid
 
 INJECTED: Final = frozenset({"agent_state", "agent_id", "context"})
 """Parameters that the server fills in, so models do not see them."""
 
-_HIDDEN: Final = INJECTED | {"self"}
+HIDDEN: Final = INJECTED | {"self"}
+"""Parameters that are no arguments."""
+
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _SECTION: Final = re.compile(
     r"(args|arguments|parameters|returns?|raises|yields|examples?|notes?|attributes)\s*:\s*$", re.I
 )
 _ARGUMENT: Final = re.compile(r"(\*{0,2}\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
 _SIMPLE: Final[Mapping[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
-_ACCEPTED: Final = "str, int, float, bool, list[T], dict, T | None and Literal"
+_ACCEPTED: Final = "str, int, float, bool, list[T], dict, tuple[T, ...], T | None and Literal"
+
+SHAPE: Final = "__perdure_schema__"
+"""The attribute of a class that has its JSON schema: one that was read from source code."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A parameter of a function: its type is None where it has no annotation."""
+
+    name: str
+    hint: Any
+    has_default: bool
 
 
 def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
@@ -28,27 +46,41 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
     An argument is required where it has no default and cannot be None. Raises Invalid saying what to mend.
     """
     name = getattr(function, "__name__", "")
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise Invalid(
             f"{name or function!r} cannot be a tool's name. Use a function defined with def and a plain name."
         )
-    description, described = read_docstring(inspect.getdoc(function) or "")
+    hints = _hints(function, name)
+    taken = [
+        Taken(each.name, hints.get(each.name), each.default is not inspect.Parameter.empty)
+        for each in _parameters(function, name)
+    ]
+    return describe(name, inspect.getdoc(function) or "", taken)
+
+
+def is_name(name: str) -> bool:
+    """Whether models can call a tool of this name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def describe(name: str, docstring: str, taken: Iterable[Taken]) -> dict[str, Any]:
+    """The schema of a function that takes these. Raises Invalid saying what to mend."""
+    description, described = read_docstring(docstring)
     if not description:
         raise Invalid(f"Function {name} has no docstring. Models choose a tool by what it says: describe what it does.")
-    hints = _hints(function, name)
     properties: dict[str, Any] = {}
     required: list[str] = []
-    for parameter in _parameters(function, name):
-        if parameter.name in _HIDDEN:
+    for each in taken:
+        if each.name in HIDDEN:
             continue
-        if parameter.name not in hints:
-            raise Invalid(f"Argument {parameter.name} of {name} has no type. Annotate it with one of {_ACCEPTED}.")
-        if not described.get(parameter.name):
-            raise Invalid(f"Argument {parameter.name} of {name} is not described. Add it to Args: in the docstring.")
-        schema, optional = _argument_schema(hints[parameter.name], f"Argument {parameter.name} of {name}")
-        properties[parameter.name] = {**schema, "description": described[parameter.name]}
-        if parameter.default is inspect.Parameter.empty and not optional:
-            required.append(parameter.name)
+        if each.hint is None:
+            raise Invalid(f"Argument {each.name} of {name} has no type. Annotate it with one of {_ACCEPTED}.")
+        if not described.get(each.name):
+            raise Invalid(f"Argument {each.name} of {name} is not described. Add it to Args: in the docstring.")
+        schema, optional = argument_schema(each.hint, f"Argument {each.name} of {name}")
+        properties[each.name] = {**schema, "description": described[each.name]}
+        if not each.has_default and not optional:
+            required.append(each.name)
     parameters = {"type": "object", "properties": properties, "required": required}
     return {"name": name, "description": description, "parameters": parameters}
 
@@ -74,7 +106,7 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
         raise Invalid(f"The annotations of {name} cannot be read: {error}.") from error
 
 
-def _argument_schema(hint: Any, where: str) -> tuple[dict[str, Any], bool]:
+def argument_schema(hint: Any, where: str) -> tuple[dict[str, Any], bool]:
     """The schema of a type, and whether it may be None."""
     if typing.get_origin(hint) not in (Union, types.UnionType):
         return _type_schema(hint, where), False
@@ -87,22 +119,44 @@ def _argument_schema(hint: Any, where: str) -> tuple[dict[str, Any], bool]:
 def _type_schema(hint: Any, where: str) -> dict[str, Any]:
     if hint in _SIMPLE:
         return {"type": _SIMPLE[hint]}
+    if hint is Any:
+        return {}
+    if isinstance(hint, type) and hasattr(hint, SHAPE):
+        return getattr(hint, SHAPE)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is dict:
         return {"type": "object"}
     if origin is dict and arguments[0] is str:
-        values = {} if arguments[1] is Any else {"additionalProperties": _type_schema(arguments[1], where)}
+        values = {} if arguments[1] is Any else {"additionalProperties": _item_schema(arguments[1], where)}
         return {"type": "object", **values}
     if origin is list:
-        return {"type": "array", "items": _type_schema(arguments[0], where)}
+        return {"type": "array", "items": _item_schema(arguments[0], where)}
+    if origin is tuple:
+        return _tuple_schema(arguments, where)
     if origin is Literal:
         kinds = {type(choice) for choice in arguments}
         if len(kinds) == 1 and (kind := kinds.pop()) in _SIMPLE:
             return {"type": _SIMPLE[kind], "enum": list(arguments)}
         raise Invalid(f"{where} has a Literal of several kinds. Use texts only, or numbers only.")
-    if hint is list:
-        raise Invalid(f"{where} does not say what the list holds. Write it as list[str], for instance.")
+    if hint in (list, tuple):
+        raise Invalid(f"{where} does not say what it holds. Write it as list[str], for instance.")
     raise Invalid(f"{where} has type {hint}, which models cannot be shown. Use one of {_ACCEPTED}.")
+
+
+def _item_schema(hint: Any, where: str) -> dict[str, Any]:
+    """The schema of what stands inside another type, where None has to be said."""
+    schema, optional = argument_schema(hint, where)
+    return {"anyOf": [schema, {"type": "null"}]} if optional else schema
+
+
+def _tuple_schema(arguments: tuple[Any, ...], where: str) -> dict[str, Any]:
+    """A list; where its items are of one kind, it says so, since not every provider takes a schema for each place."""
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return {"type": "array", "items": _item_schema(arguments[0], where)}
+    kinds = [_item_schema(each, where) for each in arguments]
+    same = all(kind == kinds[0] for kind in kinds)
+    items = kinds[0] if same else {"anyOf": [kind for at, kind in enumerate(kinds) if kind not in kinds[:at]]}
+    return {"type": "array", "items": items, "minItems": len(kinds), "maxItems": len(kinds)}
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str]]:

@@ -1,8 +1,9 @@
 """What callers send to make or change an agent."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field
@@ -21,6 +22,8 @@ from perdure.wire.tool_rules import ToolRule
 MAX_INT: Final = 2**31 - 1
 _NAME: Final = re.compile(r"[\w '\-]+")
 
+V = TypeVar("V", str, str | None)
+
 
 def _name(name: str) -> str:
     if _NAME.fullmatch(name) is None or not name.strip():
@@ -36,14 +39,15 @@ def _timezone(name: str) -> str:
     return name
 
 
-def _environment(values: dict[str, str | None]) -> dict[str, str | None]:
+def check_environment(values: Mapping[str, V]) -> Mapping[str, V]:
+    """The environment variables themselves. Raises ValueError for a name that cannot be one."""
     for key in values:
         if not key or "=" in key:
             raise ValueError("the name of an environment variable has at least one character, and no =")
     return values
 
 
-Environment = Annotated[dict[Text, Text | None], AfterValidator(_environment)]
+Environment = Annotated[dict[Text, Text | None], AfterValidator(check_environment)]
 Ids = list[Text]
 
 

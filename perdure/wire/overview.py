@@ -21,12 +21,12 @@ Wire = dict[str, Any]
 
 
 def context_overview(found: Overview) -> Wire:
-    """What fills a context. There are no archives yet, so nothing is counted of them."""
+    """What fills a context."""
     return {
         "context_window_size_max": found.window,
         "context_window_size_current": found.tokens,
         "num_messages": len(found.messages),
-        "num_archival_memory": 0,
+        "num_archival_memory": found.archived,
         "num_recall_memory": found.recalled,
         "num_tokens_external_memory_summary": found.facts.tokens,
         "external_memory_summary": found.facts.text,
@@ -45,11 +45,12 @@ def context_overview(found: Overview) -> Wire:
         "num_tokens_functions_definitions": found.tools_tokens,
         "functions_definitions": [{"type": "function", "function": tool.json_schema} for tool in found.tools],
         "num_tokens_messages": found.messages_tokens,
-        "messages": [_message(message) for message in found.messages],
+        "messages": [stored_message(message) for message in found.messages],
     }
 
 
-def _message(message: Message) -> Wire:
+def stored_message(message: Message) -> Wire:
+    """A message in the form the old server kept it in."""
     calls = [
         {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for call in message.tool_calls

@@ -1,9 +1,22 @@
 """Times as the contract writes them."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _representable(moment: datetime) -> datetime:
+    try:
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("The time lies outside the years 1 to 9999 in UTC.") from None
+
+
+Moment = Annotated[datetime, AfterValidator(_representable)]
+"""A time that a caller gives; one without an offset is UTC."""
 
 
 def whole_seconds(at: int) -> str:
@@ -25,3 +38,8 @@ def microseconds(moment: datetime) -> int:
     """Microseconds UTC; a moment without an offset is taken as UTC."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1)
+
+
+def local(at: int, zone: tzinfo) -> str:
+    """Microseconds UTC as `2026-01-31T13:00:00+01:00`, in a timezone."""
+    return (_EPOCH + timedelta(microseconds=at)).astimezone(zone).isoformat(timespec="seconds")

@@ -15,6 +15,7 @@ from perdure.api.application import create_application
 from perdure.api.operations import Operation
 from perdure.api.routes import ROUTES
 from perdure.api.server import Server
+from perdure.tools.door import Passes
 
 PASSWORD = "correct horse"
 BEARER = ("authorization", f"Bearer {PASSWORD}")
@@ -41,7 +42,10 @@ class Answer:
 def server(**changed: Any) -> Server:
     """A server with no parts behind it: whoever asks for one fails."""
     decided: dict[str, Any] = {"password": PASSWORD, "version": "9.9", "max_body": 1000, "loopback_only": False}
-    parts: dict[str, Any] = dict.fromkeys(("db", "catalog", "registry", "executor", "runner", "jobs", "vault"))
+    parts: dict[str, Any] = dict.fromkeys(
+        ("db", "catalog", "registry", "executor", "runner", "jobs", "vault", "sandbox", "custom_tools")
+    )
+    parts["passes"] = Passes()
     return Server(**{**parts, **decided, **changed})
 
 

@@ -1,4 +1,4 @@
-"""A scripted model server that speaks OpenAI's chat and Responses and Anthropic's messages, for tests that know it all.
+"""A scripted model server that speaks OpenAI's chat and Responses, Anthropic's messages and Gemini.
 
 A `Script` is one model name with a queue of answers. A test writes the answers, an agent asks, and afterwards the test
 reads what was asked. Every history received is judged as a strict provider would; what it would refuse stands in
@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.rig import claude, history, responses
+from tests.rig import claude, gemini, history, responses
 from tests.rig.answers import LIMIT, Answer, Cut, Hold, Pause, Piece, Raw, Refusal, chunks, completion, text
 
 POOL = 2000
@@ -26,6 +26,7 @@ POOL = 2000
 
 MESSAGES = "/claude/v1/messages"
 CLAUDE = "claude-opus-5-scripted"
+GEMINI = "gemini-3.8-scripted"
 EMBEDDING = "text-embedding-3-small"
 DIMENSIONS = 1536
 
@@ -159,6 +160,12 @@ class ModelServer:
         self._scripts[script.name] = script
         return script
 
+    def gemini(self) -> Script:
+        """A fresh script that is asked as a Gemini."""
+        script = Script(f"{GEMINI}-{next(self._numbers)}", "google_ai", gemini.faults_of)
+        self._scripts[script.name] = script
+        return script
+
     @property
     def environment(self) -> dict[str, str]:
         """What a server needs in its environment to find these models."""
@@ -169,6 +176,11 @@ class ModelServer:
         """The same for those that are asked in Anthropic's messages."""
         return {"ANTHROPIC_API_KEY": "scripted", "ANTHROPIC_BASE_URL": f"{self.url}/claude"}
 
+    @property
+    def gemini_environment(self) -> dict[str, str]:
+        """The same for those that are asked as a Gemini."""
+        return {"GEMINI_API_KEY": "scripted", "GEMINI_BASE_URL": f"{self.url}/v1beta"}
+
     def _on_loop(self, work: Coroutine[Any, Any, Any]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT)
 
@@ -176,6 +188,8 @@ class ModelServer:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/claude/v1/models", self._claudes)
+        app.router.add_get("/v1beta/models", self._geminis)
+        app.router.add_post("/v1beta/models/{name}:streamGenerateContent", self._answered)
         for path in ("/v1/chat/completions", "/v1/responses", MESSAGES):
             app.router.add_post(path, self._answered)
         app.router.add_post("/v1/embeddings", self._embeddings)
@@ -196,11 +210,17 @@ class ModelServer:
         data = [{"type": "model", "id": f"{CLAUDE}-{n}"} for n in range(1, POOL + 1)]
         return web.json_response({"data": data, "has_more": False})
 
+    async def _geminis(self, request: web.Request) -> web.Response:
+        methods = ["generateContent"]
+        names = [f"models/{GEMINI}-{n}" for n in range(1, POOL + 1)]
+        return web.json_response({"models": [{"name": name, "supportedGenerationMethods": methods} for name in names]})
+
     async def _answered(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        script = self._scripts.get(body.get("model"))
+        name = request.match_info.get("name") or body.get("model")
+        script = self._scripts.get(name)
         if script is None:
-            return web.json_response({"error": {"message": f"no script named {body.get('model')}"}}, status=404)
+            return web.json_response({"error": {"message": f"no script named {name}"}}, status=404)
         asked = Asked(body, dict(request.headers))
         answer = script.take(asked)
         if isinstance(answer, Refusal):
@@ -208,21 +228,22 @@ class ModelServer:
                 status=answer.status, text=answer.text, content_type=answer.content_type, headers=dict(answer.headers)
             )
         try:
-            return await self._play(request, answer, body)
+            return await self._play(request, answer, body, script.name)
         except (asyncio.CancelledError, ConnectionError):
             asked.closed.set()
             raise
 
-    async def _play(self, request: web.Request, answer: Answer, body: dict[str, Any]) -> web.StreamResponse:
-        if not body.get("stream"):
+    async def _play(self, request: web.Request, answer: Answer, body: dict[str, Any], name: str) -> web.StreamResponse:
+        told = gemini.events if "contents" in body else responses.events if "input" in body else chunks
+        told = claude.events if request.path == MESSAGES else told
+        if not body.get("stream") and told is not gemini.events:
             for piece in answer.pieces:
                 if isinstance(piece, Hold):
                     await piece.passed()
-            return web.json_response(completion(answer, body["model"]))
+            return web.json_response(completion(answer, name))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         top = body.get("top_logprobs", 0) if body.get("logprobs") else None
-        told = claude.events if request.path == MESSAGES else responses.events if "input" in body else chunks
-        stream: Stream = told(answer, body["model"]) if top is None else chunks(answer, body["model"], top)
+        stream: Stream = told(answer, name) if top is None else chunks(answer, name, top)
         for chunk in stream:
             if isinstance(chunk, Hold):
                 await chunk.passed()

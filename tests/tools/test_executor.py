@@ -278,7 +278,7 @@ def test_a_tool_this_version_cannot_run_says_so(workshop: Workshop) -> None:
     )
     part = asyncio.run(workshop.executor.run(tool, asked("roll", "{}"), workshop.context)).part
     assert part.status == "error"
-    assert "not yet tools of type custom" in part.text
+    assert "no way to run tools of type custom" in part.text
     assert "PERDURE_TOOLS" in part.text
     assert not workshop.executor.is_transactional(tool)
 

@@ -6,17 +6,16 @@ Texts can be long, so whatever has to walk through one does so outside of transa
 import asyncio
 import fnmatch
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from perdure.domain.errors import Invalid, ModelError, NotFound
+from perdure.domain.errors import Invalid, NotFound
 from perdure.domain.files import AgentFile
-from perdure.domain.models import Embedding, EmbeddingModel
-from perdure.logs import Log
 from perdure.memory import files as shown
 from perdure.memory.file_search import search_files
 from perdure.memory.files import Opening
+from perdure.memory.passages import Embed
 from perdure.store import agent_files
 from perdure.store import agents as agent_store
 from perdure.store import files as file_store
@@ -33,31 +32,22 @@ MAX_BYTES: Final = 200_000_000
 """Of files that one grep looks through."""
 DEFAULT_FOUND: Final = 5
 MAX_FOUND: Final = 50
-EMBED_SECONDS: Final = 5.0
 FOUND_LINES: Final = 20
 """Lines shown of each passage found."""
 
-log: Final = Log(__name__)
 
-
-class Embedder(Protocol):
-    """Whoever turns texts into vectors."""
-
-    async def embed(self, tenant: str, model: EmbeddingModel | str, texts: Sequence[str]) -> list[Embedding]: ...
-
-
-def file_tools(db: Database, embedder: Embedder) -> tuple[Definition, ...]:
+def file_tools(db: Database, embed: Embed) -> tuple[Definition, ...]:
     """The tools, for the files in this database."""
-    tools = _FileTools(db, embedder)
+    tools = _FileTools(db, embed)
     return _open_files(tools), _grep_files(tools), _semantic_search_files(tools)
 
 
 class _FileTools:
     """What the tools do."""
 
-    def __init__(self, db: Database, embedder: Embedder) -> None:
+    def __init__(self, db: Database, embed: Embed) -> None:
         self._db = db
-        self._embedder = embedder
+        self._embed = embed
 
     async def open(self, context: ToolContext, arguments: Arguments) -> Returned:
         requests: list[dict[str, Any]] = arguments["file_requests"]
@@ -119,26 +109,12 @@ class _FileTools:
             raise Invalid(f"limit is {limit}; it has to be 1 to {MAX_FOUND}.")
         agent_id, tenant = context.agent.id, context.tenant
         folders = await self._db.read(lambda conn: folder_store.of_agent(conn, agent_id))
-        ids = [folder.id for folder in folders]
-        models = {folder.embedding.handle: folder.embedding for folder in folders if folder.embedding is not None}
-        made = await asyncio.gather(*(self._vector(tenant, model, query) for model in models.values()))
-        vectors = {found.model: found.vector for found in made if found is not None}
-        found = await self._db.read(lambda conn: search_files(conn, tenant, ids, query, vectors, limit))
+        found = await search_files(self._db, self._embed, tenant, folders, query, limit)
         names = {folder.id: folder.name for folder in folders}
         passages = [f"{names[chunk.folder_id]}/{chunk.file_name}:\n{_clipped(chunk.text)}" for chunk in found]
         count = "1 passage" if len(found) == 1 else f"{len(found)} passages"
         head = f"Found {count}, best first." if found else "Nothing found. Try other words, or grep_files."
         return Returned(text="\n\n".join((head, *passages)))
-
-    async def _vector(self, tenant: str, model: EmbeddingModel, query: str) -> Embedding | None:
-        """What a model makes of a query; None where it cannot be asked in time, since words find most of it too."""
-        try:
-            async with asyncio.timeout(EMBED_SECONDS):
-                (made,) = await self._embedder.embed(tenant, model, [query])
-        except (ModelError, NotFound, TimeoutError) as error:
-            log.warning("query_not_embedded", model=model.handle, reason=str(error))
-            return None
-        return made
 
     async def _texts(self, wanted: Sequence[AgentFile], skipped: list[str]) -> AsyncIterator[tuple[str, list[str]]]:
         """Names and lines of files; those that are too large go to `skipped`."""

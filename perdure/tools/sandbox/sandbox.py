@@ -67,9 +67,25 @@ class Sandbox:
 
     async def choice(self) -> Choice:
         """Which way is in force. Tried once; whoever asks meanwhile waits for that."""
+        return await asyncio.shield(self.begin_choosing())
+
+    def begin_choosing(self) -> asyncio.Task[Choice]:
+        """Find out which way is in force, unless that has begun."""
         if self._choosing is None:
             self._choosing = asyncio.create_task(self._choose())
-        return await asyncio.shield(self._choosing)
+        return self._choosing
+
+    @property
+    def chosen(self) -> Choice | None:
+        """Which way is in force; None as long as nobody asked."""
+        done = self._choosing is not None and self._choosing.done() and not self._choosing.cancelled()
+        return self._choosing.result() if done and self._choosing is not None else None
+
+    async def close(self) -> None:
+        """Stop trying."""
+        if self._choosing is not None:
+            self._choosing.cancel()
+            await asyncio.gather(self._choosing, return_exceptions=True)
 
     async def run(self, job: Job) -> Finished:
         """Run a job to its end or to its limits; either way nothing of it is left running.

@@ -12,3 +12,7 @@ def upgrade() -> None:
     op.drop_index("ix_passages_archive_created", "passages")
     op.create_index("ix_passages_archive_created", "passages", ["archive_id", "created_at", "seq"])
     rebuild(op.get_bind())
+    if op.get_bind().dialect.name == "postgresql":
+        # It stemmed what is stemmed by us now.
+        op.execute("DROP TEXT SEARCH CONFIGURATION IF EXISTS perdure")
+        op.execute("DROP TEXT SEARCH DICTIONARY IF EXISTS perdure_stems")

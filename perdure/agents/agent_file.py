@@ -1,0 +1,216 @@
+"""Agents written to files, and made anew of them. An import is inert: it runs, fetches and connects to nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from perdure.agents.conversations import open_conversation, resolved
+from perdure.agents.create import MAKER, prepare, store
+from perdure.agents.model_choice import Catalog
+from perdure.domain.agent_file import Contents, Imported, ImportOptions, Packed, Thread, Unpacked, UnpackedThread
+from perdure.domain.agents import Agent, NewAgent
+from perdure.domain.blocks import Block
+from perdure.domain.conversations import Conversation
+from perdure.domain.errors import NotFound
+from perdure.domain.ids import new_id, now
+from perdure.domain.messages import Message
+from perdure.domain.tools import Tool
+from perdure.loop.context import mended, recompile
+from perdure.store import agents as agent_store
+from perdure.store import blocks as block_store
+from perdure.store import conversation_blocks
+from perdure.store import conversations as conversation_store
+from perdure.store import messages as message_store
+from perdure.store import tools as tool_store
+from perdure.store.conversations import ConversationFilter
+from perdure.store.database import Database
+from perdure.store.pages import MAX_LIMIT, Page
+from perdure.store.secrets import Vault
+from perdure.store.tools import ToolFilter
+
+MOST_EARLIER: Final = 10_000
+"""Messages beyond its contexts that are written of an agent, the newest of each conversation first."""
+
+COPY: Final = "_copy"
+"""What the name of an imported agent ends with, unless that is not wanted."""
+
+
+def pack(
+    conn: Connection, tenant: str, vault: Vault, agent_id: str, *, conversation_id: str | None, scrub: bool
+) -> Packed:
+    """An agent with its history, to be written to a file; with `scrub` without any.
+
+    With a `conversation_id` that is the conversation which a reader of the file goes on with, and the only one. Raises
+    NotFound; Unavailable where the agent's secrets cannot be opened.
+    """
+    details = agent_store.details(conn, tenant, agent_id, vault)
+    chosen = conversation_store.addressed(conn, tenant, conversation_id or agent_id, agent_id)
+    system = message_store.system_message(conn, chosen.id)
+    if scrub:
+        return Packed(details=details, system=system, thread=Thread(conversation=chosen))
+    others: list[Conversation] = []
+    if conversation_id is None:
+        wanted = ConversationFilter(agent_id=agent_id)
+        others = conversation_store.list_page(conn, tenant, wanted, Page(limit=MAX_LIMIT, ascending=True))
+    threads: list[Thread] = []
+    left = MOST_EARLIER
+    for conversation in (chosen, *others):
+        threads.append(_thread(conn, tenant, conversation, left))
+        left -= len(threads[-1].earlier)
+    return Packed(details=details, system=system, thread=threads[0], others=tuple(threads[1:]))
+
+
+def _thread(conn: Connection, tenant: str, conversation: Conversation, most_earlier: int) -> Thread:
+    context = message_store.context(conn, conversation.id)
+    shown = {message.id for message in context}
+    earlier = message_store.history(
+        conn, tenant, conversation_id=conversation.id, limit=most_earlier, keep=lambda message: message.id not in shown
+    )  # fmt: skip
+    if context and context[0].role == "system":
+        del context[0]
+    isolated = conversation_blocks.of_conversation(conn, conversation.id)
+    return Thread(
+        conversation=conversation, earlier=tuple(earlier[::-1]), context=tuple(context), isolated=tuple(isolated)
+    )
+
+
+async def import_agents(
+    db: Database, catalog: Catalog, vault: Vault, tenant: str, contents: Contents, options: ImportOptions
+) -> Imported:
+    """Make the agents of a file with their blocks, tools and conversations, all or nothing.
+
+    Raises NotFound for a model that is not here, Conflict for two blocks of one label, Invalid where token counts
+    contradict, Unprocessable where a prompt is missing.
+    """
+    warnings = [f"Left out: {each} of the file, which are not imported." for each in contents.left_out]
+    prepared: list[_Prepared] = []
+    for unpacked in contents.agents:
+        new, missing = await _chosen(catalog, tenant, unpacked.new, options)
+        warnings += missing
+        agent = await prepare(catalog, tenant, new)
+        fields = [await resolved(catalog, tenant, each.fields) for each in unpacked.others]
+        prepared.append(_Prepared(agent, new, unpacked, [*zip(fields, unpacked.others, strict=True)]))
+    return await db.write(lambda conn: _store_all(conn, tenant, vault, contents, prepared, options, warnings))
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    """An agent that can be stored, and its other conversations, each with its fields."""
+
+    agent: Agent
+    new: NewAgent
+    unpacked: Unpacked
+    others: list[tuple[dict[str, object], UnpackedThread]]
+
+
+async def _chosen(catalog: Catalog, tenant: str, new: NewAgent, options: ImportOptions) -> tuple[NewAgent, list[str]]:
+    """The agent with its models and its name as they are to be here, and what there is to say of that."""
+    choice, warnings = new.choice, list[str]()
+    if options.model is not None:
+        config = choice.llm_config and {**choice.llm_config, "handle": options.model}
+        choice = msgspec.structs.replace(choice, model=options.model, llm_config=config)
+    if options.embedding is not None:
+        choice = msgspec.structs.replace(choice, embedding=options.embedding, embedding_config=None)
+    elif (handle := choice.embedding or (choice.embedding_config or {}).get("handle")) is not None:
+        try:
+            await catalog.resolve_embedding(tenant, handle)
+        except NotFound:
+            choice = msgspec.structs.replace(choice, embedding=None, embedding_config=None)
+            warnings.append(f"The embedding model {handle} is not here; search works without one.")
+    name = options.name or (f"{new.name}{COPY}" if new.name and options.copy_suffix else new.name)
+    secrets = {**new.secrets, **options.secrets}
+    attributes = new.attributes if options.project_id is None else {**new.attributes, "project_id": options.project_id}
+    return msgspec.structs.replace(new, choice=choice, name=name, secrets=secrets, attributes=attributes), warnings
+
+
+def _store_all(
+    conn: Connection,
+    tenant: str,
+    vault: Vault,
+    contents: Contents,
+    prepared: Iterable[_Prepared],
+    options: ImportOptions,
+    warnings: Sequence[str],
+) -> Imported:
+    told = list(warnings)
+    tool_ids = _tools(conn, tenant, contents.tools, options, told)
+    block_ids = {key: _block(conn, tenant, block) for key, block in contents.blocks.items()}
+    for each in prepared:
+        new = each.new
+        known = {tool.name for tool in _named(conn, tenant, new.tool_names)}
+        told += [f"Left out: the tool {name}, which is not here." for name in new.tool_names if name not in known]
+        new = msgspec.structs.replace(
+            new,
+            blocks=tuple(_fitting(block) for block in new.blocks),
+            block_ids=tuple(block_ids[key] for key in each.unpacked.block_ids),
+            tool_names=tuple(name for name in new.tool_names if name in known),
+            tool_ids=tuple(tool_ids[key] for key in each.unpacked.tool_ids if key in tool_ids),
+        )
+        store(conn, tenant, vault, each.agent, new)
+        if not options.strip_messages:
+            _fill(conn, tenant, each.agent.id, each.agent.conversation_id, each.unpacked.thread)
+            for fields, thread in each.others:
+                opened = open_conversation(conn, tenant, each.agent, fields, _distinct(thread.isolated))
+                _fill(conn, tenant, each.agent.id, opened.id, thread)
+        recompile(conn, tenant, each.agent.id)
+    return Imported(tuple(each.agent.id for each in prepared), tuple(told))
+
+
+def _tools(
+    conn: Connection, tenant: str, tools: Mapping[str, Tool], options: ImportOptions, told: list[str]
+) -> dict[str, str]:
+    """The ids here of the tools in a file. Only custom ones are made or changed, and those here win unless told."""
+    there = {tool.name: tool for tool in _named(conn, tenant, [tool.name for tool in tools.values()])}
+    ids: dict[str, str] = {}
+    for key, tool in tools.items():
+        found = there.get(tool.name)
+        if found is None and tool.tool_type != "custom":
+            told.append(f"Left out: the tool {tool.name} of type {tool.tool_type}, which is not here.")
+            continue
+        if found is None:
+            at = now()
+            found = msgspec.structs.replace(tool, id=new_id("tool"), created_at=at, updated_at=at)
+            tool_store.create(conn, tenant, found)
+        elif (found.tool_type, tool.tool_type) == ("custom", "custom"):
+            kept = {"id": found.id, "created_at": found.created_at, "updated_at": found.updated_at}
+            wanted = msgspec.structs.replace(tool, project_id=found.project_id, **kept)
+            if options.override_tools:
+                tool_store.change(conn, tenant, wanted)
+            elif wanted != found:
+                told.append(
+                    f"Kept: the tool {tool.name} that is here, which differs from the one in the file. "
+                    "Import with override_existing_tools=true to have that one."
+                )
+        there[tool.name] = found
+        ids[key] = found.id
+    return ids
+
+
+def _named(conn: Connection, tenant: str, names: Sequence[str]) -> list[Tool]:
+    return tool_store.list_page(conn, tenant, ToolFilter(names=tuple(names)), Page(limit=MAX_LIMIT)) if names else []
+
+
+def _block(conn: Connection, tenant: str, block: Block) -> str:
+    block_store.create(conn, tenant, _fitting(block), actor=MAKER)
+    return block.id
+
+
+def _fitting(block: Block) -> Block:
+    """A block whose limit allows what is in it, which not every server saw to."""
+    return msgspec.structs.replace(block, limit=max(block.limit, len(block.value)))
+
+
+def _distinct(blocks: Iterable[Block]) -> list[Block]:
+    return list({block.label: _fitting(block) for block in blocks}.values())
+
+
+def _fill(conn: Connection, tenant: str, agent_id: str, conversation_id: str, thread: UnpackedThread) -> None:
+    """Give a new conversation its history; calls in its context that nobody answered are answered."""
+
+    def own(messages: Iterable[Message]) -> list[Message]:
+        return [msgspec.structs.replace(message, agent_id=agent_id) for message in messages]
+
+    message_store.append(conn, tenant, conversation_id, own(thread.earlier))
+    message_store.reset_context(conn, conversation_id)
+    message_store.append(conn, tenant, conversation_id, own(mended(thread.context)))

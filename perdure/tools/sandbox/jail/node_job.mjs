@@ -1,0 +1,74 @@
+// Runs one call of a TypeScript tool, or a piece of JavaScript, inside its jail. It reads what to run as JSON from stdin
+// and answers in JSON on file descriptor 3: the length as eight bytes, then the object.
+
+import { readFileSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
+import nodeModule, { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const RESULT = 3;
+const call = JSON.parse(readFileSync(0, "utf8"));
+globalThis.require = createRequire(`${process.cwd()}/job.mjs`);
+if (call.packages) symlinkSync(`${call.packages}/node_modules`, "node_modules");
+
+let transpiled = false;
+
+function withoutTypes(source) {
+  if (nodeModule.stripTypeScriptTypes) {
+    transpiled = true;
+    return nodeModule.stripTypeScriptTypes(source, { mode: "transform" });
+  }
+  let typescript;
+  try {
+    typescript = globalThis.require("typescript");
+  } catch {
+    return source;
+  }
+  transpiled = true;
+  const compilerOptions = { module: "ESNext", target: "ES2022" };
+  return typescript.transpileModule(source, { compilerOptions }).outputText;
+}
+
+function asText(value) {
+  return typeof value === "string" ? value : JSON.stringify(value) ?? String(value);
+}
+
+async function load(name, source) {
+  writeFileSync(name, source);
+  return import(pathToFileURL(`${process.cwd()}/${name}`));
+}
+
+async function ranTool() {
+  process.emitWarning = () => {};
+  const loaded = await load("job.mjs", `${withoutTypes(call.source)}\nexport { ${call.name} as __perdureTool };\n`);
+  const values = call.parameters.map((name) => call.arguments[name]);
+  while (values.length && values.at(-1) === undefined) values.pop();
+  return { status: "success", text: asText(await loaded.__perdureTool(...values)) };
+}
+
+async function ranCode() {
+  await load("job.mjs", call.source);
+  return { status: "success", text: "", results: [] };
+}
+
+function failed(error) {
+  let words = `${error?.name ?? "Error"}: ${error?.message ?? error}`;
+  if (error?.name === "SyntaxError" && call.name && !transpiled) {
+    words += ` (Node ${process.versions.node} cannot read TypeScript's types by itself: add typescript to `;
+    words += "npm_requirements, or have the operator install Node 22.13 or later)";
+  }
+  console.error(error?.stack ?? words);
+  return { status: "error", text: words, results: [] };
+}
+
+let answer;
+try {
+  answer = await (call.name ? ranTool() : ranCode());
+} catch (error) {
+  answer = failed(error);
+}
+const body = Buffer.from(JSON.stringify(answer));
+const head = Buffer.alloc(8);
+head.writeBigUInt64BE(BigInt(body.length));
+let said = Buffer.concat([head, body]);
+while (said.length) said = said.subarray(writeSync(RESULT, said));
+process.exit(answer.status === "success" ? 0 : 1);
