@@ -19,6 +19,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from perdure import __version__
+from perdure.agents.embedding import ArchiveEmbedding
 from perdure.agents.ingestion import KIND as FILE_INGESTION
 from perdure.agents.ingestion import Ingestion
 from perdure.api.application import create_application
@@ -31,6 +32,7 @@ from perdure.domain.tools import CUSTOM
 from perdure.lazy import warm_up
 from perdure.logs import Log
 from perdure.loop.turn import Rooms
+from perdure.memory.embedding import KIND as ARCHIVE_EMBEDDING
 from perdure.providers.base import Provider
 from perdure.providers.catalog import Catalog
 from perdure.providers.configured import limits
@@ -164,8 +166,7 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
         runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
         courier.bind(db, runner)
-        handlers = {FILE_INGESTION: Ingestion(db, catalog.embed, Reader(sandbox).read)}
-        jobs = Jobs(db, handlers, lambda: runner.lease.id)
+        jobs = _jobs(db, catalog, sandbox, runner)
         try:
             await runner.recover()
             jobs.start()
@@ -201,6 +202,15 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
             await catalog.close()
     finally:
         await db.close()
+
+
+def _jobs(db: Database, catalog: Catalog, sandbox: Sandbox, runner: Runner) -> Jobs:
+    """What is worked in the background."""
+    handlers = {
+        FILE_INGESTION: Ingestion(db, catalog.embed, Reader(sandbox).read),
+        ARCHIVE_EMBEDDING: ArchiveEmbedding(db, catalog.embed),
+    }
+    return Jobs(db, handlers, lambda: runner.lease.id)
 
 
 async def _catalog(settings: Settings, db: Database, vault: Vault) -> Catalog:

@@ -17,8 +17,10 @@ from perdure.domain.errors import Busy, NotBuilt
 from perdure.domain.ids import now
 from perdure.domain.runs import ACTIVE
 from perdure.loop.context import compiled, recompile
+from perdure.memory import passages as passage_memory
 from perdure.memory.files import limits, open_files
 from perdure.store import agents as agent_store
+from perdure.store import archives as archive_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks, search
 from perdure.store import identities as identity_store
@@ -54,10 +56,15 @@ async def update_agent(
 
 
 def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
-    """Delete an agent with its history; its blocks stay. Raises NotFound, and Busy while it has runs to be ended."""
+    """Delete an agent with its history, and its archive unless others search that; its blocks stay.
+
+    Raises NotFound, and Busy while it has runs to be ended."""
     agent = agent_store.hold(conn, tenant, agent_id, alone=True)
     refuse_running(conn, tenant, "The agent cannot be deleted", RunFilter(agent_ids=(agent.id,)))
     search.forget(conn, MESSAGES, agent.id)
+    for archive_id in archive_store.owned(conn, agent.id):
+        if archive_store.agents_of(conn, archive_id) == [agent.id]:
+            archive_store.delete(conn, archive_id)
     conversation_blocks.delete_of_agent(conn, agent.id)
     agent_store.delete(conn, tenant, agent.id)
 
@@ -116,6 +123,9 @@ def _update(
         replace_tools(conn, tenant, agent_id, changes.tool_ids)
     if changes.folder_ids is not None:
         replace_folders(conn, tenant, agent_id, changes.folder_ids)
+    if chosen.embedding is not None and chosen.embedding != before.embedding:
+        for archive_id in archive_store.owned(conn, agent_id):
+            passage_memory.edit_archive(conn, tenant, archive_id, {}, chosen.embedding)
     moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)
     after = agent_store.get(conn, tenant, agent_id)
     if limits(after) != limits(before):

@@ -59,6 +59,7 @@ async def update_agent(caller: CallerDep, agent_id: AgentId, body: UpdateAgentBo
     server = caller.server
     changes = body.changes()
     changed = await update.update_agent(server.db, server.catalog, server.vault, caller.tenant, agent_id, changes)
+    server.jobs.wake()
     return reply(agent_state(changed))
 
 

@@ -7,9 +7,9 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from perdure.agents import archives as edits
+from perdure.api.archive_queries import ArchiveQuery
 from perdure.api.auth import Caller, CallerDep
 from perdure.api.paths import AgentId, ArchiveId, PassageId
-from perdure.api.queries import ArchiveQuery
 from perdure.api.reply import reply
 from perdure.domain.archives import Archive
 from perdure.domain.models import EmbeddingModel
@@ -49,7 +49,9 @@ async def update_archive(caller: CallerDep, archive_id: ArchiveId, body: UpdateA
     def edit(conn: Connection) -> Archive:
         return memory.edit_archive(conn, caller.tenant, archive_id, changes, embedding)
 
-    return reply(archive(await caller.server.db.write(edit)))
+    edited = await caller.server.db.write(edit)
+    caller.server.jobs.wake()
+    return reply(archive(edited))
 
 
 async def delete_archive(caller: CallerDep, archive_id: ArchiveId) -> Response:
@@ -102,7 +104,9 @@ async def _add(caller: Caller, archive_id: str, bodies: list[CreatePassageBody])
         found = archive_store.get(conn, caller.tenant, archive_id, held=True)
         return memory.insert(conn, caller.tenant, found, new)
 
-    return await caller.server.db.write(add)
+    stored = await caller.server.db.write(add)
+    caller.server.jobs.wake()
+    return stored
 
 
 async def _embedding(caller: Caller, handle: str | None) -> EmbeddingModel | None:

@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from perdure.agents import archives as edits
+from perdure.api.archive_queries import PassageQuery, PassageSearchQuery
 from perdure.api.auth import Caller, CallerDep
 from perdure.api.paths import AgentId, PassageId
-from perdure.api.queries import PassageQuery, PassageSearchQuery
 from perdure.api.reply import reply
 from perdure.domain.agents import Agent
 from perdure.domain.archives import Archive
@@ -51,6 +51,7 @@ async def create_passage(caller: CallerDep, agent_id: AgentId, body: CreatePassa
     """Add a passage to the archive an agent writes to."""
     new = memory.new_passage(body.text, tags=body.tags or (), created_at=body.at(), metadata=body.metadata)
     stored = await caller.server.db.write(lambda conn: edits.insert(conn, caller.tenant, agent_id, [new]))
+    caller.server.jobs.wake()
     return reply([passage(each) for each in stored])
 
 
@@ -60,6 +61,7 @@ async def update_passage(
     """Change a passage that an agent can find."""
     changes: dict[str, Any] = {} if body is None else body.changes()
     edited = await caller.server.db.write(lambda conn: edits.edit(conn, caller.tenant, agent_id, memory_id, changes))
+    caller.server.jobs.wake()
     return reply([passage(edited)])
 
 

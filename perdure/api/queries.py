@@ -12,10 +12,8 @@ from pydantic import Field
 
 from perdure.domain.identities import IdentityType
 from perdure.domain.runs import ACTIVE, StopReason
-from perdure.memory.passages import DEFAULT_FOUND, Wanted
 from perdure.store.agents import AgentFilter, OrderBy
 from perdure.store.approvals import ApprovalFilter
-from perdure.store.archives import ArchiveFilter
 from perdure.store.blocks import BlockFilter
 from perdure.store.conversations import ConversationFilter
 from perdure.store.conversations import OrderBy as ConversationOrder
@@ -285,49 +283,6 @@ class TagQuery(PageQuery):
 
     name: str | None = None
     query_text: str | None = None
-
-
-@dataclass(frozen=True)
-class ArchiveQuery(PageQuery):
-    """Which archives."""
-
-    order_by: Literal["created_at"] | None = None
-    name: str | None = None
-    agent_id: str | None = None
-
-    def filter(self) -> ArchiveFilter:
-        return ArchiveFilter(name=self.name, agent_id=self.agent_id)
-
-
-@dataclass(frozen=True)
-class PassageQuery(PageQuery):
-    """Which passages of an agent's; without an order, oldest first. `search` is a part of their text, in any case."""
-
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    search: str | None = None
-
-
-@dataclass(frozen=True)
-class PassageSearchQuery:
-    """What an agent is asked to find. Times without an offset are UTC."""
-
-    query: str
-    tags: Texts = None
-    tag_match_mode: Literal["any", "all"] = "any"
-    top_k: Annotated[int | None, Query(ge=1, le=100)] = None
-    start_datetime: datetime | None = None
-    end_datetime: datetime | None = None
-
-    def wanted(self) -> Wanted:
-        end = _microseconds(self.end_datetime)
-        return Wanted(
-            query=self.query,
-            limit=self.top_k or DEFAULT_FOUND,
-            tags=tuple(self.tags or ()),
-            every_tag=self.tag_match_mode == "all",
-            start=_microseconds(self.start_datetime),
-            end=None if end is None else end + 1,
-        )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from perdure.domain.ids import new_id, now
 from perdure.domain.models import Embedding, EmbeddingModel
 from perdure.domain.passages import MAX_BYTES, MAX_TOKENS, Passage
 from perdure.logs import Log
+from perdure.memory import embedding
 from perdure.memory.fusion import fused
 from perdure.memory.recall import recall
 from perdure.store import agents as agent_store
@@ -63,7 +64,10 @@ def new_passage(
 def insert(conn: Connection, tenant: str, archive: Archive, new: Sequence[Passage]) -> list[Passage]:
     """Put passages into an archive. Their vectors are made later, so that nobody waits for them."""
     own = [msgspec.structs.replace(each, archive_id=archive.id) for each in new]
-    return passage_store.add(conn, tenant, archive.id, own)
+    stored = passage_store.add(conn, tenant, archive.id, own)
+    if stored:
+        embedding.ask(conn, tenant, archive)
+    return stored
 
 
 def edit(conn: Connection, tenant: str, passage: Passage, changes: dict[str, Any]) -> Passage:
@@ -71,18 +75,25 @@ def edit(conn: Connection, tenant: str, passage: Passage, changes: dict[str, Any
     changed = msgspec.structs.replace(passage, **changes, updated_at=max(now(), passage.updated_at + 1))
     _check(changed.text)
     passage_store.update(conn, passage, changed)
+    if changed.text != passage.text:
+        embedding.ask(conn, tenant, archive_store.get(conn, tenant, passage.archive_id))
     return changed
 
 
 def edit_archive(
-    conn: Connection, tenant: str, archive_id: str, changes: dict[str, Any], embedding: EmbeddingModel | None = None
+    conn: Connection, tenant: str, archive_id: str, changes: dict[str, Any], model: EmbeddingModel | None = None
 ) -> Archive:
-    """Change fields of an archive, and with `embedding` the model by which it is searched. Raises NotFound."""
+    """Change fields of an archive, and with `model` what embeds its passages, which are then embedded anew.
+
+    Raises NotFound.
+    """
     archive = archive_store.get(conn, tenant, archive_id, held=True)
     edited = msgspec.structs.replace(
-        archive, **changes, embedding=embedding or archive.embedding, updated_at=now()
+        archive, **changes, embedding=model or archive.embedding, updated_at=now()
     )  # fmt: skip
     archive_store.update(conn, edited)
+    if model is not None:
+        embedding.ask(conn, tenant, edited)
     return edited
 
 
@@ -143,9 +154,9 @@ def _found(
     )  # fmt: skip
     by_words = recall(conn, PASSAGES, ids, wanted.query, where, max(wanted.limit, NEAR))
     near: Found = []
-    for handle, embedding in vectors.items():
+    for handle, made in vectors.items():
         same = where & (passages.c.embedding_model == handle)
-        near += nearest(conn, passages, same, embedding.vector, max(wanted.limit, NEAR))
+        near += nearest(conn, passages, same, made.vector, max(wanted.limit, NEAR))
     if by_words is None and not near:
         return [(each, 0.0) for each in passage_store.newest(conn, where, wanted.limit)]
     near.sort(key=lambda hit: (-hit[1], -hit[0]))

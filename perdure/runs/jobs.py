@@ -27,6 +27,8 @@ LOOK_SECONDS: Final = 2.0
 """How often a process that shares its database looks for what others left, and for jobs that were cancelled there."""
 MOST_ATTEMPTS: Final = 10
 """How often a job is taken up. One that ends its process each time must not do so for ever."""
+IDLE_SECONDS: Final = 5.0
+"""How often a process that is alone looks for what was asked for in the middle of a unit, where nobody could call."""
 WAIT_SECONDS: Final = 2.0
 """How long a job waits before it goes on where the database was out of reach."""
 GIVEN_UP: Final = "It was begun too often without coming to an end."
@@ -123,7 +125,7 @@ class Jobs:
 
     async def _look(self) -> None:
         while True:
-            pause = LOOK_SECONDS if self._db.shared or self._tasks else None
+            pause = LOOK_SECONDS if self._db.shared or self._tasks else IDLE_SECONDS
             try:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()

@@ -82,6 +82,17 @@ def drop_about(conn: Connection, subjects: Iterable[str]) -> None:
     conn.execute(update_rows(jobs).where(about).values(**fields))
 
 
+def is_asked(conn: Connection, kind: str, subject: str) -> bool:
+    """Whether there is an unfinished job of a kind about a thing."""
+    same = (jobs.c.subject == subject) & (jobs.c.kind == kind) & jobs.c.status.in_(UNFINISHED)
+    return conn.execute(select(jobs.c.id).where(same).limit(1)).first() is not None
+
+
+def note(conn: Connection, job_id: str, metadata: dict[str, Any]) -> None:
+    """Note how far a job has come."""
+    conn.execute(update_rows(jobs).where(jobs.c.id == job_id).values(metadata=metadata, updated_at=now()))
+
+
 def some_free(conn: Connection) -> bool:
     """Whether there is a job that nobody works."""
     return conn.execute(_free().limit(1)).first() is not None

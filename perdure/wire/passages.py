@@ -9,7 +9,7 @@ from pydantic import Field
 from perdure.domain.passages import Passage
 from perdure.wire.blocks import Tags
 from perdure.wire.text import Body, Text
-from perdure.wire.times import Moment, local, microseconds, precise
+from perdure.wire.times import End, Moment, local, microseconds, precise
 
 Wire = dict[str, Any]
 
@@ -66,7 +66,7 @@ class SearchPassagesBody(Body):
     tag_match_mode: MatchMode = "any"
     limit: int = Field(default=50, ge=1, le=MAX_RESULTS)
     start_date: Moment | None = None
-    end_date: Moment | None = None
+    end_date: End | None = None
 
 
 class SearchMessagesBody(Body):
@@ -79,7 +79,7 @@ class SearchMessagesBody(Body):
     roles: list[Literal["user", "assistant", "tool", "system", "approval", "summary"]] | None = None
     limit: int = Field(default=50, ge=1, le=MAX_RESULTS)
     start_date: Moment | None = None
-    end_date: Moment | None = None
+    end_date: End | None = None
 
 
 def passage(shown: Passage) -> Wire:

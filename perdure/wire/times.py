@@ -1,10 +1,12 @@
 """Times as the contract writes them."""
 
+import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, Final
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
+_MERE_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -17,6 +19,14 @@ def _representable(moment: datetime) -> datetime:
 
 Moment = Annotated[datetime, AfterValidator(_representable)]
 """A time that a caller gives; one without an offset is UTC."""
+
+
+def _last_of(given: object) -> object:
+    return f"{given}T23:59:59.999999" if isinstance(given, str) and _MERE_DATE.fullmatch(given) else given
+
+
+End = Annotated[Moment, BeforeValidator(_last_of)]
+"""The end of a period, which is part of it: a mere date lasts to the end of its day."""
 
 
 def whole_seconds(at: int) -> str:

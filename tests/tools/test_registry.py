@@ -24,6 +24,7 @@ OURS = {
     "core_memory_replace": ("letta_memory_core", Writes),
     "memory": ("letta_memory_core", Writes),
     "memory_apply_patch": ("letta_memory_core", Writes),
+    "archival_memory_insert": ("letta_core", Writes),
 }
 
 
@@ -57,6 +58,7 @@ def test_the_arguments_of_the_contract() -> None:
             ["command"],
         ),
         "memory_apply_patch": (["label", "patch"], ["label", "patch"]),
+        "archival_memory_insert": (["content", "tags"], ["content"]),
     }  # fmt: skip
 
 

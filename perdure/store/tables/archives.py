@@ -40,6 +40,7 @@ passages = Table(
     Column("embedding_model", String),
     *times(),
     Index("ix_passages_archive_created", "archive_id", "created_at", "seq"),
+    Index("ix_passages_archive_seq", "archive_id", "seq"),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

@@ -55,6 +55,20 @@ const OPERATIONS = {
   compact_conversation: async (client, { conversation_id, ...fields }) => [
     await client.conversations.messages.compact(conversation_id, fields),
   ],
+  create_archive: async (client, fields) => [await client.archives.create(fields)],
+  list_archives: (client, query) => client.archives.list(query),
+  add_passages: async (client, { archive_id, passages }) =>
+    client.archives.passages.createMany(archive_id, { passages }),
+  attach_archive: async (client, { agent_id, archive_id }) => [
+    await client.agents.archives.attach(archive_id, { agent_id }),
+  ],
+  create_passage: (client, { agent_id, ...fields }) => client.agents.passages.create(agent_id, fields),
+  list_agent_passages: (client, { agent_id, ...query }) => client.agents.passages.list(agent_id, query),
+  find_passages: async (client, { agent_id, ...query }) => [await client.agents.passages.search(agent_id, query)],
+  delete_passage: async (client, { agent_id, memory_id }) => [
+    await client.agents.passages.delete(memory_id, { agent_id }),
+  ],
+  search_messages: (client, fields) => client.messages.search(fields),
   retrieve_run: async (client, { run_id }) => [await client.runs.retrieve(run_id)],
   stream_run: (client, { run_id, ...fields }) => client.runs.messages.stream(run_id, fields),
   create_async: async (client, { agent_id, ...fields }) => [await client.agents.messages.createAsync(agent_id, fields)],

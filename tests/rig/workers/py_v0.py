@@ -1,6 +1,7 @@
 """Drives letta-client 0.1.x for the tests; see loop.py."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from letta_client import Letta
@@ -17,6 +18,13 @@ def example(client: Letta, source: str) -> Iterator[Any]:
     names: dict[str, Any] = {}
     exec(source, names)
     yield from names["response"]
+
+
+def moments(query: dict[str, Any]) -> dict[str, Any]:
+    """The query with datetimes where this SDK wants them."""
+    return {
+        name: datetime.fromisoformat(value) if name.endswith("_datetime") else value for name, value in query.items()
+    }
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -105,6 +113,14 @@ OPERATIONS: dict[str, Operation] = {
     "delete_provider": lambda client, provider_id: [client.providers.delete(provider_id)],
     "list_providers": lambda client, **query: client.providers.list(**query),
     "check_provider": lambda client, **fields: [client.providers.check(**fields)],
+    "create_archive": lambda client, **fields: [client.archives.create_archive(**fields)],
+    "update_archive": lambda client, archive_id, **fields: [client.archives.modify_archive(archive_id, **fields)],
+    "list_archives": lambda client, **query: client.archives.list_archives(**query),
+    "create_passage": lambda client, agent_id, **fields: client.agents.passages.create(agent_id, **fields),
+    "list_agent_passages": lambda client, agent_id, **query: client.agents.passages.list(agent_id, **query),
+    "find_passages": lambda client, agent_id, **query: [client.agents.passages.search(agent_id, **moments(query))],
+    "delete_passage": lambda client, agent_id, memory_id: [client.agents.passages.delete(agent_id, memory_id)],
+    "search_messages": lambda client, **fields: client.agents.messages.search(**fields),
     "create_identity": lambda client, **fields: [client.identities.create(**fields)],
     "upsert_identity": lambda client, **fields: [client.identities.upsert(**fields)],
     "update_identity": lambda client, identity_id, **fields: [client.identities.modify(identity_id, **fields)],

@@ -56,6 +56,30 @@ OPERATIONS: dict[str, Operation] = {
     "detach_identity": lambda client, agent_id, identity_id: [
         client.agents.identities.detach(identity_id, agent_id=agent_id)
     ],
+    "create_archive": lambda client, **fields: [client.archives.create(**fields)],
+    "retrieve_archive": lambda client, archive_id: [client.archives.retrieve(archive_id)],
+    "update_archive": lambda client, archive_id, **fields: [client.archives.update(archive_id, **fields)],
+    "list_archives": lambda client, **query: client.archives.list(**query),
+    "delete_archive": lambda client, archive_id: [client.archives.delete(archive_id)],
+    "add_passage": lambda client, archive_id, **fields: [client.archives.passages.create(archive_id, **fields)],
+    "add_passages": lambda client, archive_id, passages: client.archives.passages.create_many(
+        archive_id, passages=passages
+    ),
+    "drop_passage": lambda client, archive_id, passage_id: [
+        client.archives.passages.delete(passage_id, archive_id=archive_id)
+    ],
+    "attach_archive": lambda client, agent_id, archive_id: [
+        client.agents.archives.attach(archive_id, agent_id=agent_id)
+    ],
+    "detach_archive": lambda client, agent_id, archive_id: [
+        client.agents.archives.detach(archive_id, agent_id=agent_id)
+    ],
+    "create_passage": lambda client, agent_id, **fields: client.agents.passages.create(agent_id, **fields),
+    "list_agent_passages": lambda client, agent_id, **query: client.agents.passages.list(agent_id, **query),
+    "find_passages": lambda client, agent_id, **query: [client.agents.passages.search(agent_id, **query)],
+    "delete_passage": lambda client, agent_id, memory_id: [client.agents.passages.delete(memory_id, agent_id=agent_id)],
+    "search_passages": lambda client, **fields: client.passages.search(**fields),
+    "search_messages": lambda client, **fields: client.messages.search(**fields),
     "attach_block": lambda client, agent_id, block_id: [client.agents.blocks.attach(block_id, agent_id=agent_id)],
     "detach_block": lambda client, agent_id, block_id: [client.agents.blocks.detach(block_id, agent_id=agent_id)],
     "create_block": lambda client, **fields: [client.blocks.create(**fields)],

@@ -11,6 +11,7 @@ down_revision = "0004"
 def upgrade() -> None:
     op.drop_index("ix_passages_archive_created", "passages")
     op.create_index("ix_passages_archive_created", "passages", ["archive_id", "created_at", "seq"])
+    op.create_index("ix_passages_archive_seq", "passages", ["archive_id", "seq"])
     rebuild(op.get_bind())
     if op.get_bind().dialect.name == "postgresql":
         # It stemmed what is stemmed by us now.

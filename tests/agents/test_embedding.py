@@ -1,0 +1,131 @@
+"""Passages get their vectors in the background, anew where the model changes, and whoever takes over goes on."""
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Connection, select
+
+from perdure.agents import embedding as work
+from perdure.agents.embedding import ArchiveEmbedding
+from perdure.domain.archives import Archive
+from perdure.domain.errors import ModelError
+from perdure.domain.ids import DEFAULT_TENANT, new_id
+from perdure.domain.jobs import Job
+from perdure.domain.models import Embedding, EmbeddingModel
+from perdure.memory import embedding, passages
+from perdure.store import archives
+from perdure.store import jobs as job_store
+from perdure.store import passages as passage_store
+from perdure.store.jobs import JobFilter
+from perdure.store.pages import Page
+from perdure.store.tables import passages as passage_table
+from tests.memory.home import Home
+from tests.rig.stores import Place
+
+
+def model(name: str, size: int) -> EmbeddingModel:
+    return EmbeddingModel(
+        handle=f"some/{name}", name=name, provider_name="some", provider_type="openai", endpoint_type="openai",
+        dimensions=size,
+    )  # fmt: skip
+
+
+SMALL, LARGE = model("small", 3), model("large", 5)
+
+
+class Vendor:
+    """An embedding model that fails after so many requests."""
+
+    def __init__(self, good_for: int = 1000) -> None:
+        self.left = good_for
+        self.texts = 0
+
+    async def embed(self, tenant: str, model: EmbeddingModel | str, texts: Sequence[str]) -> list[Embedding]:
+        assert isinstance(model, EmbeddingModel)
+        if not self.left:
+            raise ModelError("llm_error", "It is away.")
+        self.left -= 1
+        self.texts += len(texts)
+        return [Embedding(model.handle, [1.0] * model.dimensions) for _ in texts]
+
+
+class Hand:
+    """A job in the hands of this process."""
+
+    def __init__(self, job: Job) -> None:
+        self.tenant, self.job = DEFAULT_TENANT, job
+
+    def check(self, conn: Connection) -> None: ...
+
+
+def jobs(home: Home) -> list[Job]:
+    return home.read(lambda conn: job_store.list_page(conn, DEFAULT_TENANT, JobFilter(active=True), Page()))
+
+
+def end(home: Home, vendor: Vendor) -> Job:
+    """Work the one job there is to its end."""
+    (job,) = jobs(home)
+    finish = home.run(ArchiveEmbedding(home.db, vendor).work(Hand(job)))
+
+    def finished(conn: Connection) -> None:
+        finish(conn)
+        job_store.end(conn, job.id, "completed")
+
+    home.write(finished)
+    return home.read(lambda conn: job_store.get(conn, DEFAULT_TENANT, job.id))
+
+
+def models_of(home: Home, archive: Archive) -> set[tuple[str | None, int]]:
+    """The models of an archive's vectors, and how many numbers these have."""
+    columns = (passage_table.c.embedding_model, passage_table.c.embedding)
+    rows = home.read(lambda conn: conn.execute(select(*columns).where(passage_table.c.archive_id == archive.id)).all())
+    return {(name, len(vector or ())) for name, vector in rows}
+
+
+def test_reembedding_is_resumed_where_it_ended_and_follows_the_model(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "BATCH", 4)
+    archive = Archive(id=new_id("archive"), name="a", embedding=SMALL, created_at=1, updated_at=1)
+    with Home(place) as home:
+        home.write(lambda conn: archives.create(conn, DEFAULT_TENANT, archive))
+        for number in range(10):
+            new = [passages.new_passage(f"text {number}")]
+            home.write(lambda conn, new=new: passages.insert(conn, DEFAULT_TENANT, archive, new))
+        assert models_of(home, archive) == {(None, 0)}
+        assert [job.metadata for job in jobs(home)] == [{"archive_id": archive.id, "embedding": SMALL.handle}]
+        # The process ends after two batches; the next one asks for the rest alone.
+        with pytest.raises(ModelError):
+            end(home, Vendor(good_for=2))
+        (job,) = jobs(home)
+        assert (job.metadata["embedded"], job.metadata["left"]) == (8, 2)
+        vendor = Vendor()
+        assert end(home, vendor).status == "completed"
+        assert (vendor.texts, models_of(home, archive)) == (2, {(SMALL.handle, 3)})
+        assert jobs(home) == []
+
+        home.write(lambda conn: passages.edit_archive(conn, DEFAULT_TENANT, archive.id, {}, LARGE))
+        vendor = Vendor()
+        end(home, vendor)
+        assert (vendor.texts, models_of(home, archive)) == (10, {(LARGE.handle, 5)})
+
+
+def test_what_comes_in_while_a_job_ends_gets_another(place: Place) -> None:
+    archive = Archive(id=new_id("archive"), name="a", embedding=SMALL, created_at=1, updated_at=1)
+    with Home(place) as home:
+        home.write(lambda conn: archives.create(conn, DEFAULT_TENANT, archive))
+        home.write(lambda conn: embedding.ask(conn, DEFAULT_TENANT, archive))
+        (job,) = jobs(home)
+        finish = home.run(ArchiveEmbedding(home.db, Vendor()).work(Hand(job)))
+        new = [passages.new_passage("late")]
+        (late,) = home.write(lambda conn: passages.insert(conn, DEFAULT_TENANT, archive, new))
+        assert [each.id for each in jobs(home)] == [job.id]
+        home.write(finish)
+        assert [each.id for each in jobs(home)] != [job.id]
+        end(home, Vendor())
+        assert models_of(home, archive) == {(SMALL.handle, 3)}
+        # A text that changes has no vector, and one that was made of the old text is not kept.
+        behind = home.read(lambda conn: passage_store.unembedded(conn, archive.id, "none", -1, 1))
+        home.write(lambda conn: passages.edit(conn, DEFAULT_TENANT, late, {"text": "later"}))
+        home.write(lambda conn: passage_store.embed(conn, [(behind[0], Embedding(SMALL.handle, [1.0, 0.0, 0.0]))]))
+        assert models_of(home, archive) == {(None, 0)}
