@@ -28,7 +28,7 @@ format: .venv/ready  ## put the code in shape
 	$(BIN)/ruff check --fix $(SOURCES)
 
 test: .venv/ready  ## all tests, in parallel; PYTEST="-k name" passes options
-	$(BIN)/pytest -n 4 $(PYTEST)
+	$(BIN)/pytest -n 4 --dist worksteal $(PYTEST)
 
 bench: .venv/ready  ## the figures of docs/performance.md
 	$(BIN)/python -m bench

@@ -8,8 +8,9 @@ import argparse
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from bench import dialects, long, processes, relay, start
+from bench import archive, dialects, long, processes, relay, start
 from bench.place import asks, cluster, paced_model, server
+from bench.recall import __main__ as recall
 
 ROUNDS = 3
 TURNS = 5_000
@@ -39,6 +40,8 @@ PARTS: dict[str, Callable[[int, dict[str, str]], None]] = {
     "start": lambda rounds, environment: start.measure(environment),
     "relay": relay.measure,
     "long": _long,
+    "archive": lambda rounds, environment: archive.measure(environment),
+    "recall": lambda rounds, environment: recall.measure(environment),
     "dialects": dialects.measure,
     "processes": lambda rounds, environment: processes.measure_throughput(rounds),
     "crossing": lambda rounds, environment: processes.measure_crossing(rounds),

@@ -1,9 +1,8 @@
-"""`python -m bench.archive`: a large archive, filled and searched through a real server's own endpoints.
+"""A large archive, filled and searched through a real server's own endpoints.
 
 Texts are made of words as unevenly common as in a language, so that most questions hold a word of thousands of texts.
 """
 
-import argparse
 import http.client
 import json
 import random
@@ -11,7 +10,7 @@ import statistics
 import time
 from typing import Any
 
-from bench import __main__ as bench
+from bench.place import Served, server
 
 PASSAGES = 100_000
 BATCH = 500
@@ -55,16 +54,13 @@ class Language:
         return f"When did {self.text(self._dice.randint(3, 7))}?"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.archive", description=__doc__)
-    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
-    parser.add_argument("--passages", type=int, default=PASSAGES)
-    asked = parser.parse_args()
-    with bench.store(asked.store), bench.server({}) as url:
-        measure(Archive(url), Language(), asked.passages)
+def measure(environment: dict[str, str], count: int = PASSAGES) -> None:
+    """Print the figures."""
+    with server(environment) as served:
+        _measure(served, Archive(served.url), Language(), count)
 
 
-def measure(archive: Archive, language: Language, count: int) -> None:
+def _measure(served: Served, archive: Archive, language: Language, count: int) -> None:
     """Fill the archive, then search it; print the figures."""
     began = time.monotonic()
     for start in range(0, count, BATCH):
@@ -80,11 +76,13 @@ def measure(archive: Archive, language: Language, count: int) -> None:
         archive.ask("POST", f"/v1/archives/{archive.id}/passages", {"text": language.text(WORDS)})
     print(f"one at a time          {100 / (time.monotonic() - began):8.0f} a second")
     times: list[float] = []
+    cpu = served.cpu()
     for _ in range(SEARCHES):
         query = language.question().replace(" ", "%20").replace("?", "%3F")
         began = time.monotonic()
         archive.ask("GET", f"/v1/agents/{archive.agent}/archival-memory/search?query={query}&top_k=10")
         times.append(1000 * (time.monotonic() - began))
+    print(f"CPU of a search        {1000 * (served.cpu() - cpu) / SEARCHES:8.1f} ms, client not included")
     cuts = statistics.quantiles(times, n=100)
     print(f"search                 {cuts[49]:8.1f} ms p50, {cuts[94]:.1f} ms p95, {max(times):.1f} ms at most")
 
@@ -93,7 +91,3 @@ def _time(number: int) -> str:
     """Twenty texts to a session, a session every three hours."""
     at = 1_600_000_000 + number // 20 * 10_800 + number % 20 * 40
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
-if __name__ == "__main__":
-    main()

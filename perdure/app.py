@@ -1,21 +1,10 @@
-"""The one place that wires the parts together and runs them as a server."""
+"""The one place that wires the parts of a server together."""
 
-import asyncio
-import gc
-import os
-import resource
-import signal
 import socket
-import sys
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
-from tempfile import TemporaryDirectory
-from threading import Thread
-from typing import cast
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
-import uvicorn
-import uvloop
 from starlette.types import ASGIApp
 
 from perdure import __version__
@@ -26,11 +15,8 @@ from perdure.api.application import create_application
 from perdure.api.results import letter
 from perdure.api.server import Server
 from perdure.config import Settings, is_loopback
-from perdure.domain.errors import Unavailable
 from perdure.domain.ids import DEFAULT_TENANT
-from perdure.domain.tools import CUSTOM
-from perdure.lazy import warm_up
-from perdure.logs import Log
+from perdure.domain.tools import CUSTOM, EXTERNAL_MCP
 from perdure.loop.turn import Rooms
 from perdure.memory.embedding import KIND as ARCHIVE_EMBEDDING
 from perdure.providers.base import Provider
@@ -43,13 +29,13 @@ from perdure.runs.courier import Courier
 from perdure.runs.jobs import Jobs
 from perdure.runs.policy import Policy
 from perdure.runs.runner import Runner
+from perdure.store import mcp_servers as mcp_store
 from perdure.store import providers as provider_store
 from perdure.store import tools as tool_store
 from perdure.store.database import Database
 from perdure.store.migrate import bring_up_to_date
 from perdure.store.opening import open_database
 from perdure.store.secrets import Vault, agree_on_key, open_vault
-from perdure.telemetry import metrics, tracing
 from perdure.tools.builtin.agents import agent_tools
 from perdure.tools.builtin.archives import archival_memory_search
 from perdure.tools.builtin.code import run_code
@@ -59,87 +45,13 @@ from perdure.tools.custom import CustomTools, Terms
 from perdure.tools.documents.reader import Reader
 from perdure.tools.door import Door, Passes
 from perdure.tools.executor import Executor
-from perdure.tools.implementation import Definition
+from perdure.tools.mcp.commands import read_commands
+from perdure.tools.mcp.links import Limits
+from perdure.tools.mcp.servers import McpServers
 from perdure.tools.packages import Packages
 from perdure.tools.registry import Registry
 from perdure.tools.sandbox.sandbox import Sandbox
 from perdure.tools.secrets import secrets_in
-
-WARM = ("aiohttp", "structlog", "pydantic.v1", metrics.INSTRUMENTS)
-"""Loaded after start: the first model call, log line, route and ended run need them."""
-BACKLOG = 2048
-"""Connections the kernel holds while the server is busy."""
-CLOSE_SECONDS = 5
-"""How long answers may take to reach their readers once all runs have ended."""
-TRY_SANDBOX_SECONDS = 2.0
-"""After the start; before that it is tried when it is first needed."""
-MANY_FILES = 1 << 20
-KEEPALIVE_SECONDS = 60
-"""Silence on a connection after which the kernel asks whether the other side still lives."""
-
-
-log = Log(__name__)
-
-
-class ServerInfo(msgspec.Struct, frozen=True):
-    """What a started server tells whoever started it. `port` is the one it got where any free one was asked for."""
-
-    url: str
-    port: int
-    data: str
-    catalog: Catalog
-
-
-def serve(
-    settings: Settings,
-    *,
-    ready: Callable[[ServerInfo], None] | None = None,
-    listener: socket.socket | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called once requests are answered.
-
-    A `listener` is one that `listen` has made, perhaps in another process; without one the port is taken here. Raises
-    Unavailable for a port in use and for data that cannot be used, Invalid for a setting that cannot be.
-    """
-    uvloop.run(_serve(settings, ready, listener or listen(settings)))
-
-
-async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None, listener: socket.socket) -> None:
-    _allow_many_files()
-    finish_tracing = tracing.set_up(settings.environment, content=settings.trace_content)
-    try:
-        async with _door() as door, running(settings, door) as (server, application):
-            info = ServerInfo(url_of(listener), listener.getsockname()[1], server.db.location, server.catalog)
-
-            def started() -> None:
-                # Trying what keeps tools apart costs a moment, which the first requests need more.
-                asyncio.get_running_loop().call_later(TRY_SANDBOX_SECONDS, server.sandbox.begin_choosing)
-                if ready:
-                    ready(info)
-
-            http = _Http(application, server.runner, door, started)
-            # What is alive now stays alive: the collector need not walk it again while tokens flow.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(50_000, 50, 50)
-            # The event loop asks for the interpreter's lock back after every system call; the database thread must not
-            # keep it for the usual 5 ms.
-            sys.setswitchinterval(0.0005)
-            await http.serve(sockets=[listener])
-    finally:
-        listener.close()
-        await asyncio.to_thread(finish_tracing)
-
-
-@asynccontextmanager
-async def _door() -> AsyncGenerator[socket.socket | None]:
-    """A socket of this process alone, at which its tools find it. None where the system has none with names."""
-    if not hasattr(socket, "AF_UNIX"):
-        yield None
-        return
-    with TemporaryDirectory(prefix="perdure-") as folder, socket.socket(socket.AF_UNIX) as door:
-        door.bind(f"{folder}/door")
-        yield door
 
 
 @asynccontextmanager
@@ -148,60 +60,92 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
 
     `door` is the socket at which tools will find it.
     """
-    courier, passes = Courier(), Passes()
-    sandbox = Sandbox(settings.data, unsafe=settings.unsafe_tools)
-    db = await open_database(settings.data, settings.sync, settings.postgres)
-    try:
+    async with AsyncExitStack() as closing:
+        db = await open_database(settings.data, settings.sync, settings.postgres)
+        closing.push_async_callback(db.close)
         await bring_up_to_date(db)
         vault = open_vault(settings.data, settings.encryption_key)
         if db.shared:
             await db.write(lambda conn: agree_on_key(conn, vault))
         catalog = await _catalog(settings, db, vault)
-        registry = Registry(settings.trusted_tools, _wired(settings, db, vault, catalog, sandbox, courier))
-        await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
-        packages = Packages(settings.data / "packages", sandbox, settings.environment)
-        way_in = Door(passes, door and door.getsockname())
-        custom_tools = CustomTools(db, vault, sandbox, packages, way_in, _terms(settings))
-        executor = Executor(db, registry, settings.tool_seconds, {CUSTOM: custom_tools.implementation})
+        closing.push_async_callback(catalog.close)
+        tools = await _tools(settings, db, vault, catalog, door)
+        closing.push_async_callback(tools.mcp.close)
         callbacks = Callbacks(db, letter, allow_private=settings.private_callbacks)
-        runner = Runner(Rooms(db, catalog, executor), _policy(settings), callbacks.tell)
-        courier.bind(db, runner)
-        jobs = _jobs(db, catalog, sandbox, runner)
-        try:
-            await runner.recover()
-            jobs.start()
-            server = Server(
-                db=db,
-                catalog=catalog,
-                registry=registry,
-                executor=executor,
-                runner=runner,
-                jobs=jobs,
-                vault=vault,
-                sandbox=sandbox,
-                custom_tools=custom_tools,
-                passes=passes,
-                password=settings.password,
-                version=__version__,
-                max_body=settings.max_body,
-                max_file=settings.max_file,
-                loopback_only=is_loopback(settings.host),
-                allowed_origins=settings.cors_origins,
-                private_callbacks=settings.private_callbacks,
-                private_images=settings.private_images,
-                max_requests=settings.max_requests,
-                access_log=settings.access_log,
-                metrics=settings.metrics,
-            )
-            yield server, create_application(server)
-        finally:
-            await jobs.close()
-            await runner.close()
-            await sandbox.close()
-            await callbacks.close()
-            await catalog.close()
-    finally:
-        await db.close()
+        closing.push_async_callback(callbacks.close)
+        closing.push_async_callback(tools.sandbox.close)
+        runner = Runner(Rooms(db, catalog, tools.executor), _policy(settings), callbacks.tell)
+        closing.push_async_callback(runner.close)
+        tools.courier.bind(db, runner)
+        jobs = _jobs(db, catalog, tools.sandbox, runner)
+        closing.push_async_callback(jobs.close)
+        await runner.recover()
+        jobs.start()
+        server = Server(
+            db=db,
+            catalog=catalog,
+            registry=tools.registry,
+            executor=tools.executor,
+            mcp=tools.mcp,
+            runner=runner,
+            jobs=jobs,
+            vault=vault,
+            sandbox=tools.sandbox,
+            custom_tools=tools.custom,
+            passes=tools.passes,
+            password=settings.password,
+            version=__version__,
+            max_body=settings.max_body,
+            max_file=settings.max_file,
+            loopback_only=is_loopback(settings.host),
+            allowed_origins=settings.cors_origins,
+            private_callbacks=settings.private_callbacks,
+            private_images=settings.private_images,
+            max_requests=settings.max_requests,
+            access_log=settings.access_log,
+            metrics=settings.metrics,
+        )
+        yield server, create_application(server)
+
+
+class _Tools(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs tools. The courier takes an agent's messages to others, once it knows the runner."""
+
+    registry: Registry
+    executor: Executor
+    custom: CustomTools
+    mcp: McpServers
+    sandbox: Sandbox
+    passes: Passes
+    courier: Courier
+
+
+async def _tools(
+    settings: Settings, db: Database, vault: Vault, catalog: Catalog, door: socket.socket | None
+) -> _Tools:
+    """Make what runs tools, and store those that are here for every tenant."""
+    terms = Terms(seconds=settings.tool_seconds, memory=settings.tool_memory << 20, network=settings.tool_network)
+    courier, passes, secrets = Courier(), Passes(), secrets_in(db, vault)
+    sandbox = Sandbox(settings.data, unsafe=settings.unsafe_tools)
+    commands = read_commands(settings.mcp_config)
+    mcp = McpServers(db, vault, secrets, _mcp_limits(settings), commands, allow_private=settings.private_mcp)
+    packages = Packages(settings.data / "packages", sandbox, settings.environment)
+    custom = CustomTools(db, vault, sandbox, packages, Door(passes, door and door.getsockname()), terms)
+    wired = [
+        *agent_tools(courier),
+        *file_tools(db, catalog.embed),
+        archival_memory_search(db, catalog.embed),
+        fetch_webpage(allow_private=settings.private_pages),
+        web_search(catalog.http, secrets, url=settings.exa_url, key=settings.environment.get(EXA_KEY)),
+        run_code(db, sandbox, terms),
+    ]
+    registry = Registry(settings.trusted_tools, wired)
+    await db.write(lambda conn: tool_store.seed(conn, DEFAULT_TENANT, registry.builtin_tools()))
+    await db.write(lambda conn: mcp_store.seed(conn, DEFAULT_TENANT, commands))
+    executor = Executor(db, registry, settings.tool_seconds, {CUSTOM: custom.implementation, EXTERNAL_MCP: mcp.runner})
+    return _Tools(
+        registry=registry, executor=executor, custom=custom, mcp=mcp, sandbox=sandbox, passes=passes, courier=courier
+    )
 
 
 def _jobs(db: Database, catalog: Catalog, sandbox: Sandbox, runner: Runner) -> Jobs:
@@ -225,10 +169,6 @@ async def _catalog(settings: Settings, db: Database, vault: Vault) -> Catalog:
     )
 
 
-def _terms(settings: Settings) -> Terms:
-    return Terms(seconds=settings.tool_seconds, memory=settings.tool_memory << 20, network=settings.tool_network)
-
-
 async def _built_in(settings: Settings) -> list[Provider]:
     """The providers inside this process. A model of the operator's own comes before the stand-in."""
     if settings.gguf is None:
@@ -236,19 +176,8 @@ async def _built_in(settings: Settings) -> list[Provider]:
     return [await open_local(settings.gguf, settings.gguf_context, limits(settings.environment)), OfflineProvider()]
 
 
-def _wired(
-    settings: Settings, db: Database, vault: Vault, catalog: Catalog, sandbox: Sandbox, courier: Courier
-) -> list[Definition]:
-    """The server's own tools that need a part of it."""
-    secrets, key = secrets_in(db, vault), settings.environment.get(EXA_KEY)
-    return [
-        *agent_tools(courier),
-        fetch_webpage(allow_private=settings.private_pages),
-        web_search(catalog.http, secrets, url=settings.exa_url, key=key),
-        *file_tools(db, catalog.embed),
-        archival_memory_search(db, catalog.embed),
-        run_code(db, sandbox, _terms(settings)),
-    ]
+def _mcp_limits(settings: Settings) -> Limits:
+    return Limits(connect=settings.mcp_connect_seconds, list=settings.mcp_list_seconds, call=settings.mcp_call_seconds)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -263,106 +192,3 @@ def _policy(settings: Settings) -> Policy:
         approval_seconds=settings.approval_minutes * 60,
         lease_seconds=settings.lease_seconds,
     )
-
-
-def url_of(listener: socket.socket) -> str:
-    """The address at which it takes connections."""
-    host, port, *_ = listener.getsockname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def listen(settings: Settings) -> socket.socket:
-    """Take the port before anything else, so that a second server fails before it touches the data.
-
-    Raises Unavailable where that cannot be.
-    """
-    host, port = settings.host, settings.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    if os.name == "posix":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise Unavailable(
-            f"Cannot listen on {host} port {port}: {error.strerror}. "
-            "Choose another with --host and --port, or stop what uses it."
-        ) from error
-    listener.setblocking(False)
-    _drop_dead_readers(listener, settings.stalled_seconds)
-    return listener
-
-
-def _allow_many_files() -> None:
-    """Take as many connections as the system lets this process have; shells start it with few."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _drop_dead_readers(listener: socket.socket, seconds: float) -> None:
-    """Have the kernel hang up on whoever takes nothing for so long, or is not there any more.
-
-    What a connection that is accepted here inherits; nothing of it costs the event loop anything.
-    """
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_USER_TIMEOUT", round(seconds * 1000)), ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
-        ("TCP_KEEPINTVL", KEEPALIVE_SECONDS),
-    ):  # fmt: skip
-        if hasattr(socket, option):
-            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-class _Http(uvicorn.Server):
-    """uvicorn, told when it is ready, and listening on while runs drain: whoever asks meanwhile gets an answer."""
-
-    def __init__(
-        self, application: ASGIApp, runner: Runner, door: socket.socket | None, ready: Callable[[], None]
-    ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                application, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False,
-                # Trusting X-Forwarded-* of just anyone would let callers choose their own address.
-                proxy_headers=False, server_header=False, timeout_keep_alive=75, backlog=BACKLOG,
-                timeout_graceful_shutdown=CLOSE_SECONDS,
-            )
-        )  # fmt: skip
-        self._runner = runner
-        self._door = door
-        self._ready = ready
-        self._stopping: asyncio.Task[None] | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self._door is not None:
-            self.servers.append(await asyncio.get_running_loop().create_unix_server(self._protocol, sock=self._door))
-        self._ready()
-        Thread(target=warm_up, args=(WARM,), name="warm-up", daemon=True).start()
-
-    def _protocol(self) -> asyncio.Protocol:
-        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Stop on SIGINT and SIGTERM without raising them again: what is open is still to be closed."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
-        yield
-
-    def _stop(self) -> None:
-        """The first signal lets runs finish, a second one interrupts them, a third waits for nobody."""
-        self._runner.stop()
-        if self._stopping is None:
-            log.info("stopping", **self._runner.counts())
-            self._stopping = asyncio.create_task(self._drain())
-        elif self._stopping.done():
-            self.force_exit = True
-
-    async def _drain(self) -> None:
-        await self._runner.close()
-        self.should_exit = True

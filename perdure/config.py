@@ -1,7 +1,7 @@
 """The settings of a server, read once: flags first, then the environment, then the defaults in `SETTINGS`."""
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -9,6 +9,7 @@ import msgspec
 
 from perdure import reading
 from perdure.domain.errors import Invalid
+from perdure.reading import Setting
 from perdure.store.options import PostgresOptions
 
 
@@ -47,6 +48,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     private_images: bool
     private_providers: bool
     private_pages: bool
+    private_mcp: bool
+    mcp_config: Path | None
+    mcp_connect_seconds: float
+    mcp_list_seconds: float
+    mcp_call_seconds: float
     exa_url: str
     max_body: int
     max_file: int
@@ -81,21 +87,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table: where a setting comes from, what it means, and how its text is read.
-
-    Of `variables` the first that is set counts. `read` raises ValueError, saying what is allowed.
-    """
-
-    name: str
-    variables: tuple[str, ...]
-    default: str
-    meaning: str
-    read: Callable[[str], Any]
-    flag: str | None = None
-    secret: bool = False
-
-
 def is_loopback(host: str) -> bool:
     """Whether a server on this host can be reached from this machine alone."""
     if host.casefold() == "localhost":
@@ -111,7 +102,9 @@ def read_settings(environment: Mapping[str, str], **flags: Any) -> Settings:
 
     Raises Invalid, naming the setting, its value and what is allowed.
     """
-    values = {setting.name: _read(setting, environment, flags.pop(setting.name, None)) for setting in SETTINGS}
+    values = {
+        setting.name: reading.value_of(setting, environment, flags.pop(setting.name, None)) for setting in SETTINGS
+    }
     if flags:
         raise TypeError(f"no such settings: {', '.join(flags)}")
     values["data"] = values["data"] or _default_data(environment)
@@ -133,21 +126,6 @@ def read_settings(environment: Mapping[str, str], **flags: Any) -> Settings:
             "of its own, named by LLAMACPP_BASE_URL."
         )
     return settings
-
-
-def _read(setting: Setting, environment: Mapping[str, str], flag: Any) -> Any:
-    source, text = setting.flag or setting.name, "" if flag is None else str(flag)
-    if flag is None:
-        source = next((name for name in setting.variables if environment.get(name, "").strip()), "")
-        # A password or key keeps its spaces: it has to be the same text for whoever sends it.
-        text = environment.get(source, "") if setting.secret else environment.get(source, "").strip()
-    if not source:
-        text = setting.default
-    try:
-        return setting.read(text)
-    except ValueError as error:
-        shown = "" if setting.secret else f" is {text!r}, which"
-        raise Invalid(f"{source}{shown} will not do: {error}.") from None
 
 
 def _default_data(environment: Mapping[str, str]) -> Path:
@@ -291,6 +269,28 @@ SETTINGS: Final = (
     Setting(
         name="private_pages", variables=("PERDURE_PRIVATE_PAGES",), default="0", read=reading.switch,
         meaning="`1` lets the tool `fetch_webpage` read pages of this machine and its networks.",
+    ),
+    Setting(
+        name="private_mcp", variables=("PERDURE_PRIVATE_MCP",), default="0", read=reading.switch,
+        meaning="`1` lets the MCP servers that callers add be on this machine and its networks.",
+    ),
+    Setting(
+        name="mcp_config", variables=("PERDURE_MCP_CONFIG",), default="", read=reading.file,
+        meaning="A JSON file that names MCP servers to be started as commands; see docs/mcp.md. Callers can name none.",
+    ),
+    Setting(
+        name="mcp_connect_seconds", variables=("PERDURE_MCP_CONNECT_SECONDS",), default="30",
+        read=reading.number(0.1, 3_600, "seconds"), meaning="Seconds that connecting to an MCP server may take.",
+    ),
+    Setting(
+        name="mcp_list_seconds", variables=("PERDURE_MCP_LIST_SECONDS",), default="30",
+        read=reading.number(0.1, 3_600, "seconds"),
+        meaning="Seconds that an MCP server may take to list its tools, connecting included.",
+    ),
+    Setting(
+        name="mcp_call_seconds", variables=("PERDURE_MCP_CALL_SECONDS",), default="60",
+        read=reading.number(0.1, 86_400, "seconds"),
+        meaning="Seconds that a call of an MCP tool may take, connecting included.",
     ),
     Setting(
         name="exa_url", variables=("PERDURE_EXA_URL",), default="https://api.exa.ai", read=reading.base_url,

@@ -1,11 +1,49 @@
-"""How the texts of settings are read. Each function raises ValueError, saying what is allowed."""
+"""How settings are read, each by its row of the table in `config.py`.
+
+The functions that read one kind of text raise ValueError, saying what is allowed.
+"""
 
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
+
+from perdure.domain.errors import Invalid
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the table: where a setting comes from, what it means, and how its text is read.
+
+    Of `variables` the first that is set counts. `read` raises ValueError, saying what is allowed.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    default: str
+    meaning: str
+    read: Callable[[str], Any]
+    flag: str | None = None
+    secret: bool = False
+
+
+def value_of(setting: Setting, environment: Mapping[str, str], flag: Any) -> Any:
+    """What a setting is: by its flag, else by the environment, else by default. Raises Invalid, naming its place."""
+    source, text = setting.flag or setting.name, "" if flag is None else str(flag)
+    if flag is None:
+        source = next((name for name in setting.variables if environment.get(name, "").strip()), "")
+        # A password or key keeps its spaces: it has to be the same text for whoever sends it.
+        text = environment.get(source, "") if setting.secret else environment.get(source, "").strip()
+    if not source:
+        text = setting.default
+    try:
+        return setting.read(text)
+    except ValueError as error:
+        shown = "" if setting.secret else f" is {text!r}, which"
+        raise Invalid(f"{source}{shown} will not do: {error}.") from None
 
 
 def text(text: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from perdure.logs import set_up_logs
+from tests.rig.mcp import McpPeer
 from tests.rig.model import ModelServer, Script
 from tests.rig.sdks import JS0, JS1, NAMES, PY0, PY1, Client, Sdk
 from tests.rig.server import Server
@@ -96,6 +97,21 @@ def new_server(models: ModelServer, tmp_path: Path, new_place: Callable[[], Plac
     yield new
     for each in made:
         each.kill()
+
+
+@pytest.fixture(scope="session")
+def mcp_peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpPeer]:
+    """MCP servers of this worker, in a process of their own."""
+    peer = McpPeer(tmp_path_factory.mktemp("mcp") / "peer.log")
+    yield peer
+    peer.end()
+
+
+@pytest.fixture
+def mcp_peer(mcp_peers: McpPeer) -> McpPeer:
+    """The MCP servers of this worker, as they are at first."""
+    mcp_peers.state(tools="good")
+    return mcp_peers
 
 
 @pytest.fixture(scope="session")

@@ -5,17 +5,18 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from bench.__main__ import server
+from bench.place import server
 from bench.recall import baselines
 from bench.recall.conversations import CHOSEN_ON, HELD_OUT, Conversation, read, recall
 
 LIMIT = 10
 
 
-def main() -> None:
-    with server({}) as url:
+def measure(environment: dict[str, str]) -> None:
+    """Print the figures of both halves."""
+    with server(environment) as served:
         for name, half in (("chosen on", CHOSEN_ON), ("held out", HELD_OUT)):
-            report(url, name, [read(each) for each in half])
+            report(served.url, name, [read(each) for each in half])
 
 
 def report(url: str, name: str, half: list[Conversation]) -> None:
@@ -54,4 +55,4 @@ def _call(url: str, body: Any = None) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    measure({})

@@ -8,7 +8,9 @@ from sqlalchemy import Connection
 
 from perdure.agents.conversations import open_conversation, resolved
 from perdure.agents.create import MAKER, prepare, store
+from perdure.agents.filed_knowledge import Models, pack_archives, pack_folders, store_archives, store_folder
 from perdure.agents.model_choice import Catalog
+from perdure.agents.uploads import Background
 from perdure.domain.agent_file import Contents, Imported, ImportOptions, Packed, Thread, Unpacked, UnpackedThread
 from perdure.domain.agents import Agent, NewAgent
 from perdure.domain.blocks import Block
@@ -16,11 +18,12 @@ from perdure.domain.conversations import Conversation
 from perdure.domain.errors import NotFound
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message
+from perdure.domain.models import EmbeddingModel
 from perdure.domain.tools import Tool
 from perdure.loop.context import mended, recompile
+from perdure.store import agent_files, conversation_blocks
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
-from perdure.store import conversation_blocks
 from perdure.store import conversations as conversation_store
 from perdure.store import messages as message_store
 from perdure.store import tools as tool_store
@@ -40,18 +43,28 @@ COPY: Final = "_copy"
 def pack(
     conn: Connection, tenant: str, vault: Vault, agent_id: str, *, conversation_id: str | None, scrub: bool
 ) -> Packed:
-    """An agent with its history, to be written to a file; with `scrub` without any.
+    """An agent with its history and all it knows, to be written to a file; with `scrub` without messages and passages.
 
     With a `conversation_id` that is the conversation which a reader of the file goes on with, and the only one. Raises
     NotFound; Unavailable where the agent's secrets cannot be opened.
     """
     details = agent_store.details(conn, tenant, agent_id, vault)
     chosen = conversation_store.addressed(conn, tenant, conversation_id or agent_id, agent_id)
-    system = message_store.system_message(conn, chosen.id)
+    packed = Packed(
+        details=details, system=message_store.system_message(conn, chosen.id), thread=Thread(conversation=chosen),
+        folders=pack_folders(conn, tenant, details.folders), files=tuple(agent_files.all_of(conn, agent_id)),
+    )  # fmt: skip
     if scrub:
-        return Packed(details=details, system=system, thread=Thread(conversation=chosen))
+        return packed
+    first, *others = _threads(conn, tenant, agent_id, chosen, alone=conversation_id is not None)
+    archives = pack_archives(conn, tenant, agent_id)
+    return msgspec.structs.replace(packed, thread=first, others=tuple(others), archives=archives)
+
+
+def _threads(conn: Connection, tenant: str, agent_id: str, chosen: Conversation, *, alone: bool) -> list[Thread]:
+    """A conversation of an agent and, unless it is to be `alone`, all that are not hidden."""
     others: list[Conversation] = []
-    if conversation_id is None:
+    if not alone:
         wanted = ConversationFilter(agent_id=agent_id)
         others = conversation_store.list_page(conn, tenant, wanted, Page(limit=MAX_LIMIT, ascending=True))
     threads: list[Thread] = []
@@ -59,7 +72,7 @@ def pack(
     for conversation in (chosen, *others):
         threads.append(_thread(conn, tenant, conversation, left))
         left -= len(threads[-1].earlier)
-    return Packed(details=details, system=system, thread=threads[0], others=tuple(threads[1:]))
+    return threads
 
 
 def _thread(conn: Connection, tenant: str, conversation: Conversation, most_earlier: int) -> Thread:
@@ -77,22 +90,32 @@ def _thread(conn: Connection, tenant: str, conversation: Conversation, most_earl
 
 
 async def import_agents(
-    db: Database, catalog: Catalog, vault: Vault, tenant: str, contents: Contents, options: ImportOptions
+    db: Database,
+    catalog: Catalog,
+    vault: Vault,
+    jobs: Background,
+    tenant: str,
+    contents: Contents,
+    options: ImportOptions,
 ) -> Imported:
-    """Make the agents of a file with their blocks, tools and conversations, all or nothing.
+    """Make the agents of a file with all that is theirs, all or nothing; texts of files are made searchable afterwards.
 
     Raises NotFound for a model that is not here, Conflict for two blocks of one label, Invalid where token counts
     contradict, Unprocessable where a prompt is missing.
     """
     warnings = [f"Left out: {each} of the file, which are not imported." for each in contents.left_out]
+    models = await _embedding_models(catalog, tenant, contents, warnings)
     prepared: list[_Prepared] = []
     for unpacked in contents.agents:
-        new, missing = await _chosen(catalog, tenant, unpacked.new, options)
-        warnings += missing
+        new = _chosen(unpacked.new, options, models)
         agent = await prepare(catalog, tenant, new)
         fields = [await resolved(catalog, tenant, each.fields) for each in unpacked.others]
         prepared.append(_Prepared(agent, new, unpacked, [*zip(fields, unpacked.others, strict=True)]))
-    return await db.write(lambda conn: _store_all(conn, tenant, vault, contents, prepared, options, warnings))
+    made = await db.write(
+        lambda conn: _store_all(conn, tenant, vault, jobs, contents, prepared, models, options, warnings)
+    )
+    jobs.wake()
+    return made
 
 
 class _Prepared(msgspec.Struct, frozen=True):
@@ -104,38 +127,57 @@ class _Prepared(msgspec.Struct, frozen=True):
     others: list[tuple[dict[str, object], UnpackedThread]]
 
 
-async def _chosen(catalog: Catalog, tenant: str, new: NewAgent, options: ImportOptions) -> tuple[NewAgent, list[str]]:
-    """The agent with its models and its name as they are to be here, and what there is to say of that."""
-    choice, warnings = new.choice, list[str]()
+async def _embedding_models(
+    catalog: Catalog, tenant: str, contents: Contents, warnings: list[str]
+) -> dict[str, EmbeddingModel]:
+    """The embedding models that a file names, as far as they are here: search works without."""
+    stocks = [stock.embedding for agent in contents.agents for stock in agent.archives]
+    named = [_embedding_of(agent.new) for agent in contents.agents]
+    models: dict[str, EmbeddingModel] = {}
+    for handle in dict.fromkeys([*named, *stocks, *(library.embedding for library in contents.folders.values())]):
+        if handle is not None:
+            try:
+                models[handle] = await catalog.resolve_embedding(tenant, handle)
+            except NotFound:
+                warnings.append(f"Left out: the embedding model {handle}, which is not here; search works without one.")
+    return models
+
+
+def _embedding_of(new: NewAgent) -> str | None:
+    return new.choice.embedding or (new.choice.embedding_config or {}).get("handle")
+
+
+def _chosen(new: NewAgent, options: ImportOptions, models: Models) -> NewAgent:
+    """The agent with its models and its name as they are to be here."""
+    choice = new.choice
     if options.model is not None:
         config = choice.llm_config and {**choice.llm_config, "handle": options.model}
         choice = msgspec.structs.replace(choice, model=options.model, llm_config=config)
-    if options.embedding is not None:
+    if options.embedding is not None or _embedding_of(new) not in models:
         choice = msgspec.structs.replace(choice, embedding=options.embedding, embedding_config=None)
-    elif (handle := choice.embedding or (choice.embedding_config or {}).get("handle")) is not None:
-        try:
-            await catalog.resolve_embedding(tenant, handle)
-        except NotFound:
-            choice = msgspec.structs.replace(choice, embedding=None, embedding_config=None)
-            warnings.append(f"The embedding model {handle} is not here; search works without one.")
     name = options.name or (f"{new.name}{COPY}" if new.name and options.copy_suffix else new.name)
     secrets = {**new.secrets, **options.secrets}
     attributes = new.attributes if options.project_id is None else {**new.attributes, "project_id": options.project_id}
-    return msgspec.structs.replace(new, choice=choice, name=name, secrets=secrets, attributes=attributes), warnings
+    return msgspec.structs.replace(new, choice=choice, name=name, secrets=secrets, attributes=attributes)
 
 
 def _store_all(
     conn: Connection,
     tenant: str,
     vault: Vault,
+    jobs: Background,
     contents: Contents,
     prepared: Iterable[_Prepared],
+    models: Models,
     options: ImportOptions,
     warnings: Sequence[str],
 ) -> Imported:
     told = list(warnings)
     tool_ids = _tools(conn, tenant, contents.tools, options, told)
     block_ids = {key: _block(conn, tenant, block) for key, block in contents.blocks.items()}
+    folder_ids = {
+        key: store_folder(conn, jobs, tenant, library, models, told) for key, library in contents.folders.items()
+    }
     for each in prepared:
         new = each.new
         known = {tool.name for tool in _named(conn, tenant, new.tool_names)}
@@ -146,8 +188,10 @@ def _store_all(
             block_ids=tuple(block_ids[key] for key in each.unpacked.block_ids),
             tool_names=tuple(name for name in new.tool_names if name in known),
             tool_ids=tuple(tool_ids[key] for key in each.unpacked.tool_ids if key in tool_ids),
+            folder_ids=tuple(folder_ids[key] for key in each.unpacked.folder_ids),
         )
         store(conn, tenant, vault, each.agent, new)
+        store_archives(conn, tenant, each.agent.id, each.unpacked.archives, models)
         if not options.strip_messages:
             _fill(conn, tenant, each.agent.id, each.agent.conversation_id, each.unpacked.thread)
             for fields, thread in each.others:

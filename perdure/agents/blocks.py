@@ -1,6 +1,6 @@
 """Edits of blocks by people: whatever a model would see of them is in the system messages when the edit is durable."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from perdure.loop.context import recompile
 from perdure.store import agents as agent_store
 from perdure.store import block_history
 from perdure.store import blocks as block_store
+from perdure.store import groups as group_store
 
 
 def attach_block(conn: Connection, tenant: str, agent_id: str, block_id: str) -> None:
@@ -21,6 +22,7 @@ def attach_block(conn: Connection, tenant: str, agent_id: str, block_id: str) ->
     agent_store.hold(conn, tenant, agent.id)
     if block_store.attach(conn, agent.id, block):
         recompile(conn, tenant, agent.id)
+        _tell_companions(conn, tenant, agent.id, (block,), ())
 
 
 def detach_block(conn: Connection, tenant: str, agent_id: str, block_id: str) -> None:
@@ -28,6 +30,7 @@ def detach_block(conn: Connection, tenant: str, agent_id: str, block_id: str) ->
     agent = agent_store.hold(conn, tenant, agent_id)
     block_store.detach(conn, agent.id, block_store.get(conn, tenant, block_id).id)
     recompile(conn, tenant, agent.id)
+    _tell_companions(conn, tenant, agent.id, (), (block_id,))
 
 
 def replace_blocks(conn: Connection, tenant: str, agent_id: str, block_ids: Sequence[str]) -> bool:
@@ -40,7 +43,26 @@ def replace_blocks(conn: Connection, tenant: str, agent_id: str, block_ids: Sequ
     for block_id in gone:
         block_store.detach(conn, agent_id, block_id)
     fresh = [block for block in wanted if block_store.attach(conn, agent_id, block)]
+    _tell_companions(conn, tenant, agent_id, fresh, gone)
     return bool(gone or fresh)
+
+
+def _tell_companions(
+    conn: Connection, tenant: str, agent_id: str, fresh: Sequence[Block], gone: Collection[str]
+) -> None:
+    """Let those who look after an agent's memory share what it shares now; labels of their own stay theirs."""
+    tending = group_store.asleep(conn, agent_id) if fresh or gone else None
+    for companion_id in () if tending is None else tending.agent_ids:
+        agent_store.hold(conn, tenant, companion_id)
+        held = block_store.of_agent(conn, companion_id)
+        for block in held:
+            if block.id in gone:
+                block_store.detach(conn, companion_id, block.id)
+        labels = {block.label for block in held if block.id not in gone}
+        for block in fresh:
+            if block.label not in labels:
+                block_store.attach(conn, companion_id, block)
+        recompile(conn, tenant, companion_id)
 
 
 def edit_block(

@@ -10,12 +10,12 @@ from perdure.agents.folders import open_first, replace_folders
 from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
 from perdure.agents.names import random_name
 from perdure.agents.opening import opening
-from perdure.agents.prompts import BLOCK_DESCRIPTIONS, system_prompt
-from perdure.domain.agents import Agent, AgentDetails, NewAgent
+from perdure.agents.prompts import BLOCK_DESCRIPTIONS, COMPANION_PERSONA, system_prompt
+from perdure.domain.agents import COMPANIONS, Agent, AgentDetails, NewAgent
 from perdure.domain.blocks import Block
 from perdure.domain.conversations import Conversation
-from perdure.domain.errors import NotBuilt
 from perdure.domain.folders import Folder
+from perdure.domain.groups import DEFAULT_FREQUENCY, VOICE_BUFFER, Group
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message, TextPart
 from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window
@@ -25,6 +25,7 @@ from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversations as conversation_store
 from perdure.store import folders as folder_store
+from perdure.store import groups as group_store
 from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
@@ -32,7 +33,7 @@ from perdure.store import tools as tool_store
 from perdure.store.database import Database
 from perdure.store.secrets import Vault
 from perdure.tools.builtin.agents import NAMES as MULTI_AGENT_TOOLS
-from perdure.tools.registry import DEFAULT_TOOLS
+from perdure.tools.registry import DEFAULT_TOOLS, TENDED_TOOLS
 
 MAKER: Final = "api"
 """Who wrote what came in by a request, as a block's history says it."""
@@ -54,7 +55,6 @@ async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str
 
 async def prepare(catalog: Catalog, tenant: str, new: NewAgent) -> Agent:
     """The agent that is to be stored, with the models that it names. Raises what `create_agent` raises of those."""
-    refuse_unbuilt(companion=new.attributes.get("enable_sleeptime") and not _is_voice(new))
     chosen = await resolve(catalog, tenant, new.choice)
     model = chosen.model or await catalog.resolve(tenant, await catalog.default_model(tenant))
     default = (
@@ -64,15 +64,40 @@ async def prepare(catalog: Catalog, tenant: str, new: NewAgent) -> Agent:
     return _agent(new, model, embedding)
 
 
-def refuse_unbuilt(*, companion: bool | None) -> None:
-    """Raises NotBuilt where an agent shall have a companion that works on its memory in the background."""
-    if companion:
-        raise NotBuilt("Sleeptime companions are not built yet in this version. Leave enable_sleeptime out.")
+def give_companion(conn: Connection, tenant: str, vault: Vault, agent: Agent) -> None:
+    """Give an agent, which the caller holds, another that looks after its memory, unless it has one or is one.
+
+    The companion shares all its blocks, and has one more for itself.
+    """
+    if agent.agent_type in COMPANIONS or group_store.asleep(conn, agent.id) is not None:
+        return
+    voice = agent.agent_type == "voice_convo_agent"
+    new = NewAgent(
+        name=f"{agent.name}-sleeptime", agent_type="voice_sleeptime_agent" if voice else "sleeptime_agent",
+        blocks=(_persona(),), block_ids=tuple(block.id for block in block_store.of_agent(conn, agent.id)),
+        attributes={"timezone": agent.timezone, "project_id": agent.project_id, "hidden": agent.hidden},
+    )  # fmt: skip
+    companion = msgspec.structs.replace(
+        _agent(new, agent.model, agent.embedding), context_window=agent.context_window, settings=agent.settings,
+        model_settings=agent.model_settings,
+    )  # fmt: skip
+    store(conn, tenant, vault, companion, new)
+    config = {"max_message_buffer_length": VOICE_BUFFER, "min_message_buffer_length": VOICE_BUFFER // 2}
+    group = Group(
+        id=new_id("group"), description=f"Looks after the memory of {agent.name}",
+        manager_type="voice_sleeptime" if voice else "sleeptime", manager_agent_id=agent.id,
+        manager_config=config if voice else {"sleeptime_agent_frequency": DEFAULT_FREQUENCY},
+        agent_ids=(companion.id,), created_at=companion.created_at, updated_at=companion.created_at,
+    )  # fmt: skip
+    group_store.create(conn, tenant, group)
 
 
-def _is_voice(new: NewAgent) -> bool:
-    # These runs as their nearest other type; their callers always ask for the companion.
-    return new.agent_type == "voice_convo_agent"
+def _persona() -> Block:
+    at = now()
+    return Block(
+        id=new_id("block"), label="memory_persona", value=COMPANION_PERSONA, description=BLOCK_DESCRIPTIONS["persona"],
+        created_at=at, updated_at=at,
+    )  # fmt: skip
 
 
 def _agent(new: NewAgent, model: Model, embedding: EmbeddingModel | None) -> Agent:
@@ -137,17 +162,24 @@ def store(conn: Connection, tenant: str, vault: Vault, agent: Agent, new: NewAge
     message_store.append(conn, tenant, agent.conversation_id, (system, *opening(agent, tools, new.opening, now())))
     if folder_ids := _folders(conn, tenant, agent, new):
         replace_folders(conn, tenant, agent.id, folder_ids)
+    if agent.enable_sleeptime:
+        give_companion(conn, tenant, vault, agent)
     return agent_store.details(conn, tenant, agent.id, vault)
 
 
 def _tools(conn: Connection, tenant: str, new: NewAgent) -> list[Tool]:
     names = (
-        *(DEFAULT_TOOLS[new.agent_type] if new.include_base_tools else ()),
+        *(_base_tools(new) if new.include_base_tools else ()),
         *(MULTI_AGENT_TOOLS if new.include_multi_agent_tools else ()),
         *new.tool_names,
     )
     found = [*tool_store.by_names(conn, tenant, names), *tool_store.by_ids(conn, tenant, new.tool_ids)]
     return list({tool.id: tool for tool in found}.values())
+
+
+def _base_tools(new: NewAgent) -> tuple[str, ...]:
+    usual = DEFAULT_TOOLS[new.agent_type]
+    return TENDED_TOOLS.get(new.agent_type, usual) if new.attributes.get("enable_sleeptime") else usual
 
 
 def _folders(conn: Connection, tenant: str, agent: Agent, new: NewAgent) -> list[str]:

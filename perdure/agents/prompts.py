@@ -112,6 +112,13 @@ BLOCK_DESCRIPTIONS: Final[Mapping[str, str]] = {
 """Descriptions of the two customary blocks, for makers who give none."""
 
 
+COMPANION_PERSONA: Final = (
+    "I look after the memory that I share with another agent. I keep it true, short and well ordered, and I touch "
+    "nothing that I do not understand."
+)
+"""What the block of its own of a new companion says."""
+
+
 def system_prompt(agent_type: AgentType) -> str:
     """The prompt of an agent type. Raises Unprocessable for the type that has none."""
     prompt = _PROMPTS.get(agent_type)

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from perdure.agents.blocks import replace_blocks
-from perdure.agents.create import refuse_unbuilt
+from perdure.agents.create import give_companion
 from perdure.agents.folders import open_first, replace_folders
 from perdure.agents.model_choice import Catalog, Chosen, overlay, resolve
 from perdure.agents.opening import opening
@@ -14,6 +14,7 @@ from perdure.agents.tools import replace_tools
 from perdure.domain.agents import Agent, AgentChanges, AgentDetails
 from perdure.domain.compaction import merged
 from perdure.domain.errors import Busy, NotBuilt
+from perdure.domain.groups import SLEEPTIME
 from perdure.domain.ids import now
 from perdure.domain.runs import ACTIVE
 from perdure.loop.context import compiled, recompile
@@ -23,17 +24,20 @@ from perdure.store import agents as agent_store
 from perdure.store import archives as archive_store
 from perdure.store import blocks as block_store
 from perdure.store import conversation_blocks, search
+from perdure.store import groups as group_store
 from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store import secrets as secret_store
 from perdure.store import tools as tool_store
 from perdure.store.database import Database
+from perdure.store.groups import GroupFilter
 from perdure.store.message_search import MESSAGES
-from perdure.store.pages import Page
+from perdure.store.pages import MAX_LIMIT, Page
 from perdure.store.runs import RunFilter
 from perdure.store.secrets import Vault
 
+EVERY: Final = Page(limit=MAX_LIMIT)
 COMPILED: Final = ("system", "timezone", "tool_rules", "model")
 """The fields of an agent that stand in its system message. The rest leaves it alone, so that it stays cached."""
 
@@ -47,7 +51,6 @@ async def update_agent(
     values that contradict, Conflict for two blocks of one label or where the agent changed meanwhile, NotBuilt for what
     this version lacks.
     """
-    refuse_unbuilt(companion=changes.attributes.get("enable_sleeptime"))
     chosen = await resolve(catalog, tenant, changes.choice)
     changed = await db.write(lambda conn: _update(conn, tenant, vault, agent_id, changes, chosen))
     if changes.folder_ids:
@@ -56,11 +59,20 @@ async def update_agent(
 
 
 def delete_agent(conn: Connection, tenant: str, agent_id: str) -> None:
-    """Delete an agent with its history, and its archive unless others search that; its blocks stay.
+    """Delete an agent with its history and those who look after its memory, and its archive unless others search that.
 
-    Raises NotFound, and Busy while it has runs to be ended."""
+    Its blocks stay. Raises NotFound, and Busy while one of them has runs to be ended.
+    """
     agent = agent_store.hold(conn, tenant, agent_id, alone=True)
     refuse_running(conn, tenant, "The agent cannot be deleted", RunFilter(agent_ids=(agent.id,)))
+    tending = group_store.asleep(conn, agent.id)
+    if tending is not None:
+        group_store.delete(conn, tenant, tending.id)
+        for companion_id in tending.agent_ids:
+            delete_agent(conn, tenant, companion_id)
+    for group in group_store.list_page(conn, tenant, GroupFilter(agent_id=agent.id, show_hidden=True), EVERY):
+        if group.manager_type in SLEEPTIME and group.agent_ids == (agent.id,):
+            group_store.delete(conn, tenant, group.id)
     search.forget(conn, MESSAGES, agent.id)
     for archive_id in archive_store.owned(conn, agent.id):
         if archive_store.agents_of(conn, archive_id) == [agent.id]:
@@ -128,6 +140,8 @@ def _update(
             passage_memory.edit_archive(conn, tenant, archive_id, {}, chosen.embedding)
     moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)
     after = agent_store.get(conn, tenant, agent_id)
+    if after.enable_sleeptime and not before.enable_sleeptime:
+        give_companion(conn, tenant, vault, after)
     if limits(after) != limits(before):
         open_files(conn, after, ())
         moved = True

@@ -88,6 +88,12 @@ async def _keep_pieces(db: Database, file_id: str, upload: Upload) -> int:
     raise AssertionError
 
 
+def enter(conn: Connection, jobs: Background, tenant: str, file: File, text: str) -> None:
+    """Put a file whose text is known into its folder, under a name that is free, and have it made searchable."""
+    stored = _enter(conn, jobs, tenant, file, "suffix")
+    file_store.change(conn, stored.id, content=text)
+
+
 def _enter(conn: Connection, jobs: Background, tenant: str, file: File, duplicates: DuplicateHandling) -> File:
     """Make a file of the pieces that are kept, under a name that is free, and the job that reads it."""
     folder = folder_store.hold(conn, tenant, file.folder_id)

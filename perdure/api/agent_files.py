@@ -79,7 +79,9 @@ async def import_agents(
     )
     contents = await asyncio.to_thread(_contents, await file.read())
     server = caller.server
-    made = await agent_file.import_agents(server.db, server.catalog, server.vault, caller.tenant, contents, options)
+    made = await agent_file.import_agents(
+        server.db, server.catalog, server.vault, server.jobs, caller.tenant, contents, options
+    )
     return reply({"agent_ids": made.agent_ids, "warnings": made.warnings})
 
 

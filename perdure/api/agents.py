@@ -14,6 +14,7 @@ from perdure.api.queries import AgentQuery, TagQuery
 from perdure.api.reply import reply
 from perdure.domain.agents import AgentDetails
 from perdure.store import agents as agent_store
+from perdure.store import groups as group_store
 from perdure.wire.agent_bodies import CreateAgentBody, UpdateAgentBody
 from perdure.wire.agents import agent_state
 from perdure.wire.text import Body
@@ -64,9 +65,15 @@ async def update_agent(caller: CallerDep, agent_id: AgentId, body: UpdateAgentBo
 
 
 async def delete_agent(caller: CallerDep, agent_id: AgentId) -> Response:
-    """Delete an agent with its history. Runs under way are cancelled first."""
-    await caller.server.db.read(lambda conn: agent_store.get(conn, caller.tenant, agent_id))
-    await caller.server.runner.cancel(caller.tenant, agent_id=agent_id)
+    """Delete an agent with its history and its companion. Runs under way are cancelled first."""
+
+    def find(conn: Connection) -> tuple[str, ...]:
+        agent_store.get(conn, caller.tenant, agent_id)
+        tending = group_store.asleep(conn, agent_id)
+        return (agent_id, *(() if tending is None else tending.agent_ids))
+
+    for each in await caller.server.db.read(find):
+        await caller.server.runner.cancel(caller.tenant, agent_id=each)
     await caller.server.db.write(lambda conn: update.delete_agent(conn, caller.tenant, agent_id))
     return reply({"message": f"Agent {agent_id} deleted"})
 

@@ -77,7 +77,7 @@ async def _compacted(caller: Caller, request: TurnRequest, *, queue: bool) -> Re
 
 def _outcome(conn: Connection, tenant: str, run: Run) -> dict[str, object]:
     """What an ended run left; where there was nothing to take out of the context, what has stood there before."""
-    made = message_store.history(conn, tenant, run_id=run.id, roles=("summary",), limit=1)
+    made = message_store.history(conn, tenant, run_ids=(run.id,), roles=("summary",), limit=1)
     part = made[0].summary if made else None
     if part is not None and part.stats is not None:
         return compaction_response(part.text, part.stats.messages_count_before, part.stats.messages_count_after)

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from perdure.api.agents import details_of
 from perdure.api.auth import Caller, CallerDep
 from perdure.api.paths import AgentId, IdentityId
-from perdure.api.queries import AgentPageQuery, IdentityQuery, PageQuery
+from perdure.api.people_queries import IdentityQuery
+from perdure.api.queries import AgentPageQuery, PageQuery
 from perdure.api.reply import reply
 from perdure.domain.agents import AgentDetails
 from perdure.domain.blocks import Block

@@ -1,6 +1,6 @@
 """Messages: sent to an agent and answered as a stream or as JSON, and read back."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -201,6 +201,13 @@ async def modify_message(
     caller: CallerDep, agent_id: AgentId, message_id: MessageId, body: ModifyMessageBody
 ) -> Response:
     """Change what a stored message says, where it stands, once its agent is idle; the model sees it from then on."""
+    return await change_message(caller, message_id, body, lambda message: message.agent_id == agent_id)
+
+
+async def change_message(
+    caller: Caller, message_id: str, body: ModifyMessageBody, belongs: Callable[[Message], bool]
+) -> Response:
+    """The same for a message of which is known where it `belongs`. Raises NotFound for any other."""
     content = body.reasoning if body.message_type == "reasoning_message" else body.content
     if not content:
         raise Unprocessable("Give the new text: `content`, or `reasoning` for a reasoning_message.", ("body",))
@@ -208,9 +215,9 @@ async def modify_message(
 
     def change(conn: Connection) -> Message:
         message = message_store.get(conn, caller.tenant, message_id)
-        if message.agent_id != agent_id:
+        if not belongs(message):
             raise not_found("Message", message_id)
-        refuse_running(conn, caller.tenant, "The message cannot be changed", RunFilter(agent_ids=(agent_id,)))
+        refuse_running(conn, caller.tenant, "The message cannot be changed", RunFilter(agent_ids=(message.agent_id,)))
         changed = msgspec.structs.replace(message, parts=_with_text(message, body.message_type, text))
         message_store.rewrite(conn, caller.tenant, message, changed.parts)
         return changed

@@ -6,7 +6,6 @@ from perdure.api.operations import Operation
 
 _LACKING: Final = """
 POST   /v1/agents/search search agents by their settings
-GET    /v1/agents/{agent_id}/groups list the groups an agent belongs to
 POST   /v1/agents/{agent_id}/messages/preview-raw-payload show what the model would be asked
 POST   /v1/agents/{agent_id}/migrate move an agent to another version of its template
 GET    /v1/agents/{agent_id}/schedule list an agent's scheduled messages
@@ -21,26 +20,6 @@ DELETE /v1/client-side-access-tokens/{token} revoke a browser's token
 GET    /v1/environments list connected devices
 GET    /v1/environments/{device_id} get a connected device
 POST   /v1/environments/{connection_id}/messages send a message to a connected device
-GET    /v1/groups/ list groups
-POST   /v1/groups/ create a group
-GET    /v1/groups/count count groups
-DELETE /v1/groups/{group_id} delete a group
-GET    /v1/groups/{group_id} get a group
-PATCH  /v1/groups/{group_id} change a group
-GET    /v1/groups/{group_id}/messages list a group's messages
-POST   /v1/groups/{group_id}/messages send messages to a group
-POST   /v1/groups/{group_id}/messages/stream send messages to a group and stream the answer
-PATCH  /v1/groups/{group_id}/messages/{message_id} change a message of a group
-PATCH  /v1/groups/{group_id}/reset-messages forget a group's messages
-GET    /v1/mcp-servers/ list MCP servers
-POST   /v1/mcp-servers/ add an MCP server
-DELETE /v1/mcp-servers/{mcp_server_id} remove an MCP server
-GET    /v1/mcp-servers/{mcp_server_id} get an MCP server
-PATCH  /v1/mcp-servers/{mcp_server_id} change an MCP server
-PATCH  /v1/mcp-servers/{mcp_server_id}/refresh read an MCP server's tools again
-GET    /v1/mcp-servers/{mcp_server_id}/tools list an MCP server's tools
-GET    /v1/mcp-servers/{mcp_server_id}/tools/{tool_id} get a tool of an MCP server
-POST   /v1/mcp-servers/{mcp_server_id}/tools/{tool_id}/run run a tool of an MCP server
 GET    /v1/messages/batches list batches
 POST   /v1/messages/batches start a batch
 GET    /v1/messages/batches/{batch_id} get a batch
@@ -73,14 +52,6 @@ GET    /v1/templates/{project_id}/{name}/versions list the versions of a templat
 GET    /v1/tools/composio/apps list Composio apps
 GET    /v1/tools/composio/apps/{composio_app_name}/actions list the actions of a Composio app
 POST   /v1/tools/composio/{composio_action_name} add a Composio action as a tool
-GET    /v1/tools/mcp/servers list MCP servers by name
-PUT    /v1/tools/mcp/servers add an MCP server by name
-POST   /v1/tools/mcp/servers/connect try an MCP server that asks for OAuth
-POST   /v1/tools/mcp/servers/test try an MCP server
-DELETE /v1/tools/mcp/servers/{mcp_server_name} remove an MCP server by name
-PATCH  /v1/tools/mcp/servers/{mcp_server_name} change an MCP server by name
-GET    /v1/tools/mcp/servers/{mcp_server_name}/tools list the tools of an MCP server by name
-POST   /v1/tools/mcp/servers/{mcp_server_name}/{mcp_tool_name} add a tool of an MCP server by name
 POST   /v1/voice-beta/{agent_id}/chat/completions talk to a voice agent as OpenAI clients do
 """
 

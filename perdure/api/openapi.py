@@ -14,7 +14,7 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         llm_config:object embedding_config:object? compaction_settings:object? response_format:object? memory:Memory
         blocks:[Block] tools:[Tool] tool_rules:[object] sources:[object] tags:[string] secrets:[object]
         tool_exec_environment_variables:[object] identity_ids:[string] identities:[Identity] message_ids:[string]
-        pending_approval:object? managed_group:object? multi_agent_group:object? message_buffer_autoclear:boolean
+        pending_approval:object? managed_group:Group? multi_agent_group:Group? message_buffer_autoclear:boolean
         enable_sleeptime:boolean max_files_open:integer? per_file_view_window_char_limit:integer? timezone
         hidden:boolean? project_id? template_id? base_template_id? deployment_id? entity_id? last_run_completion:date?
         last_run_duration_ms:integer? last_stop_reason? created_at:date updated_at:date created_by_id?
@@ -105,6 +105,15 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         callback_error? ttft_ns:integer? total_duration_ns:integer? user_id? created_by_id? last_updated_by_id?""",
     "Provider": """id name provider_type provider_category api_key? access_key? base_url? region? api_version?
         updated_at:date""",
+    "Group": """id description manager_type manager_agent_id? agent_ids:[string] shared_block_ids:[string]
+        termination_token? max_turns:integer? sleeptime_agent_frequency:integer? turns_counter:integer?
+        last_processed_message_id? max_message_buffer_length:integer? min_message_buffer_length:integer?
+        hidden:boolean? project_id? template_id? base_template_id? deployment_id?""",
+    "McpServer": """id server_name mcp_server_type type server_url? auth_header? auth_token? custom_headers:object?
+        has_auth_token:boolean has_custom_headers:boolean metadata:object""",
+    "McpTool": """name title? description inputSchema:object outputSchema:object? annotations:object? _meta:object?
+        health:object""",
+    "McpRefresh": "added:[string] updated:[string] deleted:[string] left_out:[object]",
     "Identity": """id identifier_key name identity_type project_id? agent_ids:[string] block_ids:[string]
         properties:[object]""",
     "Health": "version status",

@@ -10,14 +10,12 @@ from typing import Annotated, Literal
 from fastapi import Query
 from pydantic import Field
 
-from perdure.domain.identities import IdentityType
 from perdure.domain.runs import ACTIVE, StopReason
 from perdure.store.agents import AgentFilter, OrderBy
 from perdure.store.approvals import ApprovalFilter
 from perdure.store.blocks import BlockFilter
 from perdure.store.conversations import ConversationFilter
 from perdure.store.conversations import OrderBy as ConversationOrder
-from perdure.store.identities import IdentityFilter
 from perdure.store.pages import DEFAULT_LIMIT, MAX_LIMIT, Page
 from perdure.store.providers import ProviderFilter
 from perdure.store.runs import RunFilter
@@ -283,25 +281,6 @@ class TagQuery(PageQuery):
 
     name: str | None = None
     query_text: str | None = None
-
-
-@dataclass(frozen=True)
-class IdentityQuery(PageQuery):
-    """Which identities."""
-
-    order_by: Literal["created_at"] | None = None
-    name: str | None = None
-    identifier_key: str | None = None
-    identity_type: IdentityType | None = None
-    project_id: str | None = None
-
-    def filter(self) -> IdentityFilter:
-        return IdentityFilter(
-            name=self.name,
-            identifier_key=self.identifier_key,
-            identity_type=self.identity_type,
-            project_id=self.project_id,
-        )
 
 
 @dataclass(frozen=True)

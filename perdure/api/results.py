@@ -8,9 +8,10 @@ from perdure.api.auth import Caller
 from perdure.api.queries import MessagePageQuery
 from perdure.api.reply import ENCODER
 from perdure.domain.messages import VOICE, Message, Role, Voice
-from perdure.domain.runs import Run
+from perdure.domain.runs import Run, is_group_run
 from perdure.runs.accept import REQUEST_DECODER
 from perdure.runs.callback import Letter
+from perdure.store import errands as errand_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.wire import runs as wire
@@ -34,7 +35,7 @@ def result(conn: Connection, tenant: str, run_id: str, generation: Generation) -
     """Everything an ended run said, as its stream would, why it stopped and what it cost. Raises NotFound."""
     run = run_store.get(conn, tenant, run_id)
     said = message_store.history(
-        conn, tenant, run_id=run_id, roles=_SAID, newest_first=False, limit=MOST_MESSAGES,
+        conn, tenant, run_ids=_with_turns(conn, run), roles=_SAID, newest_first=False, limit=MOST_MESSAGES,
         keep=lambda message: _is_said(message, generation),
     )  # fmt: skip
     kinds = shown_types(run)
@@ -42,6 +43,13 @@ def result(conn: Connection, tenant: str, run_id: str, generation: Generation) -
     shown = public_all(said, generation, kinds and kinds | {"summary_message"}, voice_of(run.request_config))
     logprobs = run_store.logprobs(conn, run_id) if run.request_config.get("return_logprobs") else None
     return Result(run, wire.letta_response(shown, run.stop_reason, run.usage, logprobs))
+
+
+def _with_turns(conn: Connection, run: Run) -> tuple[str, ...]:
+    """A run, or with it the turns that the members of a group took in it."""
+    if not is_group_run(run):
+        return (run.id,)
+    return (run.id, *(turn.id for turn in errand_store.turns(conn, run.id)))
 
 
 def _is_said(message: Message, generation: Generation) -> bool:
@@ -71,7 +79,7 @@ def messages_page(
     query: MessagePageQuery,
     kinds: frozenset[str] | None,
     *,
-    run_id: str | None = None,
+    run: Run | None = None,
     step_id: str | None = None,
     conversation_id: str | None = None,
     group_id: str | None = None,
@@ -84,7 +92,8 @@ def messages_page(
     page = query.page(ascending=True)
     older, newer = (page.before, page.after) if page.ascending else (page.after, page.before)
     found = message_store.history(
-        conn, caller.tenant, run_id=run_id, step_id=step_id, conversation_id=conversation_id, group_id=group_id,
+        conn, caller.tenant, run_ids=None if run is None else _with_turns(conn, run), step_id=step_id,
+        conversation_id=conversation_id, group_id=group_id,
         before=older, after=newer, newest_first=not page.ascending, limit=page.limit,
         keep=lambda message: bool(public_all([message], caller.generation, kinds, voice)),
     )  # fmt: skip

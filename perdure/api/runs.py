@@ -14,7 +14,7 @@ from perdure.api.paths import RunId
 from perdure.api.queries import ActiveRunQuery, MessagePageQuery, PageQuery, RunQuery
 from perdure.api.reply import reply
 from perdure.api.results import MOST_MESSAGES, messages_page, shown_types
-from perdure.domain.runs import ACTIVE, Run, Step
+from perdure.domain.runs import ACTIVE, Run, Step, is_group_run
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store import steps as step_store
@@ -72,7 +72,7 @@ async def list_run_messages(
 
     def page(conn: Connection) -> list[dict[str, Any]]:
         run = run_store.get(conn, caller.tenant, run_id)
-        return messages_page(conn, caller, query, shown_types(run), run_id=run_id, voice=voice_of(run.request_config))
+        return messages_page(conn, caller, query, shown_types(run), run=run, voice=voice_of(run.request_config))
 
     return reply(await caller.server.db.read(page))
 
@@ -102,7 +102,7 @@ async def retrieve_run_metrics(caller: CallerDep, run_id: RunId) -> Response:
     """How long a run took, its steps, and the ids of the tools it called."""
 
     def called(conn: Connection) -> list[str]:
-        messages = message_store.history(conn, caller.tenant, run_id=run_id, roles=("tool",), limit=MOST_MESSAGES)
+        messages = message_store.history(conn, caller.tenant, run_ids=(run_id,), roles=("tool",), limit=MOST_MESSAGES)
         wanted = ToolFilter(names=tuple({part.name for message in messages for part in message.tool_returns}))
         return [tool.id for tool in tool_store.list_page(conn, caller.tenant, wanted, _EVERYTHING)]
 
@@ -141,7 +141,7 @@ async def _listed(caller: Caller, find: Callable[[Connection], list[Run]]) -> Re
 
 def _shown(conn: Connection, found: list[Run]) -> list[dict[str, Any]]:
     default = run_store.on_default(conn, found)
-    return [wire.run(run, is_default_conversation=run.id in default) for run in found]
+    return [wire.run(run, is_default_conversation=run.id in default or is_group_run(run)) for run in found]
 
 
 async def _with_steps(caller: Caller, run_id: str) -> tuple[Run, list[Step]]:

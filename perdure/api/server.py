@@ -11,6 +11,7 @@ from perdure.store.secrets import Vault
 from perdure.tools.custom import CustomTools
 from perdure.tools.door import Passes
 from perdure.tools.executor import Executor
+from perdure.tools.mcp.servers import McpServers
 from perdure.tools.registry import Registry
 from perdure.tools.sandbox.sandbox import Sandbox
 
@@ -31,6 +32,7 @@ class Server:
     catalog: Catalog
     registry: Registry
     executor: Executor
+    mcp: McpServers
     runner: Runner
     jobs: Jobs
     vault: Vault

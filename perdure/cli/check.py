@@ -13,7 +13,7 @@ from perdure.config import Settings
 from perdure.domain.errors import Conflict, Unavailable
 from perdure.logs import set_up_logs
 from perdure.loop.check import contexts
-from perdure.store import check, check_runs, check_texts, servers
+from perdure.store import check, check_runs, check_search, servers
 from perdure.store.database import Database
 from perdure.store.findings import Check, Finding, finding
 from perdure.store.migrate import HEAD, revision
@@ -24,7 +24,7 @@ from perdure.store.sqlite_file import DATA_FILE, examine
 CHECKS: Final[Sequence[Check]] = (
     check.integrity, check.orphans, check_runs.homeless, check.unreadable_messages, check.default_conversations,
     check.doubled_messages, contexts, check_runs.rivals, check_runs.records, check_runs.event_logs,
-    check.block_labels, check.block_versions, check.search_index, check_texts.indexes, check_texts.chunk_counts,
+    check.block_labels, check.block_versions, check_search.search_index, check_search.chunk_counts,
 )  # fmt: skip
 """In this order: each may count on what those before it have mended."""
 

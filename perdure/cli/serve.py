@@ -10,8 +10,7 @@ from typing import Final
 import msgspec
 import typer
 
-from perdure import app
-from perdure.app import ServerInfo
+from perdure import serving
 from perdure.cli import workers
 from perdure.config import Settings
 from perdure.domain.errors import Unavailable
@@ -19,6 +18,7 @@ from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.models import Model
 from perdure.logs import set_up_logs
 from perdure.providers.offline import OFFLINE_MODEL
+from perdure.serving import ServerInfo
 
 HANDLES_SHOWN: Final = 5
 _EVERY_ADDRESS: Final = {"//0.0.0.0:": "//127.0.0.1:", "//[::]:": "//[::1]:"}
@@ -28,18 +28,17 @@ def run(settings: Settings, ready_file: Path | None, handed: str | None) -> None
     """Serve until told to stop. `ready_file` gets `{"url", "pid"}` as JSON once requests are answered.
 
     With more than one worker this process only looks after them; `handed` is what it gives each. Raises what
-    `app.serve` raises, and Unavailable where `ready_file` cannot be written or a worker does not start.
+    `serving.serve` raises, and Unavailable where `ready_file` cannot be written or a worker does not start.
     """
     set_up_logs(settings.log_format, settings.log_level)
     if handed is not None:
         workers.work(settings, handed)
     elif settings.workers > 1:
-        listener = app.listen(settings)
+        listener = serving.listen(settings)
         command = [sys.executable, "-m", "perdure", *sys.argv[1:], "--handed"]
         about = f"PostgreSQL, {settings.workers} workers"
-        workers.supervise(
-            command, listener, settings.workers, lambda: _announce(settings, ready_file, app.url_of(listener), about)
-        )
+        url = serving.url_of(listener)
+        workers.supervise(command, listener, settings.workers, lambda: _announce(settings, ready_file, url, about))
     else:
         _serve_here(settings, ready_file)
 
@@ -54,7 +53,7 @@ def _serve_here(settings: Settings, ready_file: Path | None) -> None:
         # Providers may take seconds to answer; the server is up meanwhile.
         announced.append(asyncio.get_running_loop().create_task(_announce_models(info)))
 
-    app.serve(settings, ready=ready)
+    serving.serve(settings, ready=ready)
 
 
 def _announce(settings: Settings, ready_file: Path | None, url: str, data: str) -> None:

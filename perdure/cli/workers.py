@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from perdure import app
+from perdure import serving
 from perdure.config import Settings
 from perdure.domain.errors import Unavailable
 from perdure.logs import Log
@@ -40,18 +40,18 @@ def supervise(command: list[str], listener: socket.socket, count: int, ready: Ca
 
 
 def work(settings: Settings, handed: str) -> None:
-    """Be a worker, with what `supervise` hands to each. Raises what `app.serve` raises."""
+    """Be a worker, with what `supervise` hands to each. Raises what `serving.serve` raises."""
     listener, life = (socket.socket(fileno=int(number)) for number in handed.split(":"))
     listener.setblocking(False)
     life.setblocking(False)
 
-    def ready(_: app.ServerInfo) -> None:
+    def ready(_: serving.ServerInfo) -> None:
         life.send(READY)
         # Nothing is ever said there: what can be read is that the other end is closed.
         asyncio.get_running_loop().add_reader(life, _stop_with_parent, life)
 
     with life:
-        app.serve(settings, ready=ready, listener=listener)
+        serving.serve(settings, ready=ready, listener=listener)
 
 
 def _stop_with_parent(life: socket.socket) -> None:

@@ -9,9 +9,13 @@ from typing import Any
 import msgspec
 
 from perdure.domain.agents import AgentDetails, NewAgent
+from perdure.domain.archives import Archive
 from perdure.domain.blocks import Block
 from perdure.domain.conversations import Conversation
+from perdure.domain.files import AgentFile, File
+from perdure.domain.folders import Folder
 from perdure.domain.messages import Message
+from perdure.domain.passages import Passage
 from perdure.domain.tools import Tool
 
 
@@ -28,6 +32,29 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     isolated: tuple[Block, ...] = ()
 
 
+class Stock(msgspec.Struct, frozen=True, kw_only=True):
+    """An archive with its passages, oldest first. `embedding` is the handle of its model, where it comes in."""
+
+    archive: Archive
+    passages: tuple[Passage, ...]
+    embedding: str | None = None
+
+
+class Shelved(msgspec.Struct, frozen=True):
+    """A file with its text; None where it has not been read, or nothing else would fit beside it."""
+
+    file: File
+    text: str | None
+
+
+class Library(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder with its files. `embedding` is the handle of its model, where it comes in."""
+
+    folder: Folder
+    files: tuple[Shelved, ...]
+    embedding: str | None = None
+
+
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
     """An agent to be written to a file: the conversation that a reader of the file goes on with, and all others."""
 
@@ -35,6 +62,9 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
     system: Message
     thread: Thread
     others: tuple[Thread, ...] = ()
+    archives: tuple[Stock, ...] = ()
+    folders: tuple[Library, ...] = ()
+    files: tuple[AgentFile, ...] = ()
 
 
 class UnpackedThread(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,13 +77,15 @@ class UnpackedThread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent as a file has it. `block_ids` and `tool_ids` are those of the file."""
+    """An agent as a file has it. The ids are those of the file."""
 
     new: NewAgent
     block_ids: tuple[str, ...]
     tool_ids: tuple[str, ...]
+    folder_ids: tuple[str, ...]
     thread: UnpackedThread
     others: tuple[UnpackedThread, ...] = ()
+    archives: tuple[Stock, ...] = ()
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +94,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     agents: tuple[Unpacked, ...]
     blocks: Mapping[str, Block]
     tools: Mapping[str, Tool]
+    folders: Mapping[str, Library] = {}
     left_out: tuple[str, ...] = ()
 
 

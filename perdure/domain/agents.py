@@ -6,6 +6,7 @@ import msgspec
 
 from perdure.domain.blocks import Block
 from perdure.domain.folders import Folder
+from perdure.domain.groups import Group
 from perdure.domain.identities import Identity
 from perdure.domain.messages import Message
 from perdure.domain.models import EmbeddingModel, Model, ModelSettings, default_window, reasons
@@ -27,6 +28,9 @@ DEFAULT_AGENT_TYPE: Final[AgentType] = "letta_v1_agent"
 
 MODERN: Final[frozenset[AgentType]] = frozenset({"letta_v1_agent", "sleeptime_agent"})
 """Types that speak in plain text, call tools when they want to, and go on until they do not."""
+
+COMPANIONS: Final[frozenset[AgentType]] = frozenset({"sleeptime_agent", "voice_sleeptime_agent"})
+"""Types that look after another agent's memory, and have nobody to look after theirs."""
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +108,7 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent with its relations, as the API shows it."""
+    """An agent with its relations, as the API shows it. `group` is the one that it manages."""
 
     agent: Agent
     blocks: tuple[Block, ...] = ()
@@ -114,6 +118,7 @@ class AgentDetails(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[Secret, ...] = ()
     message_ids: tuple[str, ...] = ()
     identities: tuple[Identity, ...] = ()
+    group: Group | None = None
     pending_approval: Message | None = None
 
 

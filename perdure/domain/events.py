@@ -93,6 +93,14 @@ class Summary(Piece, frozen=True, array_like=True, tag="summary_message"):
     stats: CompactionStats | None = None
 
 
+class ByMember(Event, frozen=True, array_like=True, tag="by_member"):
+    """What a member of a group said, in the log of the run in which the members take turns."""
+
+    event: "Said"
+    agent_id: str
+    name: str
+
+
 class Stopped(Event, frozen=True, array_like=True, tag="stop_reason"):
     """Why the run ended. `error` is repeated here for callers that cannot read an error frame."""
 
@@ -111,9 +119,8 @@ class Failed(Event, frozen=True, array_like=True, tag="error_message"):
     error: RunError
 
 
-AnyEvent = (
-    Started
-    | AssistantText
+Said = (
+    AssistantText
     | Reasoning
     | HiddenReasoning
     | ToolCallDelta
@@ -123,15 +130,15 @@ AnyEvent = (
     | ToolReturns
     | CompactionBegan
     | Summary
-    | Stopped
-    | UsageReported
-    | Failed
 )
+"""What stands between a run's beginning and its end."""
+
+AnyEvent = Started | Said | ByMember | Stopped | UsageReported | Failed
 
 
 def message_type(event: AnyEvent) -> str:
     """The contract's name for the frame this event becomes, e.g. `tool_call_message`."""
-    return _NAMES[type(event)]
+    return _NAMES[type(event.event if isinstance(event, ByMember) else event)]
 
 
 def last_events(

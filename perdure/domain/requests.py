@@ -12,10 +12,11 @@ DEFAULT_MAX_STEPS: Final = 50
 
 
 class Errand(msgspec.Struct, frozen=True):
-    """For which run a request is made, and whether that waits for its end."""
+    """For which run a request is made, whether that waits for its end, and in which group's talk it is a turn."""
 
     caller_id: str
     waits: bool
+    group_id: str | None = None
 
 
 class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +27,8 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     calls that the conversation waits for; `input` then follows their returns. With a `compaction` the run does that and
     nothing else. `otids` are the caller's own names for
     what it sent, by which a request sent again is known; empty where it did not name all of it. `callback_url` is told
-    of the run's end. An `errand` says that another run makes the request.
+    of the run's end. An `errand` says that another run makes the request. With a `group_id` the members of that group
+    take turns to answer, and the agent is only the one under whose name that is recorded.
     """
 
     agent_id: str
@@ -53,4 +55,5 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str | None = None
     run_type: str = "send_message_streaming"
     errand: Errand | None = None
+    group_id: str | None = None
     project: str | None = None

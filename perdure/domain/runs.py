@@ -4,6 +4,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from perdure.domain.ids import is_id
+
 RunStatus = Literal["created", "running", "completed", "failed", "cancelled"]
 StepStatus = Literal["pending", "success", "failed", "cancelled"]
 StopReason = Literal[
@@ -38,7 +40,10 @@ def status_of(stop_reason: StopReason) -> RunStatus:
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens, summed over the model calls of a run. None means the provider did not report, 0 that it reported none."""
+    """Tokens, summed over the model calls of a run. None means the provider did not report, 0 that it reported none.
+
+    `run_ids` are runs that came of this one and go on in the background; what they cost is theirs.
+    """
 
     completion_tokens: int = 0
     prompt_tokens: int = 0
@@ -48,6 +53,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     context_tokens: int | None = None
+    run_ids: tuple[str, ...] | None = None
 
     def plus(self, other: "Usage") -> "Usage":
         """The sum; `context_tokens` is the later call's, since it describes the context as it now stands."""
@@ -64,6 +70,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             cache_write_tokens=add(self.cache_write_tokens, other.cache_write_tokens),
             reasoning_tokens=add(self.reasoning_tokens, other.reasoning_tokens),
             context_tokens=self.context_tokens if other.context_tokens is None else other.context_tokens,
+            run_ids=(*(self.run_ids or ()), *(other.run_ids or ())) or None,
         )
 
 
@@ -119,6 +126,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     callback_error: str | None = None
     ttft_ns: int | None = None
     total_duration_ns: int | None = None
+
+
+def is_group_run(run: Run) -> bool:
+    """Whether the members of a group take turns in a run: its thread is that of the group, which no agent has."""
+    return is_id("group", run.conversation_id or "")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

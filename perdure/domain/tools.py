@@ -21,9 +21,11 @@ ToolType = Literal[
     "external_composio",
 ]
 
-
 CUSTOM: Final[ToolType] = "custom"
 """The type of tools that callers made from source code."""
+
+EXTERNAL_MCP: Final[ToolType] = "external_mcp"
+"""The type of tools that an MCP server runs."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

@@ -152,7 +152,8 @@ def _found(
     where = among(
         tenant, ids, tags=wanted.tags, every_tag=wanted.every_tag, start=wanted.start, end=wanted.end
     )  # fmt: skip
-    by_words = recall(conn, PASSAGES, ids, wanted.query, where, max(wanted.limit, NEAR))
+    narrow = bool(wanted.tags) or wanted.start is not None or wanted.end is not None
+    by_words = recall(conn, PASSAGES, ids, wanted.query, where, max(wanted.limit, NEAR), narrow=narrow)
     near: Found = []
     for handle, made in vectors.items():
         same = where & (passages.c.embedding_model == handle)

@@ -66,15 +66,14 @@ def speaker_mark(word: str) -> str:
 
 
 class _Text:
-    """What one text holds of what is asked: of each word as many as its length leaves them worth."""
+    """What one text holds of what is asked: how often each word, nothing where none; its length; and its marks."""
 
     __slots__ = ("length", "words")
 
-    def __init__(self, entry: Entry, words: Sequence[str]) -> None:
-        sign = sign_of(entry.scope)
-        marks = 1 + sum(entry.words.count(f"{sign}{kind}") for kind in ":@?")
-        self.length = entry.words.count(" ") - marks
-        self.words = [entry.words.count(f"{sign}{word} ") for word in words]
+    def __init__(self, entry: Entry, words: Sequence[str], marks: Sequence[str]) -> None:
+        found = [entry.words.count(word) for word in words]
+        self.words = found if any(found) else ()
+        self.length = entry.words.count(" ") - 1 - sum(map(entry.words.count, marks))
 
 
 class _Ranking:
@@ -86,49 +85,46 @@ class _Ranking:
         self._dates = question.dates
         self._rarity = rarities(counts)
         entries = {each.seq: each for one in candidates for each in (one.entry, *one.before, *one.after)}
-        self._texts = {seq: _Text(entry, self._words) for seq, entry in entries.items()}
+        self._signs = {scope: sign_of(scope) for scope in {entry.scope for entry in entries.values()}}
+        signed = {scope: [f"{sign}{word} " for word in self._words] for scope, sign in self._signs.items()}
+        marks = {scope: [f"{sign}{kind}" for kind in ":@?"] for scope, sign in self._signs.items()}
+        self._texts = {seq: _Text(each, signed[each.scope], marks[each.scope]) for seq, each in entries.items()}
         self._mean = max(1.0, sum(text.length for text in self._texts.values()) / max(1, len(self._texts)))
 
     def score(self, candidate: Surroundings) -> float:
         entry = candidate.entry
+        text = self._texts[entry.seq]
         score = self._by_words(candidate)
-        score += sum(DATE * self._rarity[mark] for mark in self._dates if _has(entry, mark))
+        score += sum(DATE * self._rarity[mark] for mark in self._dates if self._count(entry, mark))
         for name in self._names:
-            mark = speaker_mark(name)
-            if (score > 0 or not self._words) and _has(entry, mark):
+            spoken = self._count(entry, speaker_mark(name))
+            if spoken and (score > 0 or not self._words):
                 score += SPEAKER
-            mentions = _count(entry, name) - _count(entry, mark)
-            score += MENTION * self._rarity[name] * _saturated(mentions / self._worth(entry.seq))
-        if _has(entry, ASKS):
+            mentions = (self._count(entry, name) - spoken) / self._worth(text)
+            score += MENTION * self._rarity[name] * _saturated(mentions)
+        if score and self._count(entry, ASKS):
             score *= ASKING
-        return score * max(0.5, 1 - math.exp(-self._texts[entry.seq].length / SUBSTANCE))
+        return score * max(0.5, 1 - math.exp(-text.length / SUBSTANCE))
 
     def _by_words(self, candidate: Surroundings) -> float:
+        own = self._texts[candidate.entry.seq]
+        together = [count / self._worth(own) for count in own.words] or [0.0] * len(self._words)
         at = candidate.entry.at
-        parts = [(1.0, candidate.entry)]
         for side, weights in ((candidate.before, BEFORE), (candidate.after, AFTER)):
-            parts += [
-                (weight * 0.5 ** (abs(each.at - at) / HOUR), each) for each, weight in zip(side, weights, strict=False)
-            ]
-        together = [0.0] * len(self._words)
-        for weight, entry in parts:
-            held = self._texts[entry.seq].words
-            if weight >= LEAST and any(held):
-                worth = weight / self._worth(entry.seq)
-                together = [sum_ + worth * count for sum_, count in zip(together, held, strict=True)]
+            for each, weight in zip(side, weights, strict=False):
+                text = self._texts[each.seq]
+                near = weight * 0.5 ** (abs(each.at - at) / HOUR) if text.words else 0.0
+                if near >= LEAST:
+                    worth = near / self._worth(text)
+                    together = [sum_ + worth * count for sum_, count in zip(together, text.words, strict=True)]
         return sum(self._rarity[word] * _saturated(n) for word, n in zip(self._words, together, strict=True) if n)
 
-    def _worth(self, seq: int) -> float:
-        return 1 - FLATNESS + FLATNESS * self._texts[seq].length / self._mean
+    def _worth(self, text: _Text) -> float:
+        return 1 - FLATNESS + FLATNESS * text.length / self._mean
+
+    def _count(self, entry: Entry, word: str) -> int:
+        return entry.words.count(f"{self._signs[entry.scope]}{word} ")
 
 
 def _saturated(count: float) -> float:
     return count * (SATURATION + 1) / (count + SATURATION)
-
-
-def _count(entry: Entry, word: str) -> int:
-    return entry.words.count(f"{sign_of(entry.scope)}{word} ")
-
-
-def _has(entry: Entry, mark: str) -> bool:
-    return f"{sign_of(entry.scope)}{mark} " in entry.words

@@ -11,25 +11,35 @@ from perdure.store import search
 from perdure.store.search import SCOPE, Corpus
 from perdure.store.surroundings import Surroundings, surroundings
 
-LOOKED_UP: Final = 3_000
+LOOKED_UP: Final = 2_000
 """Rows that are looked up by the words of a question, those with its rarest words first."""
-LOOKED_AT: Final = 150
+LOOKED_AT: Final = 60
 """Of these, rows whose words and surroundings are read."""
+BESIDE: Final = 2
+"""Rows before and after one of them that may answer without holding a word of the question."""
 
 
 def recall(
-    conn: Connection, corpus: Corpus, scopes: Sequence[str], query: str, wanted: ColumnElement[bool], limit: int
+    conn: Connection,
+    corpus: Corpus,
+    scopes: Sequence[str],
+    query: str,
+    wanted: ColumnElement[bool],
+    limit: int,
+    *,
+    narrow: bool = True,
 ) -> list[tuple[int, float]] | None:
     """Rows of these scopes that answer `query`, best first, as (seq, score above 0); None where it holds no word.
 
-    Only rows that are `wanted` are found, though others may say what these are about.
+    Only rows that are `wanted` are found, though others may say what these are about. Where those are all of the
+    scopes it is not `narrow`, and found in less time.
     """
     question = asked(query)
     if not (question.words or question.dates):
         return None
     counts = search.counts(conn, corpus, scopes, _marks(question))
-    likely = _likely(conn, corpus, scopes, question, counts, wanted)
-    read = surroundings(conn, corpus, likely, 2 * REACH)
+    likely = _likely(conn, corpus, scopes, question, counts, wanted if narrow else None)
+    read = surroundings(conn, corpus, likely, BESIDE + REACH)
     candidates = _candidates(read)
     allowed = _among(conn, corpus, [each.entry.seq for each in candidates], wanted)
     found = ranked(question, [each for each in candidates if each.entry.seq in allowed], counts)
@@ -46,7 +56,7 @@ def _likely(
     scopes: Sequence[str],
     question: Question,
     counts: dict[str, int],
-    wanted: ColumnElement[bool],
+    wanted: ColumnElement[bool] | None,
 ) -> list[int]:
     """The rows that hold most of what is asked, by how rare it is; of those alike the newest."""
     rarity = rarities(counts)
@@ -68,7 +78,7 @@ def _candidates(read: Sequence[Surroundings]) -> list[Surroundings]:
         before, after = each.before, each.after
         line = [*reversed(before), each.entry, *after]
         middle = len(before)
-        for at in range(max(0, middle - REACH), min(len(line), middle + REACH + 1)):
+        for at in range(max(0, middle - BESIDE), min(len(line), middle + BESIDE + 1)):
             seq = line[at].seq
             if seq not in found or at == middle:
                 found[seq] = Surroundings(line[at], line[max(0, at - REACH) : at][::-1], line[at + 1 : at + 1 + REACH])

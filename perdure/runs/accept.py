@@ -13,7 +13,7 @@ from perdure.domain.errors import Busy, Unprocessable, not_found
 from perdure.domain.events import Started
 from perdure.domain.ids import new_id, now
 from perdure.domain.requests import TurnRequest
-from perdure.domain.runs import Run, RunStatus
+from perdure.domain.runs import Run, RunStatus, is_group_run
 from perdure.domain.tools import Tool
 from perdure.loop.approval import return_chars, settle
 from perdure.runs.errands import check_errand
@@ -105,10 +105,10 @@ def accept(
     Raises NotFound for the agent or the conversation, Busy where that takes no more, Unprocessable for names that are
     in use, and for an errand what `check_errand` raises.
     """
-    if request.errand is not None:
+    if request.errand is not None and request.errand.waits:
         errand_store.hold(conn, tenant)
     agent, tools = snapshots.get(conn, tenant, request.agent_id, request.conversation_id)
-    conversation_id = request.conversation_id or agent.conversation_id
+    conversation_id = request.group_id or request.conversation_id or agent.conversation_id
     otids = _key(request.otids)
     if otids is not None and (known := run_store.find_by_otids(conn, conversation_id, otids)):
         return _repeated(conn, known, request)
@@ -137,7 +137,7 @@ def accept(
         owner=terms.owner,
     )  # fmt: skip
     run_store.create(conn, tenant, run, origin)
-    if conversation_id != agent.conversation_id and request.compaction is None:
+    if request.conversation_id not in (None, agent.conversation_id) and request.compaction is None:
         conversation_store.spoken_to(conn, conversation_id, run.created_at)
     if run.status == "running":
         enter(conn, tenant, run, request, agent, pending)
@@ -164,16 +164,27 @@ def _run(
         caller_id=None if errand is None else errand.caller_id,
         waited_for=errand is not None and errand.waits,
         depth=depth,
-        metadata={"run_type": request.run_type},
+        metadata=_metadata(request),
         request_config=_config(request, agent),
     )
+
+
+def _metadata(request: TurnRequest) -> dict[str, Any]:
+    """What a run says of where it comes from."""
+    errand = request.errand
+    group_id = request.group_id or (errand and errand.group_id)
+    said = {"run_type": request.run_type, "group_id": group_id, "caller_run_id": errand and errand.caller_id}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def enter(conn: Connection, tenant: str, run: Run, request: TurnRequest, agent: Agent, pending: Pending | None) -> None:
     """Put a run's input into history, at its turn. While a request for approval is pending, only decisions enter.
 
-    What follows decisions enters with the returns of their calls (`loop/`).
+    What follows decisions enters with the returns of their calls (`loop/`). Input to a group enters the histories of
+    its members, at their turns.
     """
+    if request.group_id is not None:
+        return
     conversation_id = run.conversation_id or ""
     if request.decisions and pending is not None:
         chars = return_chars(agent.context_window)
@@ -195,8 +206,10 @@ def hand_over(conn: Connection, conversation_id: str) -> str | None:
         return None
     tenant, run, request = run_store.stored(conn, following)
     run_store.begin(conn, run.id, now())
-    agent = agent_in(agent_store.get(conn, tenant, run.agent_id), conversation_store.get(conn, tenant, conversation_id))
-    enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent, pending_of(conn, conversation_id))
+    if not is_group_run(run):
+        conversation = conversation_store.get(conn, tenant, conversation_id)
+        agent = agent_in(agent_store.get(conn, tenant, run.agent_id), conversation)
+        enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent, pending_of(conn, conversation_id))
     signals.notify(conn, f"turn {run.id}")
     return run.id
 

@@ -13,12 +13,15 @@ from sqlalchemy import Connection
 
 from perdure.domain.errors import Unavailable
 from perdure.domain.ids import new_id
-from perdure.domain.messages import VOICE, Message, TextPart
+from perdure.domain.messages import Message, TextPart
 from perdure.domain.requests import Errand, TurnRequest
 from perdure.domain.runs import RunError
+from perdure.runs.errands import begin
 from perdure.runs.follower import Follower, read_to_end
+from perdure.runs.group_input import spoken
 from perdure.runs.runner import Runner
 from perdure.store import agents as agent_store
+from perdure.store import groups as group_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store.agents import AgentFilter
@@ -60,6 +63,11 @@ class Courier:
         """Send a message and wait for nothing. Raises what `ask` raises."""
         await self._start(sender, agent_id, text, waits=False)
 
+    async def led(self, sender: ToolContext) -> list[str]:
+        """The ids of the agents that the sender leads as a supervisor."""
+        db, _ = self._parts()
+        return await db.read(lambda conn: list(group_store.led_by(conn, sender.agent.id)))
+
     async def tagged(
         self, sender: ToolContext, match_all: tuple[str, ...], match_some: tuple[str, ...], most: int
     ) -> list[str]:
@@ -85,7 +93,7 @@ class Courier:
             agent_id=agent_id, input=(message,), background=True, otids=(otid,), run_type=RUN_TYPE,
             errand=Errand(sender.run_id, waits),
         )  # fmt: skip
-        return await runner.start(sender.tenant, request)
+        return await begin(runner, sender.tenant, request)
 
     def _parts(self) -> tuple[Database, Runner]:
         if self._bound is None:
@@ -97,9 +105,10 @@ def answer_of(conn: Connection, tenant: str, run_id: str) -> Answer:
     """What an ended run said to whoever asked, and why it could not go on, if so."""
     run = run_store.get(conn, tenant, run_id)
     messages = message_store.history(
-        conn, tenant, run_id=run_id, roles=("assistant",), newest_first=False, limit=MOST_SAID
+        conn, tenant, run_ids=(run_id,), roles=("assistant",), newest_first=False, limit=MOST_SAID
     )  # fmt: skip
-    said = tuple(text for message in messages for text in _spoken(message))
+    # What a caller put into its mouth it did not say.
+    said = tuple(text for message in messages if message.step_id is not None and (text := spoken(message)))
     error: RunError | None = run.metadata.get("error") and RunError(**run.metadata["error"])
     if run.status == "completed" and run.stop_reason != "requires_approval":
         return Answer(said)
@@ -108,14 +117,6 @@ def answer_of(conn: Connection, tenant: str, run_id: str) -> Answer:
     if run.status == "cancelled":
         return Answer(said, "its work was cancelled")
     return Answer(said, error.message if error is not None else "it failed")
-
-
-def _spoken(message: Message) -> list[str]:
-    """The agent's own words, also where it speaks through a tool. What the caller put into its mouth is not."""
-    if message.step_id is None:
-        return []
-    texts = [message.text] if message.text else []
-    return texts + [VOICE.words(call) for call in message.tool_calls if VOICE.speaks(call)]
 
 
 def _otid(sender: ToolContext, agent_id: str) -> str:

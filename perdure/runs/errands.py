@@ -1,11 +1,14 @@
 """What one run may ask of another agent: nothing that would make agents wait for each other, and no endless chain."""
 
-from typing import Final
+import asyncio
+from collections.abc import Collection
+from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
 from perdure.domain.errors import Conflict
-from perdure.domain.requests import Errand
+from perdure.domain.requests import Errand, TurnRequest
+from perdure.runs.follower import Follower
 from perdure.store import errands as errand_store
 from perdure.store import runs as run_store
 
@@ -23,8 +26,8 @@ TOO_DEEP: Final = (
 def check_errand(conn: Connection, tenant: str, errand: Errand, conversation_id: str, most: int) -> int:
     """How deep in a chain the run would be that is to do this errand in a conversation.
 
-    Errands are held. Raises Conflict where it would close a circle of runs that wait, or be deeper than `most`;
-    NotFound where the run that asks is gone.
+    Where it waits, errands are held. Raises Conflict where it would close a circle of runs that wait, or be deeper than
+    `most`; NotFound where the run that asks is gone.
     """
     caller = run_store.get(conn, tenant, errand.caller_id)
     if caller.depth >= most:
@@ -39,3 +42,23 @@ def check_errand(conn: Connection, tenant: str, errand: Errand, conversation_id:
             reached |= ahead
             ahead = errand_store.waits_for(conn, ahead) - reached
     return caller.depth + 1
+
+
+class Runs(Protocol):
+    """Whoever starts runs, lets them be followed, and cancels them."""
+
+    async def start(self, tenant: str, request: TurnRequest) -> Follower: ...
+
+    async def follow(self, tenant: str, run_id: str, after: int = 0) -> Follower: ...
+
+    async def cancel(self, tenant: str, *, run_ids: Collection[str]) -> list[str]: ...
+
+
+async def begin(runs: Runs, tenant: str, request: TurnRequest) -> Follower:
+    """Start a run that somebody waits for; if he is cancelled meanwhile, so is it. Raises what `start` raises."""
+    starting = asyncio.ensure_future(runs.start(tenant, request))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await runs.cancel(tenant, run_ids={(await starting).run_id})
+        raise

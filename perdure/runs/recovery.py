@@ -4,23 +4,25 @@ What a client had been shown is kept: text that was committed to the event log b
 """
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Literal
 
 import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain import events
-from perdure.domain.events import AnyEvent, Started, last_events, message_type
-from perdure.domain.ids import now
+from perdure.domain.events import AnyEvent, Started, message_type
 from perdure.domain.messages import AnyPart, HiddenReasoningPart, Message, ReasoningPart, TextPart, ToolCallPart
-from perdure.domain.runs import Run, Usage, status_of
+from perdure.domain.runs import Run, Usage, is_group_run
 from perdure.domain.tools import Tool
 from perdure.loop import context
 from perdure.loop.answer import whole
 from perdure.loop.step import NOT_RUN_AFTER_ERROR
-from perdure.loop.turn import INTERRUPTED, voice_of
+from perdure.loop.turn import INTERRUPTED, End, voice_of
 from perdure.runs.accept import REQUEST_DECODER, Accepted, Snapshots, hand_over
+from perdure.runs.ending import end_run
+from perdure.runs.sleeptime import Take
+from perdure.store import agents as agent_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 
@@ -45,13 +47,19 @@ class TakenUp(msgspec.Struct, frozen=True):
 
 
 class Over(msgspec.Struct, frozen=True):
-    """A run that is not to go on here: it was ended just now, or is another process's."""
+    """A run that is not to go on here: it was ended just now, which `started` others, or is another process's."""
 
     ended: bool
+    started: Sequence[Accepted] = ()
 
 
 def take_up(
-    conn: Connection, run_id: str, server_id: str, snapshots: Snapshots, may_repeat: Callable[[Tool], bool]
+    conn: Connection,
+    run_id: str,
+    server_id: str,
+    snapshots: Snapshots,
+    may_repeat: Callable[[Tool], bool],
+    take: Take,
 ) -> TakenUp | Over:
     """Put the conversation of a run in order that this process has claimed.
 
@@ -65,29 +73,32 @@ def take_up(
     tenant, run, _ = run_store.stored(conn, run_id)
     if run.status == "running":
         goes_on = not to_cancel and claims <= MOST_CLAIMS
-        _, tools = snapshots.get(conn, tenant, run.agent_id, run.conversation_id)
-        repeatable = {tool.name for tool in tools if may_repeat(tool)} if goes_on else set[str]()
-        kept = keep_shown(conn, tenant, run, repeatable)
+        kept = Kept(cut=False, events=[])
+        if not is_group_run(run):  # what its members said is in their own runs
+            _, tools = snapshots.get(conn, tenant, run.agent_id, run.conversation_id)
+            repeatable = {tool.name for tool in tools if may_repeat(tool)} if goes_on else set[str]()
+            kept = keep_shown(conn, tenant, run, repeatable)
         run_store.log(conn, [(run.id, run_store.last_seq(conn, run.id) + 1, kept.events)] if kept.events else [])
         if kept.cut or not goes_on:
-            return _end(conn, run, "cancelled" if to_cancel else "error")
+            return _end(conn, tenant, run, "cancelled" if to_cancel else "error", take)
     elif to_cancel:
-        return _end(conn, run, "cancelled")
+        return _end(conn, tenant, run, "cancelled", take)
     else:
         hand_over(conn, run.conversation_id or "")
     return TakenUp(_accepted(conn, run_id, snapshots), run_store.last_seq(conn, run_id))
 
 
-def give_up(conn: Connection, run_id: str, server_id: str) -> None:
+def give_up(conn: Connection, run_id: str, server_id: str, take: Take) -> None:
     """End a run that cannot be taken up."""
     if run_store.hold(conn, run_id, server_id) is not None:
-        _, run, _ = run_store.stored(conn, run_id)
-        _end(conn, run, "error")
+        tenant, run, _ = run_store.stored(conn, run_id)
+        _end(conn, tenant, run, "error", take)
 
 
 def _accepted(conn: Connection, run_id: str, snapshots: Snapshots) -> Accepted:
     tenant, run, request = run_store.stored(conn, run_id)
-    agent, tools = snapshots.get(conn, tenant, run.agent_id, run.conversation_id)
+    thread = None if is_group_run(run) else run.conversation_id
+    agent, tools = snapshots.get(conn, tenant, run.agent_id, thread)
     started = run_store.events_after(conn, run_id, 0, limit=1)[0][1]
     assert isinstance(started, Started)
     return Accepted(
@@ -105,7 +116,7 @@ def keep_shown(conn: Connection, tenant: str, run: Run, repeatable: Collection[s
     history = message_store.context(conn, conversation_id)
     logged = run_store.events_after(conn, run.id, 0, limit=1_000_000, most_chars=sys.maxsize)
     # What a compaction took out of the context is history all the same.
-    own = message_store.history(conn, tenant, run_id=run.id, limit=MOST_MESSAGES)
+    own = message_store.history(conn, tenant, run_ids=(run.id,), limit=MOST_MESSAGES)
     known = {message.id for message in (*history, *own)}
     broken = _broken(run, [event for _, event in logged], known)
     message_store.append(conn, tenant, conversation_id, broken)
@@ -124,18 +135,14 @@ def keep_shown(conn: Connection, tenant: str, run: Run, repeatable: Collection[s
     return Kept(bool(broken), [event for event in events if shown is None or message_type(event) in shown])
 
 
-def _end(conn: Connection, run: Run, stop_reason: Literal["error", "cancelled"]) -> Over:
+def _end(conn: Connection, tenant: str, run: Run, stop_reason: Literal["error", "cancelled"], take: Take) -> Over:
     """End a run where it stands, and give its conversation's turn to the next."""
-    error = INTERRUPTED if stop_reason == "error" else None
-    run_store.log(conn, [(run.id, run_store.last_seq(conn, run.id) + 1, last_events(stop_reason, Usage(), error))])
-    at = now()
-    metadata = run.metadata if error is None else {**run.metadata, "error": msgspec.structs.asdict(error)}
-    run_store.finish(
-        conn, run.id, status=status_of(stop_reason), stop_reason=stop_reason, usage=Usage(), metadata=metadata, at=at,
-        ttft_ns=None, total_ns=(at - run.created_at) * 1000,
-    )  # fmt: skip
-    hand_over(conn, run.conversation_id or "")
-    return Over(ended=True)
+    end = End(stop_reason, Usage(), INTERRUPTED if stop_reason == "error" else None)
+    _, _, request = run_store.stored(conn, run.id)
+    agent = agent_store.get(conn, tenant, run.agent_id)
+    ended = end_run(conn, tenant, run, REQUEST_DECODER.decode(request), agent, end, take)
+    run_store.log(conn, [(run.id, run_store.last_seq(conn, run.id) + 1, ended.events)])
+    return Over(ended=True, started=ended.started)
 
 
 def _broken(run: Run, logged: list[AnyEvent], known: set[str]) -> list[Message]:

@@ -2,34 +2,31 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, TypedDict, Unpack
+from collections.abc import Callable, Iterable
+from typing import Final, Unpack
 
 from sqlalchemy import Connection
 
 from perdure.domain.errors import Unavailable
 from perdure.domain.ids import now
+from perdure.domain.models import Model
 from perdure.domain.requests import TurnRequest
 from perdure.logs import Log
-from perdure.loop.approval import CANCELLED
 from perdure.loop.turn import Rooms
 from perdure.runs import recovery
 from perdure.runs.accept import Accepted, Repeated, Snapshots, Terms, accept
 from perdure.runs.attempts import WINDOW, Attempt, Attempts
+from perdure.runs.cancel import Cancelling, Which
+from perdure.runs.ending import Ended
 from perdure.runs.follower import Follower
 from perdure.runs.lease import Found, Lease, Lost
 from perdure.runs.log import EventLog, RunLog
-from perdure.runs.pending import refuse_pending
 from perdure.runs.policy import Policy, State
 from perdure.runs.tails import Tails
 from perdure.runs.tidy import keep_tidy
 from perdure.runs.work import Work, Worker
 from perdure.store import runs as run_store
-from perdure.store import signals
 
-CANCEL_LIMIT: Final = 3
-"""How many leases a cancel waits for other processes, which is longer than it takes to find one dead."""
-CANCEL_LOOK: Final = 0.05
 LAST_SECONDS: Final = 5.0
 """How long runs that are interrupted at the end may take to be stored, and then what is pending."""
 OVERLOADED: Final = (
@@ -38,14 +35,6 @@ OVERLOADED: Final = (
 )
 
 log = Log(__name__)
-
-
-class Which(TypedDict, total=False):
-    """Runs of an agent, of a conversation, or of these ids: all that is given must fit."""
-
-    agent_id: str | None
-    conversation_id: str | None
-    run_ids: Collection[str] | None
 
 
 class Runner:
@@ -61,12 +50,13 @@ class Runner:
         self._rooms = rooms
         self.lease = Lease(rooms.db, self._lost, policy.lease_seconds)
         self._log = EventLog(self.lease)
-        self._worker = Worker(rooms, self._log, self._ended, self._gone)
+        self._worker = Worker(rooms, self._log, self, self._accept, self._ended, self._gone)
         self._tails = Tails(rooms.db)
         self._snapshots = Snapshots()
         self._works: dict[str, Work] = {}
         self._granted: set[str] = set()
         self._unknown: set[str] = set()
+        self._cancelling = Cancelling(rooms.db, self._worker, self._works, policy.lease_seconds)
         self._attempts = Attempts()
         self._stopping = False
         self._hurry = asyncio.Event()
@@ -122,10 +112,7 @@ class Runner:
             return accept(conn, tenant, request, self._snapshots, terms)
 
         while True:
-            terms = Terms(
-                owner=self.lease.id, attempt=attempt, queue=queue and policy.queue, max_queued=policy.max_queued,
-                max_chain=policy.max_chain,
-            )  # fmt: skip
+            terms = self._terms(queue=queue, attempt=attempt)
             try:
                 accepted = await self._db.write(unit)
                 break
@@ -135,12 +122,29 @@ class Runner:
             return await self.follow(tenant, accepted.run_id)
         if terms.owner != self.lease.id:
             return await self.follow(tenant, accepted.run.id)
+        work = self._begin(accepted, model)
+        return Follower(self._db, work.live, 0, self._log_of)
+
+    def _begin(self, accepted: Accepted, model: Model | None = None) -> Work:
+        """Work a run that was accepted here, now or at its turn."""
         work = Work(accepted, model or accepted.agent.model)
         self._take_in(work)
         if accepted.running or accepted.run.id in self._granted:
             self._granted.discard(accepted.run.id)
             self._worker.launch(work)
-        return Follower(self._db, work.live, 0, self._log_of)
+        return work
+
+    def _accept(self, conn: Connection, tenant: str, request: TurnRequest) -> Accepted | None:
+        """Accept a request in a transaction that ends another run; None where it is here already."""
+        accepted = accept(conn, tenant, request, self._snapshots, self._terms())
+        return accepted if isinstance(accepted, Accepted) else None
+
+    def _terms(self, *, queue: bool = True, attempt: str | None = None) -> Terms:
+        policy = self.policy
+        return Terms(
+            owner=self.lease.id, attempt=attempt, queue=queue and policy.queue, max_queued=policy.max_queued,
+            max_chain=policy.max_chain,
+        )  # fmt: skip
 
     async def follow(self, tenant: str, run_id: str, after: int = 0) -> Follower:
         """A reader of any run from the event after number `after`. Raises NotFound, and Expired."""
@@ -160,40 +164,7 @@ class Runner:
 
         Returns the ids of those that were unfinished, once they have ended, and of those that had asked.
         """
-        works = [work for work in self._works.values() if _is_one(work.accepted, tenant, **which)]
-        for work in sorted(works, key=lambda work: work.task is not None):
-            self._worker.cancel(work)
-        ids = [work.accepted.run.id for work in works]
-        elsewhere = await self._ask_others(tenant, which, ids) if self._db.shared else ()
-        await asyncio.gather(*(work.task for work in works if work.task is not None), return_exceptions=True)
-        await self._until_ended(elsewhere)
-
-        def refuse(conn: Connection) -> list[str]:
-            refused = refuse_pending(conn, CANCELLED, tenant=tenant, **which)
-            run_store.cancel_ended(conn, refused)
-            return refused
-
-        return [*ids, *elsewhere, *await self._db.write(refuse)]
-
-    async def _ask_others(self, tenant: str, which: Which, but: Sequence[str]) -> Sequence[str]:
-        """Leave word for the processes that hold the other runs; returns their ids."""
-
-        def ask(conn: Connection) -> list[str]:
-            asked = run_store.ask_to_cancel(conn, tenant, now(), but=but, **which)
-            for run_id in asked:
-                signals.notify(conn, f"cancel {run_id}")
-            return asked
-
-        return await self._db.write(ask)
-
-    async def _until_ended(self, run_ids: Sequence[str]) -> None:
-        deadline = time.monotonic() + CANCEL_LIMIT * self.policy.lease_seconds
-        while run_ids and await self._db.read(lambda conn: run_store.under_way(conn, run_ids)):
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    "The process that works on this does not answer. It is cancelled as soon as it can be."
-                )
-            await asyncio.sleep(CANCEL_LOOK)
+        return await self._cancelling.cancel(tenant, **which)
 
     @property
     def state(self) -> State:
@@ -249,13 +220,19 @@ class Runner:
         self._works.pop(work.accepted.run.id, None)
         self._log.live = len(self._works)
 
-    def _ended(self, work: Work, following: str | None) -> None:
-        """A run has ended, and it is the turn of `following`."""
+    def _ended(self, work: Work, ended: Ended) -> None:
+        """A run has ended: it is another one's turn, and others have begun."""
         self._forget(work)
         if self._tell is not None and work.accepted.run.callback_url is not None:
             self._tell(work.accepted.run.id)
-        if following is not None:
-            self._grant(following)
+        if ended.following is not None:
+            self._grant(ended.following)
+        self._begin_all(ended.started)
+
+    def _begin_all(self, started: Iterable[Accepted]) -> None:
+        """Work what the end of a run has started; while this server stops, that is left to the next."""
+        for accepted in () if self._stopping else started:
+            self._begin(accepted)
 
     def _gone(self, work: Work) -> None:
         """A run was deleted, and with its conversation those that waited behind it."""
@@ -343,7 +320,9 @@ class Runner:
                 log.warning("cannot take up a run; trying again", run_id=run_id, error=error.message)
             except Exception:
                 log.exception("a run cannot be taken up and ends", run_id=run_id)
-                await self._db.write(lambda conn, run_id=run_id: recovery.give_up(conn, run_id, self.lease.id))
+                await self._db.write(
+                    lambda conn, run_id=run_id: recovery.give_up(conn, run_id, self.lease.id, self._accept)
+                )
 
     async def _take_up_one(self, run_id: str) -> None:
         may_repeat = self._rooms.executor.may_repeat
@@ -351,7 +330,7 @@ class Runner:
 
         def unit(conn: Connection) -> recovery.TakenUp | recovery.Over:
             self.lease.check(conn)
-            return recovery.take_up(conn, run_id, owner, self._snapshots, may_repeat)
+            return recovery.take_up(conn, run_id, owner, self._snapshots, may_repeat, self._accept)
 
         taken = await self._db.write(unit)
         if isinstance(taken, recovery.Over):
@@ -359,6 +338,7 @@ class Runner:
                 log.warning("ended a run that another process left under way", run_id=run_id)
                 if self._tell is not None:
                     self._tell(run_id)
+            self._begin_all(taken.started)
             return
         accepted = taken.accepted
         model = accepted.agent.model
@@ -380,19 +360,3 @@ class Runner:
                 if moment - work.live.woken_at >= self.policy.ping_seconds:
                     work.live.wake()
             self._tails.wake_silent(self.policy.ping_seconds)
-
-
-def _is_one(
-    accepted: Accepted,
-    tenant: str,
-    *,
-    agent_id: str | None = None,
-    conversation_id: str | None = None,
-    run_ids: Collection[str] | None = None,
-) -> bool:
-    return (
-        accepted.tenant == tenant
-        and agent_id in (None, accepted.agent.id)
-        and conversation_id in (None, accepted.conversation_id)
-        and (run_ids is None or accepted.run.id in run_ids)
-    )

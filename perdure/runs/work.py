@@ -2,27 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain.errors import PerdureError
-from perdure.domain.events import AnyEvent, last_events, message_type
-from perdure.domain.ids import now
+from perdure.domain.events import AnyEvent, message_type
 from perdure.domain.models import Model
 from perdure.domain.requests import TurnRequest
-from perdure.domain.runs import RunError, StopReason, Usage, status_of
+from perdure.domain.runs import RunError, StopReason, Usage, is_group_run
 from perdure.logs import Log
 from perdure.loop.agent_loop import agent_loop
 from perdure.loop.approval import client_tools
 from perdure.loop.turn import Commit, End, Rooms, Turn, interrupted_end
 from perdure.runs import recovery
-from perdure.runs.accept import Accepted, hand_over
+from perdure.runs.accept import Accepted
+from perdure.runs.ending import Ended, end_run
+from perdure.runs.errands import Runs
+from perdure.runs.group_turns import GroupTurns
 from perdure.runs.log import MAX_PENDING, EventLog, RunLog
-from perdure.store import agents as agent_store
-from perdure.store import runs as run_store
+from perdure.runs.sleeptime import Take
 from perdure.telemetry.watch import RunWatch
 
 ALWAYS_SHOWN: Final = frozenset(
@@ -84,18 +84,23 @@ class Work:
 class Worker:
     """Works runs to their end.
 
-    `ended` is told of each that has, with the id of the run whose turn it is now; `gone` of each that was deleted.
+    A group's run starts others by `runs`; `take` accepts what the end of a run starts; `ended` is told of each that has
+    ended, `gone` of each that was deleted.
     """
 
     def __init__(
         self,
         rooms: Rooms,
         events: EventLog,
-        ended: Callable[[Work, str | None], None],
+        runs: Runs,
+        take: Take,
+        ended: Callable[[Work, Ended], None],
         gone: Callable[[Work], None],
     ) -> None:
         self._rooms = rooms
         self._log = events
+        self._runs = runs
+        self._take = take
         self._ended = ended
         self._gone = gone
 
@@ -133,13 +138,19 @@ class Worker:
     async def _keep_shown(self, work: Work) -> None:
         """After a fault of our own: what readers were shown becomes history, as after a crash."""
         run = work.accepted.run
+        if is_group_run(run):
+            return
         await _undisturbed(self._log.write(work.live, lambda conn: ()))
         await _undisturbed(
             self._log.write(work.live, lambda conn: recovery.keep_shown(conn, work.accepted.tenant, run).events)
         )
 
     async def _loop(self, work: Work) -> End:
-        items = agent_loop(work.turn, self._rooms)
+        of, turn = work.accepted, work.turn
+        if of.request.group_id is not None:
+            items = GroupTurns(of, turn, self._rooms.db, self._runs).items()
+        else:
+            items = agent_loop(turn, self._rooms)
         async for item in items:
             match item:
                 case list():
@@ -161,11 +172,14 @@ class Worker:
 
     async def _end(self, work: Work, end: End) -> None:
         """Commit the run's terminal state with its last events, and hand the conversation to the next run."""
-        following: list[str | None] = [None]
+        ended: list[Ended] = []
+        of = work.accepted
 
-        def write(conn: Connection, end: End = end) -> list[AnyEvent]:
-            following[0] = self._finish(conn, work, end)
-            return last_events(end.stop_reason, end.usage, end.error, end.logprobs)
+        def write(conn: Connection, end: End = end) -> Sequence[AnyEvent]:
+            ended[:] = [
+                end_run(conn, of.tenant, of.run, of.request, of.agent, end, self._take, ttft_ns=work.first_shown_ns)
+            ]
+            return ended[0].events
 
         kept: End | None = end
         try:
@@ -180,10 +194,10 @@ class Worker:
             self._gone(work)
         else:
             work.watch.end(kept.stop_reason, kept.usage, kept.error, work.first_shown_ns)
-            self._ended(work, following[0])
+            self._ended(work, ended[0])
 
     async def _end_otherwise(
-        self, work: Work, write: Callable[[Connection, End], list[AnyEvent]], error: Exception
+        self, work: Work, write: Callable[[Connection, End], Sequence[AnyEvent]], error: Exception
     ) -> End | None:
         """End a run that could not be kept as it was, with the reason. None where there is no such run any more."""
         work.live.fault = None
@@ -195,18 +209,6 @@ class Worker:
             log.exception("run is gone", run_id=work.accepted.run.id)
             return None
         return failed
-
-    def _finish(self, conn: Connection, work: Work, end: End) -> str | None:
-        run, at = work.accepted.run, now()
-        metadata = dict(run.metadata)
-        if end.error is not None:
-            metadata["error"] = msgspec.structs.asdict(end.error)
-        run_store.finish(
-            conn, run.id, status=status_of(end.stop_reason), stop_reason=end.stop_reason, usage=end.usage,
-            metadata=metadata, at=at, ttft_ns=work.first_shown_ns, total_ns=max(at - run.created_at, 0) * 1000,
-        )  # fmt: skip
-        agent_store.record_run(conn, run.agent_id, at, max(at - run.created_at, 0) // 1000, end.stop_reason)
-        return hand_over(conn, work.accepted.conversation_id)
 
 
 def _first_shown(work: Work) -> None:

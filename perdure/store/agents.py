@@ -1,6 +1,6 @@
 """Agents: their rows, their tags, and everything that hangs on them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ from perdure.domain.runs import StopReason
 from perdure.store import approvals as approval_store
 from perdure.store import blocks as block_store
 from perdure.store import folders as folder_store
+from perdure.store import groups as group_store
 from perdure.store import identities as identity_store
 from perdure.store import messages as message_store
 from perdure.store import secrets as secret_store
@@ -95,6 +96,12 @@ def get(conn: Connection, tenant: str, agent_id: str) -> Agent:
     if row is None:
         raise not_found("Agent", agent_id)
     return _agent(row)
+
+
+def names(conn: Connection, agent_ids: Collection[str]) -> dict[str, str]:
+    """The names of agents by their ids."""
+    found = select(agents.c.id, agents.c.name).where(agents.c.id.in_(list(agent_ids)))
+    return {row.id: row.name for row in conn.execute(found)}
 
 
 def hold(conn: Connection, tenant: str, agent_id: str, *, alone: bool = False) -> Agent:
@@ -229,6 +236,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
     pending = approval_store.of_conversations(conn, [agent.conversation_id for agent in found])
     own = agent_tags.c.agent_id
     tags = _grouped(conn, select(own, agent_tags.c.tag).where(own.in_(ids)).order_by(agent_tags.c.tag))
+    managed = group_store.managed_by(conn, ids)
     identities = identity_store.of_agents(conn, ids)
     return [
         AgentDetails(
@@ -240,6 +248,7 @@ def details_of(conn: Connection, found: Sequence[Agent], vault: Vault) -> list[A
             secrets=tuple(secrets.get(agent.id, ())),
             message_ids=contexts.get(agent.conversation_id, ()),
             identities=tuple(identities.get(agent.id, ())),
+            group=managed.get(agent.id),
             pending_approval=pending.get(agent.conversation_id),
         )
         for agent in found

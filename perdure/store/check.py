@@ -8,12 +8,11 @@ from sqlalchemy import Connection, ForeignKey, Table, delete, exists, func, inse
 
 from perdure.domain.conversations import Conversation
 from perdure.domain.ids import new_id, now
-from perdure.domain.messages import PARTS_DECODER, PARTS_ENCODER, Message, TextPart
+from perdure.domain.messages import PARTS_DECODER, PARTS_ENCODER, TextPart
 from perdure.store import conversations as conversation_store
-from perdure.store import message_search, search, sqlite_check, tenants
+from perdure.store import sqlite_check, tenants
 from perdure.store.findings import Check, Finding, finding
-from perdure.store.message_search import MESSAGES
-from perdure.store.messages import COLUMNS, from_row
+from perdure.store.messages import COLUMNS
 from perdure.store.tables import (
     agents,
     agents_blocks,
@@ -188,43 +187,6 @@ def block_versions(conn: Connection, repair: bool) -> Iterator[Finding]:
             conn.execute(insert(block_history), rows)
         problem = "blocks whose history lacks their value of now"
         yield finding("blocks", problem, (row.id for row in missing), "added it" if repair else None)
-
-
-def search_index(conn: Connection, repair: bool) -> Iterator[Finding]:
-    """What can be found by words is what was said."""
-    stale: set[int] = set()
-    low = -1
-    for rows in _message_batches(conn):
-        high = rows[-1].seq
-        wanted = _searchable(rows)
-        held = search.held(conn, MESSAGES, low + 1, high)
-        indexed = {seq: message_search.indexed(message) for seq, message in wanted.items()}
-        wrong = {seq for seq in held.keys() | wanted.keys() if held.get(seq) != indexed.get(seq)}
-        if repair:
-            search.remove(conn, MESSAGES, wrong)
-            for seq in wrong & wanted.keys():
-                message_search.index(conn, [(seq, wanted[seq])])
-        stale |= wrong
-        low = high
-    beyond = search.held(conn, MESSAGES, low + 1, None).keys()
-    if repair:
-        search.remove(conn, MESSAGES, beyond)
-    if stale | beyond:
-        problem = "messages that search does not find as they are, or finds although they are gone, by their numbers"
-        yield finding("search", problem, sorted(stale | beyond), "indexed them anew" if repair else None)
-
-
-def _searchable(rows: Sequence[Any]) -> dict[int, Message]:
-    """Those of these messages that can be searched, by their seq."""
-    found: dict[int, Message] = {}
-    for row in rows:
-        try:
-            message = from_row(row)
-        except msgspec.MsgspecError:
-            continue
-        if message_search.text_of(message):
-            found[row.seq] = message
-    return found
 
 
 def _message_batches(conn: Connection) -> Iterator[Sequence[Any]]:

@@ -11,15 +11,17 @@ from perdure.domain.ids import now
 from perdure.domain.runs import ACTIVE, RunError, StopReason, Usage, status_of
 from perdure.store import runs as run_store
 from perdure.store.findings import Finding, finding
-from perdure.store.tables import conversations, run_events, runs
+from perdure.store.tables import conversations, groups, run_events, runs
 
 _REASONS: Final[dict[str, StopReason]] = {"completed": "end_turn", "failed": "error", "cancelled": "cancelled"}
 """Why a run stopped, by its status, where it does not say."""
 
 
 def homeless(conn: Connection, repair: bool) -> Iterator[Finding]:
-    """A run belongs to a conversation that is there."""
-    there = exists(select(literal(1)).where(conversations.c.id == runs.c.conversation_id))
+    """A run belongs to a conversation that is there, or to a group whose members take turns in it."""
+    there = or_(
+        *(exists(select(literal(1)).where(home.c.id == runs.c.conversation_id)) for home in (conversations, groups))
+    )
     ids = conn.execute(select(runs.c.id).where(~there)).scalars().all()
     if ids:
         if repair:

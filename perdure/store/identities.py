@@ -14,7 +14,7 @@ from perdure.domain.identities import Identity, IdentityChanges
 from perdure.domain.ids import now
 from perdure.store.database import Savepoint
 from perdure.store.pages import Page, select_page
-from perdure.store.rows import to_struct
+from perdure.store.rows import known_ids, to_struct
 from perdure.store.tables import agents, agents_identities, blocks, blocks_identities, identities
 
 _LINKED: Final = ("agent_ids", "block_ids")
@@ -110,7 +110,7 @@ def delete(conn: Connection, tenant: str, identity_id: str) -> None:
 
 def set_of_agent(conn: Connection, tenant: str, agent_id: str, identity_ids: Iterable[str]) -> None:
     """Make these the identities of an agent. Raises NotFound for one that does not exist."""
-    wanted = _known(conn, tenant, identities, "Identity", identity_ids)
+    wanted = known_ids(conn, tenant, identities, "Identity", identity_ids)
     conn.execute(delete_rows(agents_identities).where(agents_identities.c.agent_id == agent_id))
     rows = [{"agent_id": agent_id, "identity_id": each, "position": at} for at, each in enumerate(wanted)]
     if rows:
@@ -146,24 +146,13 @@ def _link(
         if ids is None:
             continue
         owner = link.primary_key.columns[0]
-        wanted = _known(conn, tenant, table, noun, ids)
+        wanted = known_ids(conn, tenant, table, noun, ids)
         of_this = link.c.identity_id == identity_id
         conn.execute(delete_rows(link).where(of_this, owner.not_in(wanted)))
         held = set(conn.execute(select(owner).where(of_this)).scalars())
         rows = [{owner.name: each, "identity_id": identity_id} for each in wanted if each not in held]
         if rows:
             conn.execute(insert(link), rows)
-
-
-def _known(conn: Connection, tenant: str, table: Table, noun: str, ids: Iterable[str]) -> list[str]:
-    """These ids, each once. Raises NotFound for the first that the tenant does not have."""
-    wanted = list(dict.fromkeys(ids))
-    found = select(table.c.id).where(table.c.id.in_(wanted), table.c.tenant_id == tenant)
-    known = set(conn.execute(found).scalars())
-    for each in wanted:
-        if each not in known:
-            raise not_found(noun, each)
-    return wanted
 
 
 def _matching(found: Select[Any], tenant: str, wanted: IdentityFilter) -> Select[Any]:

@@ -1,6 +1,6 @@
 """Messages and the order they stand in: a conversation's history is all its rows, its context those still in it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -266,7 +266,7 @@ def history(
     *,
     agent_id: str | None = None,
     conversation_id: str | None = None,
-    run_id: str | None = None,
+    run_ids: Collection[str] | None = None,
     step_id: str | None = None,
     group_id: str | None = None,
     roles: Sequence[Role] | None = None,
@@ -285,10 +285,10 @@ def history(
     place, found = _history(agent_id, conversation_id)
     found = found.where(messages.c.tenant_id == tenant)
     own = messages.alias()
-    for column, value in ((own.c.run_id, run_id), (own.c.step_id, step_id)):
-        if value is not None:
+    for column, values in ((own.c.run_id, run_ids), (own.c.step_id, step_id and (step_id,))):
+        if values is not None:
             # By way of its own index: one that has the order would be read from end to end, with all else in it.
-            found = found.where(messages.c.seq.in_(select(own.c.seq).where(column == value)))
+            found = found.where(messages.c.seq.in_(select(own.c.seq).where(column.in_(list(values)))))
     if group_id is not None:
         found = found.where(messages.c.group_id == group_id)
     if roles is not None:

@@ -78,6 +78,13 @@ def add(conn: Connection, corpus: Corpus, scope: str, rows: Iterable[tuple[int, 
     _of(conn).add(conn, corpus.index, [(seq, indexed(scope, text, at)) for seq, text, at in rows])
 
 
+def put(conn: Connection, corpus: Corpus, seqs: Iterable[int], words: Mapping[int, str]) -> None:
+    """Have the index hold of these rows just these words, as `indexed` gives them; of those without any nothing."""
+    wrong = set(seqs)
+    _of(conn).remove(conn, corpus.index, wrong)
+    _of(conn).add(conn, corpus.index, [(seq, words[seq]) for seq in wrong & words.keys()])
+
+
 def remove(conn: Connection, corpus: Corpus, seqs: Iterable[int]) -> None:
     """Take rows out of the index."""
     _of(conn).remove(conn, corpus.index, list(seqs))
@@ -115,11 +122,14 @@ def counts(conn: Connection, corpus: Corpus, scopes: Iterable[str], words: Itera
 def holding(
     conn: Connection, corpus: Corpus, scopes: Iterable[str], word: str, where: ColumnElement[bool] | None, most: int
 ) -> list[int]:
-    """The seqs of the newest rows that hold a word and are among those wanted, newest first."""
+    """The seqs of the newest rows that hold a word and are among those wanted, newest first.
+
+    Without `where` the index alone is asked, which goes by signs: rows of another scope may be among them.
+    """
     found = _of(conn).holding(corpus.index, [sign_of(scope) + word for scope in scopes])
     if where is not None:
-        rows = found.subquery()
-        found = select(corpus.table.c.seq).join(rows, rows.c.seq == corpus.table.c.seq).where(where)
+        # Not as a join, in which SQLite may ask the index about each row in turn.
+        found = select(corpus.table.c.seq).where(corpus.table.c.seq.in_(found), where)
     key = found.selected_columns[0]
     return list(conn.execute(found.order_by(key.desc()).limit(most)).scalars())
 

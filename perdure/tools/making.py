@@ -8,7 +8,7 @@ import msgspec
 
 from perdure.domain.errors import Invalid
 from perdure.domain.ids import new_id, now
-from perdure.domain.tools import Tool
+from perdure.domain.tools import EXTERNAL_MCP, Tool
 from perdure.tools import source
 
 PYTHON_SOURCE: Final = "python"
@@ -34,7 +34,7 @@ def make(fields: Mapping[str, Any], taken: Collection[str]) -> Tool:
 def change(tool: Tool, fields: Mapping[str, Any], taken: Collection[str]) -> Tool:
     """The tool with these fields changed, and what follows from them. Raises Invalid saying what to mend."""
     changed = msgspec.structs.replace(tool, **fields, updated_at=now())
-    if tool.tool_type == "external_mcp":
+    if tool.tool_type == EXTERNAL_MCP:
         fixed = {"source_code", "source_type", "json_schema", "args_json_schema"} & fields.keys()
         if fixed:
             raise Invalid(f"{', '.join(sorted(fixed))} of {tool.name} come from its MCP server. Change them there.")

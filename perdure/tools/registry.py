@@ -51,6 +51,12 @@ DEFAULT_TOOLS: Final[Mapping[AgentType, tuple[str, ...]]] = {
     "voice_sleeptime_agent": _TENDING,
 }
 """The tools an agent of each type gets with `include_base_tools`."""
+TENDED_TOOLS: Final[Mapping[AgentType, tuple[str, ...]]] = {
+    "letta_v1_agent": ("conversation_search", "archival_memory_search"),
+    "memgpt_agent": (*_SPOKEN, "archival_memory_search"),
+    "memgpt_v2_agent": (*_SPOKEN, "archival_memory_search"),
+}
+"""The same for agents whose memory a companion looks after; other types get what they get anyway."""
 
 _LOAD_ERRORS: Final = (
     ArithmeticError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError, SyntaxError,

@@ -13,7 +13,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 MAX_SOURCE: Final = 1_000_000
 """Characters of a tool's source."""
-MAX_SCHEMA_DEPTH: Final = 20
+MAX_SCHEMA_DEPTH: Final = 30
+MAX_SCHEMA_PARTS: Final = 20_000
+"""Values in a schema, with what it refers to put in its place."""
 _REFERENCE: Final = re.compile(r"#/(?:\$defs|definitions)/(.+)")
 
 
@@ -52,25 +54,37 @@ def checked(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def flat(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON schema with what it refers to put in its place. Raises Invalid where it refers to itself, or nowhere."""
-    known = {**schema.get("definitions", {}), **schema.get("$defs", {})}
+    known: dict[str, Any] = {}
+    for key in ("definitions", "$defs"):
+        if isinstance(part := schema.get(key), dict):
+            known |= part
+    left = MAX_SCHEMA_PARTS
 
     def filled(part: Any, levels: int) -> Any:
-        if levels == 0:
-            raise Invalid("The JSON schema of the arguments refers to itself or is nested too deep.")
+        nonlocal left
+        left -= 1
+        if not (levels and left):
+            raise Invalid("The JSON schema of the arguments refers to itself, is nested too deep or is too large.")
         if isinstance(part, list):
             return [filled(each, levels - 1) for each in part]
         if not isinstance(part, dict):
             return part
         if isinstance(reference := part.get("$ref"), str):
             found = _REFERENCE.fullmatch(reference)
-            if found is None or found[1] not in known:
+            meant = None if found is None else known.get(found[1])
+            if not isinstance(meant, dict):
                 raise Invalid(f"The JSON schema of the arguments refers to {reference[:80]}, which it does not have.")
-            rest = {key: value for key, value in part.items() if key != "$ref"}
-            return filled({**known[found[1]], **rest}, levels - 1)
+            return filled({**meant, **{key: value for key, value in part.items() if key != "$ref"}}, levels - 1)
         return {key: filled(value, levels - 1) for key, value in part.items() if key not in ("$defs", "definitions")}
 
-    filled_schema = filled(dict(schema), MAX_SCHEMA_DEPTH)
-    return {"properties": {}, "required": [], **filled_schema, "type": "object"}
+    whole = filled(dict(schema), MAX_SCHEMA_DEPTH)
+    properties, required = whole.get("properties"), whole.get("required")
+    return {
+        **whole,
+        "type": "object",
+        "properties": properties if isinstance(properties, dict) else {},
+        "required": [each for each in required if isinstance(each, str)] if isinstance(required, list) else [],
+    }
 
 
 def _module(source: str) -> ast.Module:

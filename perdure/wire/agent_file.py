@@ -6,13 +6,12 @@ messages that left the context) stands under `perdure`, which other readers pass
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
-from pydantic import ValidationError
 
-from perdure.domain.agent_file import Contents, Packed, Thread, Unpacked, UnpackedThread
+from perdure.domain.agent_file import Contents, Library, Packed, Thread, Unpacked, UnpackedThread
 from perdure.domain.agents import MODERN, AgentDetails, AgentType
 from perdure.domain.blocks import Block
 from perdure.domain.errors import Invalid
@@ -20,18 +19,17 @@ from perdure.domain.ids import now
 from perdure.domain.messages import Message
 from perdure.domain.tools import Tool
 from perdure.wire import blocks as block_wire
+from perdure.wire import filed_knowledge
 from perdure.wire import tools as tool_wire
 from perdure.wire.agent_bodies import CreateAgentBody, check_environment
 from perdure.wire.conversations import CreateConversationBody
-from perdure.wire.filed_messages import OURS, filed, maps, unfiled_all
+from perdure.wire.filed_messages import filed, unfiled_all
 from perdure.wire.filed_tools import FiledToolBody
+from perdure.wire.filing import OURS, Names, body, listed, maps, texts
 from perdure.wire.models import embedding_config, llm_config, model_settings
-from perdure.wire.text import Body
 from perdure.wire.times import precise
 
 Wire = dict[str, Any]
-B = TypeVar("B", bound=Body)
-R = TypeVar("R")
 
 VERSION: Final = 1
 """Of what stands under `perdure`."""
@@ -41,42 +39,25 @@ FORMAT: Final = "2"
 MAX_NAME: Final = 250
 """Characters of a name; what is added to it here fits in as well."""
 
-LEFT_OUT: Final = {
-    "groups": "group(s)", "sources": "folder(s)", "folders": "folder(s)", "files": "file(s)",
-    "mcp_servers": "MCP server(s)", "skills": "skill(s)",
-}  # fmt: skip
+LEFT_OUT: Final = {"groups": "group(s)", "mcp_servers": "MCP server(s)", "skills": "skill(s)"}
 """Lists of a file that nothing is made of."""
 
 _NOT_IN_NAMES: Final = re.compile(r"[^\w '\-]+")
 
 
-class _Names:
-    """Gives ids of the file's own to the things in it: `block-0`, `block-1`, …, the same thing the same id."""
-
-    def __init__(self) -> None:
-        self._given: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
-
-    def __call__(self, noun: str, own: str) -> str:
-        if own not in self._given:
-            number = self._counts.get(noun, 0)
-            self._counts[noun] = number + 1
-            self._given[own] = f"{noun}-{number}"
-        return self._given[own]
-
-
 def agent_file(packed: Iterable[Packed]) -> Wire:
     """The file of these agents."""
-    name = _Names()
+    name = Names()
     written = list(packed)
     blocks = {block.id: block for each in written for block in each.details.blocks}
     tools = {tool.id: tool for each in written for tool in each.details.tools}
+    libraries = {library.folder.id: library for each in written for library in each.folders}
     return {
         "agents": [_agent(each, name) for each in written],
         "groups": [],
         "blocks": [{**block_wire.block(block), "id": name("block", block.id)} for block in blocks.values()],
-        "files": [],
-        "sources": [],
+        "files": filed_knowledge.files(libraries.values(), name),
+        "sources": filed_knowledge.sources(libraries.values(), name),
         "tools": [{**tool_wire.tool(tool), "id": name("tool", tool.id)} for tool in tools.values()],
         "mcp_servers": [],
         "skills": [],
@@ -85,7 +66,7 @@ def agent_file(packed: Iterable[Packed]) -> Wire:
     }
 
 
-def _agent(packed: Packed, name: _Names) -> Wire:
+def _agent(packed: Packed, name: Names) -> Wire:
     details = packed.details
     agent = details.agent
     agent_id = name("agent", agent.id)
@@ -101,10 +82,10 @@ def _agent(packed: Packed, name: _Names) -> Wire:
         "tools": [],
         "tool_ids": [name("tool", tool.id) for tool in details.tools],
         "block_ids": [name("block", block.id) for block in details.blocks],
-        "source_ids": [],
-        "folder_ids": [],
+        "source_ids": [name("source", library.folder.id) for library in packed.folders],
+        "folder_ids": [name("source", library.folder.id) for library in packed.folders],
         "group_ids": [],
-        "files_agents": [],
+        "files_agents": filed_knowledge.files_of(packed, name),
         "identity_ids": [],
         "tool_rules": list(agent.tool_rules),
         "tags": list(details.tags),
@@ -128,6 +109,7 @@ def _agent(packed: Packed, name: _Names) -> Wire:
         OURS: {
             "version": VERSION,
             "earlier_messages": _messages(packed.thread.earlier, name, agent_id),
+            "archives": filed_knowledge.archives(packed.archives),
             "conversations": [_conversation(thread, name, agent_id) for thread in packed.others],
         },
     }
@@ -149,11 +131,11 @@ def _models(details: AgentDetails) -> Wire:
     }
 
 
-def _messages(messages: Iterable[Message], name: _Names, agent_id: str) -> list[Wire]:
+def _messages(messages: Iterable[Message], name: Names, agent_id: str) -> list[Wire]:
     return [filed(each, name("message", each.id), agent_id) for each in messages]
 
 
-def _conversation(thread: Thread, name: _Names, agent_id: str) -> Wire:
+def _conversation(thread: Thread, name: Names, agent_id: str) -> Wire:
     shown = thread.conversation
     return {
         "summary": shown.summary,
@@ -178,11 +160,14 @@ def contents(file: Any) -> Contents:
             "tools and blocks inside, it is of the older format: open it with a Letta server of its time, and export "
             "it from there without use_legacy_format."
         )
-    blocks = _listed(file, "blocks", lambda wire: _body(block_wire.CreateBlockBody, wire).block())
-    tools = _listed(file, "tools", lambda wire: _body(FiledToolBody, wire).tool())
-    agents = _listed(file, "agents", lambda wire: _unpacked(wire, blocks, tools))
+    blocks = listed(file, "blocks", lambda wire: body(block_wire.CreateBlockBody, wire).block())
+    tools = listed(file, "tools", lambda wire: body(FiledToolBody, wire).tool())
+    folders = filed_knowledge.libraries(file)
+    agents = listed(file, "agents", lambda wire: _unpacked(wire, blocks, tools, folders))
     left_out = [f"{len(maps(file.get(key)))} {what}" for key, what in LEFT_OUT.items() if maps(file.get(key))]
-    return Contents(agents=tuple(agents.values()), blocks=blocks, tools=tools, left_out=tuple(left_out))
+    return Contents(
+        agents=tuple(agents.values()), blocks=blocks, tools=tools, folders=folders, left_out=tuple(left_out)
+    )
 
 
 def secrets(text: str | None) -> dict[str, str]:
@@ -196,44 +181,26 @@ def secrets(text: str | None) -> dict[str, str]:
         raise Invalid(f"The secrets must be a JSON object of names and texts: {error}.") from error
 
 
-def _listed(file: Mapping[str, Any], key: str, read: Callable[[Mapping[str, Any]], R]) -> dict[str, R]:
-    """What is read of a list in the file, by its ids."""
-    found: dict[str, R] = {}
-    for number, wire in enumerate(maps(file.get(key))):
-        own = wire.get("id")
-        own = own if isinstance(own, str) else f"{key}-{number} (without an id)"
-        if own in found:
-            raise Invalid(f"The agent file has two {key} with the id {own}.")
-        try:
-            found[own] = read(wire)
-        except Invalid as error:
-            raise Invalid(f"In the agent file, {own}: {error.message}") from error
-    return found
-
-
-def _body(kind: type[B], wire: Mapping[str, Any]) -> B:
-    """A part of a file as a request with the same fields would be read; null is as good as nothing."""
-    try:
-        return kind.model_validate({key: value for key, value in wire.items() if value is not None})
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
-        raise Invalid("; ".join(problems)) from error
-
-
-def _unpacked(wire: Mapping[str, Any], blocks: Mapping[str, Block], tools: Mapping[str, Tool]) -> Unpacked:
+def _unpacked(
+    wire: Mapping[str, Any], blocks: Mapping[str, Block], tools: Mapping[str, Tool], folders: Mapping[str, Library]
+) -> Unpacked:
     block_ids, tool_ids = _ids(wire, "block_ids", blocks), _ids(wire, "tool_ids", tools)
+    folder_ids = _ids(wire, "source_ids", folders) or _ids(wire, "folder_ids", folders)
     inline = [] if block_ids else _inline_blocks(wire)
-    names = _texts(wire.get("tools"))
-    body = _body(CreateAgentBody, {**wire, **_NOT_TAKEN, "name": _name(wire.get("name"))})
+    names = texts(wire.get("tools"))
+    read = body(CreateAgentBody, {**wire, **_NOT_TAKEN, "name": _name(wire.get("name"))})
     new = msgspec.structs.replace(
-        body.new_agent(), blocks=tuple(inline), tool_names=tuple(names), opening=(), secrets=_secrets(wire),
+        read.new_agent(), blocks=tuple(inline), tool_names=tuple(names), opening=(), secrets=_secrets(wire),
         include_base_tools=False, include_base_tool_rules=False,
     )  # fmt: skip
     ours = wire.get(OURS)
     ours = ours if isinstance(ours, dict) else {}
     threads = tuple(_thread(each) for each in maps(ours.get("conversations")))
     first = _first_thread(wire, ours, new.agent_type)
-    return Unpacked(new=new, block_ids=block_ids, tool_ids=tool_ids, thread=first, others=threads)
+    return Unpacked(
+        new=new, block_ids=block_ids, tool_ids=tool_ids, folder_ids=folder_ids, thread=first, others=threads,
+        archives=filed_knowledge.stocks(ours.get("archives")),
+    )  # fmt: skip
 
 
 _NOT_TAKEN: Final = dict.fromkeys(
@@ -259,12 +226,7 @@ def _inline_blocks(wire: Mapping[str, Any]) -> list[Block]:
     memory = wire.get("memory")
     inner = memory.get("blocks") if isinstance(memory, dict) else None
     places = (wire.get("memory_blocks"), wire.get("core_memory"), inner)
-    return [_body(block_wire.CreateBlockBody, each).block() for place in places for each in maps(place)]
-
-
-def _texts(value: Any) -> list[str]:
-    """The texts in a list; none where there is no list."""
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return [body(block_wire.CreateBlockBody, each).block() for place in places for each in maps(place)]
 
 
 def _name(value: Any) -> str | None:
@@ -286,7 +248,7 @@ def _secrets(wire: Mapping[str, Any]) -> dict[str, str]:
 def _first_thread(wire: Mapping[str, Any], ours: Mapping[str, Any], kind: AgentType) -> UnpackedThread:
     """The conversation that an agent's own messages are."""
     messages = unfiled_all(wire.get("messages"), thoughts=kind not in MODERN)
-    shown = [each for each in _texts(wire.get("in_context_message_ids")) if each in messages]
+    shown = [each for each in texts(wire.get("in_context_message_ids")) if each in messages]
     context = [messages[each] for each in shown] if shown else list(messages.values())
     unseen = set(messages) - set(shown) if shown else set[str]()
     hidden = [message for key, message in messages.items() if key in unseen]
@@ -298,8 +260,8 @@ def _first_thread(wire: Mapping[str, Any], ours: Mapping[str, Any], kind: AgentT
 
 def _thread(wire: Mapping[str, Any]) -> UnpackedThread:
     return UnpackedThread(
-        fields=_body(CreateConversationBody, wire).fields(),
+        fields=body(CreateConversationBody, wire).fields(),
         earlier=tuple(unfiled_all(wire.get("earlier_messages")).values()),
         context=tuple(unfiled_all(wire.get("messages")).values()),
-        isolated=tuple(_body(block_wire.CreateBlockBody, each).block() for each in maps(wire.get("isolated_blocks"))),
+        isolated=tuple(body(block_wire.CreateBlockBody, each).block() for each in maps(wire.get("isolated_blocks"))),
     )

@@ -6,6 +6,7 @@ from perdure.domain.agents import AgentDetails, Secret
 from perdure.wire.blocks import block
 from perdure.wire.folders import folder
 from perdure.wire.generations import Generation
+from perdure.wire.groups import group
 from perdure.wire.identities import identity
 from perdure.wire.messages import public
 from perdure.wire.models import embedding_config, llm_config, model_settings
@@ -20,6 +21,7 @@ def agent_state(details: AgentDetails) -> Wire:
     agent = details.agent
     secrets = [_secret(secret) for secret in details.secrets]
     memory_of = memory(details)
+    managed = None if details.group is None else group(details.group)
     embedding = agent.embedding
     return {
         "id": agent.id,
@@ -47,8 +49,8 @@ def agent_state(details: AgentDetails) -> Wire:
         "identities": [identity(each) for each in details.identities],
         "message_ids": list(details.message_ids),
         "pending_approval": _pending(details),
-        "managed_group": None,
-        "multi_agent_group": None,
+        "managed_group": managed,
+        "multi_agent_group": managed,
         "message_buffer_autoclear": agent.message_buffer_autoclear,
         "enable_sleeptime": agent.enable_sleeptime,
         "max_files_open": agent.max_files_open,

@@ -28,12 +28,10 @@ from perdure.domain.messages import (
     ToolReturnPart,
     envelope_in,
 )
+from perdure.wire.filing import OURS, maps
 from perdure.wire.times import microseconds, precise, spelled_out
 
 Wire = dict[str, Any]
-
-OURS: Final = "perdure"
-"""The key of what only this server writes and reads."""
 
 _ROLES: Final[Mapping[str, Role]] = {
     "system": "system",
@@ -338,11 +336,6 @@ def _object_in(text: str) -> Mapping[str, Any] | None:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def maps(value: Any) -> list[Mapping[str, Any]]:
-    """The objects in a list; none where there is no list."""
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _lines(value: Any) -> tuple[str, ...] | None:

@@ -186,7 +186,7 @@ def compaction_stats(stats: CompactionStats | None) -> Public | None:
 
 def usage_statistics(usage: Usage) -> Public:
     """A run's usage, with the keys of both generations."""
-    return {"message_type": "usage_statistics", **msgspec.structs.asdict(usage), "run_ids": None}
+    return {"message_type": "usage_statistics", **msgspec.structs.asdict(usage)}
 
 
 def _content(message: Message) -> str | list[Public]:

@@ -39,6 +39,8 @@ class Frames:
         self._seq = after
         self._head_key: tuple[str, int] = ("", 0)
         self._head = ""
+        self._member: tuple[str | None, str | None] = (None, None)
+        """Name and id of the agent that speaks, where it is one of a group."""
 
     def encode(self, batch: list[tuple[int, AnyEvent]]) -> bytes:
         """The frames of a batch of numbered events, as one piece of bytes."""
@@ -70,6 +72,11 @@ class Frames:
             case events.HiddenReasoning():
                 rest = f'"state":"{event.state}","hidden_reasoning":{_json(event.data)}'
                 return f"{self._piece(event, 'hidden_reasoning_message', seq)}{rest}}}\n\n"
+            case events.ByMember():
+                self._member = event.name, event.agent_id
+                frame = self._frame(seq, event.event)
+                self._member = None, None
+                return frame
             case events.CompactionBegan() | events.Summary():
                 return self._compaction(seq, event)
             case events.Started():
@@ -86,9 +93,10 @@ class Frames:
         key = (event.otid, event.at // 1_000_000)
         if key != self._head_key or name is not None:
             self._head_key = key if name is None else ("", 0)
+            speaker, sender_id = self._member
             self._head = (
-                f'data: {{"id":"{event.message_id}","date":"{whole_seconds(event.at)}","name":{_json(name)},'
-                f'"message_type":"{message_type}","otid":"{event.otid}","sender_id":null,'
+                f'data: {{"id":"{event.message_id}","date":"{whole_seconds(event.at)}","name":{_json(name or speaker)},'
+                f'"message_type":"{message_type}","otid":"{event.otid}","sender_id":{_json(sender_id)},'
                 f'"step_id":{_json(event.step_id)},"is_err":null,"seq_id":'
             )
         return f'{self._head}{seq},"run_id":"{self._run_id}",'
@@ -159,6 +167,36 @@ class Frames:
             "message": error.message, "detail": error.detail, "seq_id": seq,
         }  # fmt: skip
         return f"event: error\n{_data(body)}"
+
+
+class FewerFrames(Frames):
+    """For npm 0.1.x, whose stream of a group would end at a type that it has not: those are left out.
+
+    Why the run stopped, and the error where there was one, is told with its usage.
+    """
+
+    _stop: events.Stopped | None = None
+
+    def ping(self) -> bytes:
+        return b""
+
+    def _frame(self, seq: int, event: AnyEvent) -> str:
+        if isinstance(event, events.Stopped):
+            self._stop = event
+        return super()._frame(seq, event) if isinstance(event, _KNOWN_TO_ALL) else ""
+
+    def _usage(self, seq: int, event: events.UsageReported) -> str:
+        body = {**usage_statistics(event.usage), "seq_id": seq, "run_id": self._run_id}
+        stop = self._stop
+        if stop is not None:
+            body |= {"stop_reason": stop.stop_reason, "error": stop.error and structs.asdict(stop.error)}
+        return _data(body)
+
+
+_KNOWN_TO_ALL: Final = (
+    events.AssistantText, events.Reasoning, events.ToolCallDelta, events.ToolCalls, events.ToolReturns,
+    events.ByMember, events.UsageReported,
+)  # fmt: skip
 
 
 def _text(text: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from perdure.agents.names import random_name
 from perdure.domain.agents import AgentType
-from perdure.domain.errors import Conflict, Invalid, NotBuilt, NotFound, Unprocessable
+from perdure.domain.errors import Conflict, Invalid, NotFound, Unprocessable
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.messages import ToolCallPart, ToolReturnPart
 from perdure.store import blocks, conversations
@@ -70,7 +70,6 @@ def test_nothing_is_left_of_an_agent_that_cannot_be_made(studio: Studio) -> None
         ({"memory_blocks": [{"label": "x", "value": "abc", "limit": 2}]}, Invalid, "limit of 2"),
         ({"max_reasoning_tokens": 10, "max_tokens": 10}, Invalid, "max_reasoning_tokens"),
         ({"agent_type": "split_thread_agent"}, Unprocessable, "prompt"),
-        ({"enable_sleeptime": True}, NotBuilt, "enable_sleeptime"),
         ({"folder_ids": ["source-1"]}, NotFound, "source-1"),
     ],
 )

@@ -43,7 +43,7 @@ def server(**changed: Any) -> Server:
     """A server with no parts behind it: whoever asks for one fails."""
     decided: dict[str, Any] = {"password": PASSWORD, "version": "9.9", "max_body": 1000, "loopback_only": False}
     parts: dict[str, Any] = dict.fromkeys(
-        ("db", "catalog", "registry", "executor", "runner", "jobs", "vault", "sandbox", "custom_tools")
+        ("db", "catalog", "registry", "executor", "mcp", "runner", "jobs", "vault", "sandbox", "custom_tools")
     )
     parts["passes"] = Passes()
     return Server(**{**parts, **decided, **changed})

@@ -9,6 +9,7 @@ import pytest
 
 from perdure.api.application import create_application
 from perdure.domain.ids import example_id
+from perdure.runs.jobs import Jobs
 from perdure.tools.registry import Registry
 from tests.agents.studio import EMBEDDING, MODELS, KnownModels, Studio
 from tests.api.in_process import BEARER, JSON, Answer, call, server
@@ -36,7 +37,8 @@ class IdleRunner:
 def ask(tmp_path: Path) -> Iterator[Ask]:
     with Studio(SqlitePlace(tmp_path)) as studio:
         parts = {"catalog": ListedModels(), "registry": Registry(), "vault": studio.vault, "runner": IdleRunner()}
-        app = create_application(server(db=studio.db, max_body=1_000_000, **parts))
+        jobs = Jobs(studio.db, {}, lambda: "server-1")
+        app = create_application(server(db=studio.db, jobs=jobs, max_body=1_000_000, **parts))
 
         def ask(method: str, path: str, body: Any = None) -> Answer:
             sent = b"" if body is None else json.dumps(body).encode()

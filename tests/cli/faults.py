@@ -94,6 +94,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "gave it the block's label",
     ),
     "a block without its history": ("blocks", "DELETE FROM block_history", "added it"),
+    "passages that search does not know": ("search", "DELETE FROM passage_search", "indexed them anew"),
     "messages that search does not know": ("search", "DELETE FROM message_search", "indexed them anew"),
     "a message that search knows otherwise": (
         "search",

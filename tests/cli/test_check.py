@@ -67,6 +67,8 @@ def _live(server: Server, script: Script) -> None:
                 body = {"messages": user(said), "stream_tokens": True}
                 with server.stream(f"/v1/agents/{agent}/messages/stream", body) as stream:
                     assert stream.read()[-3].json["stop_reason"] == "end_turn"
+            kept = server.post(f"/v1/agents/{agent}/archival-memory", {"text": f"{name} likes tea", "tags": ["tea"]})
+            assert kept.status == 200, kept.text
             branched = server.post(f"/v1/conversations/?agent_id={agent}", {})
             assert branched.status == 200, branched.text
         assert server.stop() == 0

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from perdure.config import SETTINGS, Setting, is_loopback, read_settings
+from perdure.config import SETTINGS, is_loopback, read_settings
 from perdure.domain.errors import Invalid
 from perdure.providers.known_providers import KNOWN_PROVIDERS
+from perdure.reading import Setting
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 

@@ -2,15 +2,17 @@
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.contract.test_memory import system_of
 from tests.contract.told import ADA, SAID, remembering, text_in, user
 from tests.contract.turns import agent_of, turn
+from tests.operation.waiting import soon
 from tests.rig.answers import call
 from tests.rig.http import Reply
 from tests.rig.model import Script
@@ -23,13 +25,19 @@ BOUNDARY = "a-boundary-of-this-test"
 
 def imported(server: Server, file: Any, **fields: str) -> Reply:
     """The answer to an import of a file, which may be anything."""
-    data = file if isinstance(file, bytes) else json.dumps(file).encode()
+    return sent(
+        server, "/v1/agents/import", "a.af", file if isinstance(file, bytes) else json.dumps(file).encode(), fields
+    )
+
+
+def sent(server: Server, path: str, name: str, data: bytes, fields: Mapping[str, str] = {}) -> Reply:
+    """The answer to a form with a file in it."""
     parts = [f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
              for key, value in fields.items()]  # fmt: skip
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.af"\r\n\r\n'.encode()
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
     body = b"".join(parts) + head + data + f"\r\n--{BOUNDARY}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    return server.request("POST", "/v1/agents/import", body=body, headers=headers)
+    return server.request("POST", path, body=body, headers=headers)
 
 
 def arrived(server: Server, file: Any, **fields: str) -> dict[str, Any]:
@@ -120,6 +128,28 @@ def test_other_conversations_and_older_messages_come_along(server: Server, scrip
     only = exported(server, agent, f"?conversation_id={thread}")["agents"][0]
     assert [message["role"] for message in only["messages"]] == ["system", "user", "assistant"]
     assert only["perdure"]["conversations"] == []
+
+
+def test_archives_and_folders_come_along(server: Server, script: Script) -> None:
+    folder = server.post("/v1/folders/", {"name": f"Papers of {script.name}", "instructions": "Read them."}).json["id"]
+    assert sent(server, f"/v1/folders/{folder}/upload", "notes.md", b"# Whales\n\nWhales sing.").status == 200
+    agent = agent_of(server, script, folder_ids=[folder])
+    passage = {"text": "Ada moved to Lisbon.", "tags": ["place"], "created_at": "2026-01-02T03:04:05+00:00"}
+    server.post(f"/v1/agents/{agent}/archival-memory", passage)
+    soon(lambda: "Whales sing." in system_of(server, agent))
+    file = exported(server, agent)
+    moved = arrived(server, file)["id"]
+    (there,) = server.get(f"/v1/agents/{moved}/folders").json
+    assert (there["name"], there["instructions"]) == (f"Papers of {script.name} 2", "Read them.")
+    (read,) = server.get(f"/v1/folders/{there['id']}/files?include_content=true").json
+    assert (read["file_name"], read["content"]) == ("notes.md", "# Whales\n\nWhales sing.")
+    soon(lambda: "Whales sing." in system_of(server, moved))
+    (kept,) = server.get(f"/v1/agents/{moved}/archival-memory").json
+    assert (kept["text"], kept["tags"], kept["created_at"][:10]) == ("Ada moved to Lisbon.", ["place"], "2026-01-02")
+    found = server.get(f"/v1/agents/{moved}/archival-memory/search?query=Lisbon").json
+    assert found["count"] == 1
+    scrubbed = exported(server, agent, "?scrub_messages=true")
+    assert (len(scrubbed["sources"]), scrubbed["agents"][0]["perdure"]["archives"]) == (1, [])
 
 
 def test_what_an_import_may_change(server: Server, script: Script, new_script: Callable[[], Script]) -> None:

@@ -25,6 +25,8 @@ OVERLAPS: Final = """
         AND earlier.started_at < later.started_at
     WHERE earlier.completed_at IS NULL OR earlier.completed_at > later.started_at
 """
+OUTSIDE: Final = ("mark", "ask", "repeat", "stamp")
+"""Tools that leave marks outside the database."""
 NEVER_ENTERED: Final = ("cancelled", "pending_approval")
 """Ways to end of a run that had waited, so that its input did not get its turn."""
 
@@ -44,6 +46,8 @@ def violations(home: Home) -> list[str]:
         found += _input_faults(home, sent, history)
         found += _call_faults(home, agent, history)
         found += _block_faults(home, agent, history)
+    for name, (folder, confirmed) in home.notes.files.items():
+        found += _file_faults(home, folder, name, confirmed)
     found += [f"runs {first} and {second} worked at once" for first, second in rows(home, OVERLAPS)]
     for agent in home.agents:
         home.decide(agent, approve=False)
@@ -73,11 +77,12 @@ def looked_at(settings: Settings) -> Look:
 
 def _unfinished(home: Home) -> Iterator[str]:
     deadline = time.monotonic() + QUIET_LIMIT
-    while active := home.server.get("/v1/runs/?active=true&limit=1000").json:
-        if time.monotonic() > deadline:
-            yield f"runs that do not end: {[run['id'] for run in active]}"
-            return
-        time.sleep(0.02)
+    for kind, path in (("runs", "/v1/runs/?active=true&limit=1000"), ("jobs", "/v1/jobs/active?limit=1000")):
+        while active := home.server.get(path).json:
+            if time.monotonic() > deadline:
+                yield f"{kind} that do not end: {[each['id'] for each in active]}"
+                return
+            time.sleep(0.02)
 
 
 def _history(home: Home, agent: str) -> list[dict[str, Any]]:
@@ -143,8 +148,8 @@ def _call_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> Itera
     for call_id in calls.keys() | returns.keys():
         if returns[call_id] != (0 if call_id in waiting else 1):
             yield f"call {call_id} is answered {returns[call_id]} times"
-    marks = Counter(home.effects.read_text().splitlines())
-    wanted = {call_id: _number(call) for call_id, call in calls.items() if call["name"] in ("mark", "ask", "repeat")}
+    marks = home.marks
+    wanted = {call_id: _number(call) for call_id, call in calls.items() if call["name"] in OUTSIDE}
     for each in _returns_of(history):
         number = wanted.get(each["tool_call_id"])
         if number is None:
@@ -162,11 +167,12 @@ def _block_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> Iter
     notes = blocks["notes"]["value"]
     for each in _returns_of(history):
         call = calls.get(each["tool_call_id"])
-        if call is None or call["name"] != "memory_insert":
+        if call is None or call["name"] not in ("memory_insert", "jot"):
             continue
-        if each["tool_return"] == OUTCOME_UNKNOWN:
+        if call["name"] == "memory_insert" and each["tool_return"] == OUTCOME_UNKNOWN:
             yield f"call {each['tool_call_id']} has its effect in our own database, and is answered as unknown"
-        tag = f"<{call['arguments'].partition('<')[2].partition('>')[0]}>"
+        inserted = f"<{call['arguments'].partition('<')[2].partition('>')[0]}>"
+        tag = f"[{_number(call)}]" if call["name"] == "jot" else inserted
         if notes.count(tag) != (1 if each["status"] == "success" else 0):
             yield f"{tag} stands {notes.count(tag)} times in the block, and its return says {each['status']}"
     block = blocks["wall"]
@@ -176,6 +182,20 @@ def _block_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> Iter
         yield f"block {block['id']} says {block['value']}, though edit {confirmed} was confirmed"
     if f"{block['value']}\n" not in _system(history):
         yield f"the system message of {agent} does not show that its block says {block['value']}"
+
+
+def _file_faults(home: Home, folder: str, name: str, confirmed: str | None) -> Iterator[str]:
+    """A file that was taken is read to its end, each piece once; one that was not is there whole or not at all."""
+    files = [each for each in home.server.get(f"/v1/folders/{folder}/files").json if name in each["file_name"]]
+    if confirmed is not None and [each["id"] for each in files] != [confirmed]:
+        yield f"{name} was taken as {confirmed}, and is there as {[each['id'] for each in files]}"
+    if len(files) > 1:
+        yield f"{name} is there {len(files)} times"
+    pieces = home.server.get(f"/v1/folders/{folder}/passages?limit=10000&order=asc").json
+    for file in files:
+        places = [each["metadata"]["position"] for each in pieces if each["file_id"] == file["id"]]
+        if file["processing_status"] != "completed" or places != list(range(file["total_chunks"])):
+            yield f"{name} is {file['processing_status']}, and {places} of {file['total_chunks']} pieces are there"
 
 
 def _system(history: list[dict[str, Any]]) -> str:

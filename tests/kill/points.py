@@ -38,6 +38,14 @@ POINTS: Final = {
     "block edit": "perdure.store.blocks:update",
     "finish": "perdure.store.runs:finish",
     "hand over": "perdure.runs.work:hand_over",
+    "custom tool": "perdure.tools.custom:CustomTools.run",
+    "custom tool kept": "perdure.tools.custom:_keep",
+    "MCP tool": "perdure.tools.mcp.links:Links.call",
+    "job": "perdure.store.jobs:create",
+    "job claimed": "perdure.store.jobs:claim",
+    "file piece": "perdure.store.files:add_piece",
+    "chunks": "perdure.store.chunks:add",
+    "job end": "perdure.store.jobs:end",
     "take up": "perdure.runs.recovery:take_up",
     "migration": "perdure.store.migrate:steps.upgrade",
     "index": "alembic.op:create_index",
@@ -87,6 +95,19 @@ def repeat(number: str) -> str:
     leave_mark(f"repeat {number}")
     return f"repeated {number}"
 
+
+JOT: Final = """
+def jot(agent_state, number: str) -> str:
+    \"\"\"Notes a number.
+
+    Args:
+        number: What to note.
+    \"\"\"
+    memory = agent_state.memory
+    memory.update_block_value("notes", memory.get_block("notes").value + f"[{number}]")
+    return f"noted {number}"
+"""
+"""A tool made from source: it runs apart, and what it does to the memory is kept with its return."""
 
 repeat.tags = ("idempotent",)  # type: ignore[attr-defined]
 

@@ -17,7 +17,7 @@ from tests.rig import postgres
 from tests.rig.model import ModelServer
 
 AGENTS: Final = 3
-LONGEST: Final = 0.8
+LONGEST: Final = 0.6
 """Seconds of load before a kill, at most."""
 
 

@@ -10,6 +10,7 @@ import itertools
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,14 +18,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from perdure.config import Settings, read_settings
-from tests.kill.points import ARMED, AT, EFFECTS
+from tests.kill.points import ARMED, AT, EFFECTS, JOT
+from tests.kill.stamps import NAME as STAMPS
+from tests.kill.stamps import stamps
 from tests.rig import postgres
 from tests.rig.answers import Answer, Pause, Piece, call, parallel, reasoning, text
+from tests.rig.documents import multipart
 from tests.rig.http import Frame
 from tests.rig.model import Asked, ModelServer, Script, text_of
 from tests.rig.server import Server
 
-KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow")
+KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow", "jot", "stamp")
+BUSY: Final = tuple(kind for kind in KINDS if kind != "stamp")
+"""What agents are kept busy with at random; whoever calls an MCP server for the first time loads much."""
+FILE: Final = b"".join(b"Sentence number %d tells its own tale about something else. " % n for n in range(5_000))
+"""What is put into folders: two batches of chunks."""
 DATABASE: Final = "PERDURE_DATABASE_URL"
 TOOLS: Final = tuple(f"tests.kill.points:{name}" for name in ("mark", "ask", "repeat"))
 GONE: Final = (OSError, http.client.HTTPException, AssertionError)
@@ -52,6 +60,8 @@ class Notes:
     sent: list[Sent] = field(default_factory=list)
     edits: dict[str, tuple[str, bool]] = field(default_factory=dict)
     """Values given to blocks by hand: (the block, whether that was confirmed)."""
+    files: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    """Files sent, by name: (the folder, the file's id where that was confirmed)."""
     cut: Counter[str] = field(default_factory=Counter)
     """Requests that the server did not live to answer to their end, by kind."""
 
@@ -67,6 +77,8 @@ class Home:
         self.agents: list[str] = []
         self.blocks: dict[str, str] = {}
         """By agent, the block that people edit."""
+        self.folders: dict[str, str] = {}
+        """By agent, the folder of its files."""
         script.otherwise(answer)
         self.effects.touch()
         server.environment |= {EFFECTS: str(self.effects), ARMED: str(self.armed)}
@@ -83,16 +95,36 @@ class Home:
         return read_settings(self.server.environment, data=self.server.data)
 
     def populate(self, count: int) -> None:
-        """Makes agents, each with a block of its own that it may write and one that people do."""
+        """Makes agents, each with a block that it may write, one that people do, and a folder."""
+        assert self.server.request("PUT", "/v1/tools/", {"source_code": JOT}).status == 200
         for _ in range(count):
+            folder = self.server.post("/v1/folders/", {"name": f"files {next(_numbers)}"}).json["id"]
             made = self.server.new_agent(
-                model=self.script.handle, tools=["mark", "ask", "repeat"], include_base_tool_rules=False,
+                model=self.script.handle, tools=["mark", "ask", "repeat", "jot"], include_base_tool_rules=False,
+                folder_ids=[folder],
                 memory_blocks=[{"label": "notes", "value": "-", "limit": 100_000}, {"label": "wall", "value": "0"}],
                 tool_rules=[{"type": "requires_approval", "tool_name": "ask"}],
                 model_settings={"provider_type": "openai", "parallel_tool_calls": True},
             )  # fmt: skip
             self.agents.append(made["id"])
+            self.folders[made["id"]] = folder
             self.blocks[made["id"]] = next(block["id"] for block in made["blocks"] if block["label"] == "wall")
+
+    def reach_stamps(self) -> None:
+        """Gives the agents the tool of an MCP server."""
+        config = {"server_name": STAMPS, "type": "streamable_http", "server_url": stamps().url}
+        assert self.server.request("PUT", "/v1/tools/mcp/servers", config).status == 200
+        made = self.server.post(f"/v1/tools/mcp/servers/{STAMPS}/stamp", {})
+        assert made.status == 200, made.text
+        for agent in self.agents:
+            path = f"/v1/agents/{agent}/tools/attach/{made.json['id']}"
+            assert self.server.request("PATCH", path).status == 200
+
+    @property
+    def marks(self) -> Counter[str]:
+        """What tools have left outside the database."""
+        left = [self.effects, stamps().effects] if stamps.cache_info().currsize else [self.effects]
+        return Counter(line for file in left for line in file.read_text().splitlines())
 
     def send(self, agent: str, kind: str, **options: Any) -> Sent:
         """Sends a message and reads what comes, to the end or until the server is gone."""
@@ -136,16 +168,28 @@ class Home:
             done = self.server.request("PATCH", f"/v1/blocks/{self.blocks[agent]}", {"value": value})
             self.notes.edits[value] = (self.blocks[agent], done.status == 200)
 
+    def upload(self, agent: str, content: bytes) -> None:
+        """Puts a file into an agent's folder, which is read in the background."""
+        folder, name = self.folders[agent], f"file {next(_numbers)}.txt"
+        self.notes.files[name] = (folder, None)
+        body, headers = multipart(name, content)
+        with self._noted("upload"):
+            sent = self.server.post(f"/v1/folders/{folder}/upload", body=body, headers=headers)
+            if sent.status == 200:
+                self.notes.files[name] = (folder, sent.json["id"])
+
     def bustle(self, agent: str, dice: random.Random, until: threading.Event) -> None:
         """Does this and that with an agent until told to stop."""
         while not until.is_set() and self.server.running:
-            what = dice.choice([*KINDS, *KINDS, "cancel", "edit", "decide", "decide", "crowd", "compact"])
+            what = dice.choice([*BUSY, *BUSY, "cancel", "edit", "decide", "decide", "crowd", "compact", "upload"])
             if what == "cancel":
                 self.cancel(agent)
             elif what == "edit":
                 self.edit(agent)
             elif what == "compact":
                 self.compact(agent)
+            elif what == "upload":
+                self.upload(agent, FILE[:20_000])
             elif what == "decide":
                 self.decide(agent, approve=dice.random() < 0.7)
             elif what == "crowd":
@@ -178,6 +222,7 @@ class Home:
         """Deletes the agents, and all that is known of them."""
         for agent in self.agents:
             assert self.server.request("DELETE", f"/v1/agents/{agent}").status == 200
+            assert self.server.request("DELETE", f"/v1/folders/{self.folders[agent]}").status == 200
         self.agents.clear()
         self.notes = Notes()
         self.script.asked.clear()
@@ -193,7 +238,7 @@ LEASE: Final = "0.5"
 def made(folder: Path, models: ModelServer, store: str) -> Iterator[Home]:
     """A home in `folder` on a database of its own; its server is ended with it."""
     with contextlib.ExitStack() as stack:
-        environment = dict(models.environment)
+        environment = {**models.environment, "PERDURE_PRIVATE_MCP": "1"}
         if store == "postgres":
             environment |= {DATABASE: stack.enter_context(postgres.database()), "PERDURE_LEASE_SECONDS": LEASE}
         server = Server(folder / "data", environment, tools=TOOLS)
@@ -216,6 +261,8 @@ def answer(asked: Asked) -> Answer:
         "repeat": (call("repeat", arguments),),
         "ask": (call("ask", arguments),),
         "insert": (note,),
+        "jot": (call("jot", arguments),),
+        "stamp": (call("stamp", arguments),),
         "both": (parallel(call("mark", arguments), note),),
     }
     return Answer(pieces[kind])
@@ -224,6 +271,7 @@ def answer(asked: Asked) -> Answer:
 def scenario(home: Home) -> None:
     """A bit of everything, in order. After the server is gone the rest comes to nothing."""
     agent = home.agents[0]
+    home.armed.touch()
     for kind in ("mark", "insert", "both", "repeat"):
         home.send(agent, kind)
     home.compact(agent)
@@ -246,6 +294,26 @@ def scenario(home: Home) -> None:
     cancelled.join()
     home.send(agent, "ask")
     home.cancel(agent)
+
+
+def background(home: Home) -> None:
+    """A tool that runs apart, and a file that is read in the background."""
+    agent = home.agents[0]
+    home.armed.touch()
+    home.send(agent, "jot")
+    home.upload(agent, FILE)
+    with contextlib.suppress(*GONE):
+        while home.server.get("/v1/jobs/active").json:
+            time.sleep(0.01)
+    home.send(agent, "jot")
+
+
+def elsewhere(home: Home) -> None:
+    """A tool of an MCP server."""
+    home.reach_stamps()
+    home.armed.touch()
+    for _ in range(2):
+        home.send(home.agents[0], "stamp")
 
 
 def _wait_running(home: Home, agent: str) -> None:

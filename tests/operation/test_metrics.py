@@ -118,6 +118,8 @@ def test_openmetrics_is_spoken_where_it_is_wanted(server: Server) -> None:
 
 
 def test_a_start_does_not_wait_for_what_counts() -> None:
-    code = "import sys, perdure.app; print({'prometheus_client', 'opentelemetry.sdk', 'structlog'} & set(sys.modules))"
+    code = (
+        "import sys, perdure.serving; print({'prometheus_client', 'opentelemetry.sdk', 'structlog'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

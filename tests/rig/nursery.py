@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -82,20 +83,27 @@ class _Nursery:
         self._asked, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, str(WORKER), str(theirs.fileno())]
+            self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed with it
             self._process = subprocess.Popen(
-                command, env=self.environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
+                command, env=self.environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                stdout=self._said, stderr=self._said,
+            )  # fmt: skip
         atexit.register(self.close)
 
     def fork(self, wanted: dict[str, Any], output: IO[bytes]) -> Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            socket.send_fds(self._asked, [json.dumps(wanted).encode()], [output.fileno(), theirs.fileno()])
-        return Child(ours)
+        try:
+            with theirs:
+                socket.send_fds(self._asked, [json.dumps(wanted).encode()], [output.fileno(), theirs.fileno()])
+            return Child(ours)
+        except (OSError, ValueError) as error:
+            self._said.seek(0)
+            raise AssertionError(f"the nursery of servers is gone:\n{self._said.read()}") from error
 
     def close(self) -> None:
         self._asked.close()
         self._process.wait(LIMIT)
+        self._said.close()
 
 
 Started = Child | subprocess.Popen[bytes]

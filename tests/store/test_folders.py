@@ -13,7 +13,7 @@ from perdure.domain.ids import DEFAULT_TENANT, new_id
 from perdure.domain.jobs import Job
 from perdure.domain.models import Embedding
 from perdure.memory.file_search import search_files
-from perdure.store import agent_files, check_texts, chunks, files, folders, jobs, search, servers, tenants
+from perdure.store import agent_files, check_search, chunks, files, folders, jobs, search, servers, tenants
 from perdure.store.chunk_search import CHUNKS, among
 from perdure.store.chunks import NewChunk
 from perdure.store.folders import FolderFilter
@@ -172,12 +172,14 @@ def test_an_agent_without_folders_has_no_files(home: Home) -> None:
 
 def test_a_check_finds_and_mends_what_search_lost(home: Home) -> None:
     new_file(home, new_folder(home), "secret one", "secret two")
-    assert home.read(lambda conn: [*check_texts.indexes(conn, False), *check_texts.chunk_counts(conn, False)]) == []
+    assert (
+        home.read(lambda conn: [*check_search.search_index(conn, False), *check_search.chunk_counts(conn, False)]) == []
+    )
     first = home.read(lambda conn: min(search.held(conn, CHUNKS, 0, None)))
     home.write(lambda conn: search.remove(conn, CHUNKS, [first]))
-    (found,) = home.read(lambda conn: list(check_texts.indexes(conn, False)))
+    (found,) = home.read(lambda conn: list(check_search.search_index(conn, False)))
     assert str(first) in str(found)
-    home.write(lambda conn: list(check_texts.indexes(conn, True)))
-    assert home.read(lambda conn: list(check_texts.indexes(conn, False))) == []
+    home.write(lambda conn: list(check_search.search_index(conn, True)))
+    assert home.read(lambda conn: list(check_search.search_index(conn, False))) == []
     home.write(lambda conn: conn.execute(delete(file_chunks).where(file_chunks.c.position == 1)))
-    assert len(home.read(lambda conn: list(check_texts.chunk_counts(conn, False)))) == 1
+    assert len(home.read(lambda conn: list(check_search.chunk_counts(conn, False)))) == 1

@@ -21,7 +21,8 @@ from perdure.domain.messages import (
     ToolReturnPart,
 )
 from perdure.wire.agent_file import contents
-from perdure.wire.filed_messages import OURS, filed, unfiled, unfiled_all
+from perdure.wire.filed_messages import filed, unfiled, unfiled_all
+from perdure.wire.filing import OURS
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12) | st.sampled_from(
     ["{}", '{"type": "user_message", "message": "m", "time": "t"}', '{"status": "OK", "message": 1}']

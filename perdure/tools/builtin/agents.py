@@ -14,6 +14,8 @@ MOST: Final = 50
 """Agents that one call may write to."""
 PATIENCE: Final = 20 * 60.0
 """Seconds an answer may take."""
+BROADCAST: Final = "send_message_to_all_agents_in_group"
+"""The tool of an agent that leads a group; it gets it with that."""
 NAMES: Final = (
     "send_message_to_agent_and_wait_for_reply",
     "send_message_to_agents_matching_tags",
@@ -42,6 +44,8 @@ class Courier(Protocol):
 
     async def send(self, sender: ToolContext, agent_id: str, text: str) -> None: ...
 
+    async def led(self, sender: ToolContext) -> list[str]: ...
+
     async def tagged(
         self, sender: ToolContext, match_all: tuple[str, ...], match_some: tuple[str, ...], most: int
     ) -> list[str]: ...
@@ -67,10 +71,17 @@ def agent_tools(courier: Courier) -> tuple[Definition, ...]:
             raise Invalid(f"More than {MOST} agents have these tags, which is the most that one message may go to.")
         return await asked(courier, context, found, arguments["message"])
 
+    async def tell_group(context: ToolContext, arguments: Arguments) -> Returned:
+        found = await courier.led(context)
+        if not found:
+            raise Invalid("You lead no group that has agents in it.")
+        return await asked(courier, context, found, arguments["message"])
+
     async def send(context: ToolContext, arguments: Arguments) -> Returned:
         await courier.send(context, *_addressed(context, arguments, _GOES_ON))
         return Returned(text=SENT)
 
+    said = parameters({"message": _MESSAGE}, required=("message",))
     one = parameters({"message": _MESSAGE, "other_agent_id": _OTHER}, required=("message", "other_agent_id"))
     return (
         define(
@@ -88,6 +99,10 @@ def agent_tools(courier: Courier) -> tuple[Definition, ...]:
             "Leave a message for another agent and go on at once. It reads the message when it has time; if it has "
             "something to answer, it writes to you.",
             Acts(parameters=one, run=send, repeatable=True),
+        ),
+        define(
+            BROADCAST, _TYPE, "Say something to every agent of the group you lead, and wait for what they answer.",
+            Acts(parameters=said, run=tell_group, seconds=PATIENCE, repeatable=True), parallel=True,
         ),
     )  # fmt: skip
 

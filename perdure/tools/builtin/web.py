@@ -2,16 +2,21 @@
 
 import asyncio
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from perdure.domain.errors import Invalid, ModelError, Unavailable
+from perdure.lazy import lazy_module
 from perdure.providers import outbound
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.tools.implementation import Acts, Arguments, Definition, Returned, ToolContext, define, parameters
-from perdure.tools.markdown import to_markdown
 from perdure.tools.secrets import Secrets
+
+if TYPE_CHECKING:
+    from perdure.tools import markdown
+else:
+    markdown = lazy_module("perdure.tools.markdown")
 
 FETCH_SECONDS: Final = 30.0
 MAX_PAGE: Final = 5 * 1024 * 1024
@@ -77,7 +82,7 @@ def page_text(found: outbound.Found) -> str:
     text = _decoded(found.body, rest)
     if kind not in _PAGES:
         return f"URL: {found.url}\n\n{text}"
-    page = to_markdown(text, found.url)
+    page = markdown.to_markdown(text, found.url)
     title = f"Title: {page.title}\n" if page.title else ""
     return f"URL: {found.url}\n{title}\n{page.text or '(This page shows no text without running its scripts.)'}"
 

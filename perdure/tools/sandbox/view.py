@@ -12,6 +12,7 @@ from perdure.tools.sandbox.job import PYTHON, Job
 JAIL: Final = Path(__file__).parent / "jail"
 """The code that runs inside before a job does."""
 
+_PACKAGE: Final = "perdure.tools.sandbox.jail"
 _ROOT: Final = Path(perdure.__file__).parent.parent
 
 _SYSTEM: Final = (
@@ -27,10 +28,14 @@ DEVICES: Final = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "rand
 
 def command(module: str) -> tuple[str, ...]:
     """What runs `main` of a module of `JAIL` in a fresh interpreter that knows the standard library alone."""
-    source = (
-        f"import sys; sys.path.append({str(_ROOT)!r}); from perdure.tools.sandbox.jail.{module} import main; main()"
-    )
+    source = f"import sys; sys.path.append({str(_ROOT)!r}); from {_PACKAGE}.{module} import main; main()"
     return PYTHON, "-I", "-S", "-c", source
+
+
+def module_of(argv: tuple[str, ...]) -> str | None:
+    """The module that a command of `command` runs: the launcher can become it without another interpreter."""
+    module = argv[-1].partition(f"from {_PACKAGE}.")[2].partition(" ")[0]
+    return f"{_PACKAGE}.{module}" if module and argv == command(module) else None
 
 
 def shown(job: Job) -> list[tuple[str, str]]:

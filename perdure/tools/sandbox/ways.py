@@ -53,6 +53,7 @@ def begin(way: Way, job: Job, work: Path | None, *, result: int) -> tuple[list[s
         "way": "entered" if way.kind == "bubblewrap" else way.kind,
         "user": user,
         "argv": list(job.argv),
+        "module": view.module_of(job.argv),
         "environment": {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": inside, "TMPDIR": inside, **job.environment},
         "shown": shown if way.kind == "namespaces" else [source for source, _ in shown] + list(view.DEVICES),
         "work": inside,

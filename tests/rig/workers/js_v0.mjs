@@ -1,5 +1,5 @@
 // Drives @letta-ai/letta-client 0.1.x for the tests; see loop.mjs. Commands say snake_case, this SDK camelCase.
-import { answered, sdk, serve } from "./loop.mjs";
+import { answered, method, sdk, serve } from "./loop.mjs";
 
 const camel = (name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
 
@@ -10,6 +10,7 @@ function camelized(value) {
 }
 
 const OPERATIONS = {
+  method,
   health: async (client) => [await client.health.check()],
   models: (client, query) => client.models.list(query),
   create_agent: async (client, fields) => [await client.agents.create(fields)],
@@ -53,6 +54,16 @@ const OPERATIONS = {
   delete_provider: async (client, { providerId }) => [await client.providers.delete(providerId)],
   list_providers: (client, query) => client.providers.list(query),
   check_provider: async (client, fields) => [await client.providers.checkProvider(fields)],
+  create_group: async (client, fields) => [await client.groups.create(fields)],
+  update_group: async (client, { groupId, ...fields }) => [await client.groups.modify(groupId, fields)],
+  delete_group: async (client, { groupId }) => [await client.groups.delete(groupId)],
+  list_groups: (client, query) => client.groups.list(query),
+  list_agent_groups: (client, { agentId }) => client.agents.groups.list(agentId),
+  ask_group: async (client, { groupId, ...fields }) =>
+    answered(await client.groups.messages.create(groupId, fields), "stopReason"),
+  stream_group: (client, { groupId, ...fields }) => client.groups.messages.createStream(groupId, fields),
+  list_group_messages: (client, { groupId, ...query }) => client.groups.messages.list(groupId, query),
+  reset_group: async (client, { groupId }) => [await client.groups.messages.reset(groupId)],
   create_identity: async (client, fields) => [await client.identities.create(fields)],
   upsert_identity: async (client, fields) => [await client.identities.upsert(fields)],
   update_identity: async (client, { identityId, ...fields }) => [await client.identities.modify(identityId, fields)],

@@ -1,7 +1,8 @@
 // Drives @letta-ai/letta-client 1.x for the tests; see loop.mjs.
-import { answered, sdk, serve } from "./loop.mjs";
+import { answered, method, sdk, serve } from "./loop.mjs";
 
 const OPERATIONS = {
+  method,
   get: (client, { path }) => client.get(path),
   health: async (client) => [await client.health()],
   models: (client, query) => client.models.list(query),

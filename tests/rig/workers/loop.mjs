@@ -27,6 +27,15 @@ export function answered(response, stopReason) {
   return [...response.messages, response[stopReason], response.usage];
 }
 
+/** Calls the method that lies at a dotted `path` with the arguments `of`. */
+export async function method(client, { path, of = [] }) {
+  const names = path.split(".");
+  const last = names.pop();
+  const owner = names.reduce((found, name) => found[name], client);
+  const result = await owner[last](...of);
+  return Array.isArray(result) || result?.[Symbol.asyncIterator] ? result : [result];
+}
+
 function described(item) {
   const isObject = item !== null && typeof item === "object";
   return {

@@ -10,7 +10,7 @@ import enum
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 Operation = Callable[..., Iterable[Any]]
@@ -32,6 +32,14 @@ def serve(connect: Callable[[str], Any], operations: Mapping[str, Operation]) ->
             write(command, "error", failure(error))
         else:
             write(command, "end", None)
+
+
+def method(client: Any, path: str, of: Iterable[Any] = (), **fields: Any) -> Iterable[Any]:
+    """Calls the method that lies at a dotted `path`, with these arguments."""
+    for name in path.split("."):
+        client = getattr(client, name)
+    result = client(*of, **fields)
+    return result if isinstance(result, list | Iterator) else [result]
 
 
 def write(command: dict[str, Any], kind: str, value: Any) -> None:

@@ -15,8 +15,8 @@ import sys
 import threading
 from typing import Any
 
-from perdure.app import WARM
 from perdure.cli import main
+from perdure.serving import WARM
 
 LOADED = (
     *WARM, "perdure.cli.serve", "perdure.store.postgres", "perdure.store.sqlite", "asyncpg",

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from letta_client import Letta
-from loop import Operation, serve
+from loop import Operation, method, serve
 
 
 def answered(response: Any) -> list[Any]:
@@ -29,6 +29,7 @@ def moments(query: dict[str, Any]) -> dict[str, Any]:
 
 OPERATIONS: dict[str, Operation] = {
     "example": example,
+    "method": method,
     "health": lambda client: [client.health.check()],
     "models": lambda client, **query: client.models.list(**query),
     "create_agent": lambda client, **fields: [client.agents.create(**fields)],
@@ -107,12 +108,26 @@ OPERATIONS: dict[str, Operation] = {
     "retrieve_step": lambda client, step_id: [client.steps.retrieve(step_id)],
     "rate_step": lambda client, step_id, **fields: [client.steps.feedback.create(step_id, **fields)],
     "list_step_messages": lambda client, step_id, **query: client.steps.messages.list(step_id, **query),
+    "create_tool": lambda client, **fields: [client.tools.create(**fields)],
+    "upsert_tool": lambda client, **fields: [client.tools.upsert(**fields)],
+    "update_tool": lambda client, tool_id, **fields: [client.tools.modify(tool_id, **fields)],
+    "delete_tool": lambda client, tool_id: [client.tools.delete(tool_id)],
+    "run_source": lambda client, **fields: [client.tools.run_tool_from_source(**fields)],
     "create_provider": lambda client, **fields: [client.providers.create(**fields)],
     "retrieve_provider": lambda client, provider_id: [client.providers.retrieve_provider(provider_id)],
     "update_provider": lambda client, provider_id, **fields: [client.providers.modify(provider_id, **fields)],
     "delete_provider": lambda client, provider_id: [client.providers.delete(provider_id)],
     "list_providers": lambda client, **query: client.providers.list(**query),
     "check_provider": lambda client, **fields: [client.providers.check(**fields)],
+    "create_group": lambda client, **fields: [client.groups.create(**fields)],
+    "update_group": lambda client, group_id, **fields: [client.groups.modify(group_id, **fields)],
+    "delete_group": lambda client, group_id: [client.groups.delete(group_id)],
+    "list_groups": lambda client, **query: client.groups.list(**query),
+    "list_agent_groups": lambda client, agent_id: client.agents.groups.list(agent_id),
+    "ask_group": lambda client, group_id, **fields: answered(client.groups.messages.create(group_id, **fields)),
+    "stream_group": lambda client, group_id, **fields: client.groups.messages.create_stream(group_id, **fields),
+    "list_group_messages": lambda client, group_id, **query: client.groups.messages.list(group_id, **query),
+    "reset_group": lambda client, group_id: [client.groups.messages.reset(group_id)],
     "create_archive": lambda client, **fields: [client.archives.create_archive(**fields)],
     "update_archive": lambda client, archive_id, **fields: [client.archives.modify_archive(archive_id, **fields)],
     "list_archives": lambda client, **query: client.archives.list_archives(**query),

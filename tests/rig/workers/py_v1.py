@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from letta_client import Letta
-from loop import Operation, serve
+from loop import Operation, method, serve
 
 
 def answered(response: Any) -> list[Any]:
@@ -21,6 +21,7 @@ def example(client: Letta, source: str) -> Iterator[Any]:
 
 OPERATIONS: dict[str, Operation] = {
     "example": example,
+    "method": method,
     "get": lambda client, path: client.get(path, cast_to=object),
     "health": lambda client: [client.health()],
     "models": lambda client, **query: client.models.list(**query),
@@ -87,6 +88,14 @@ OPERATIONS: dict[str, Operation] = {
     "update_block": lambda client, block_id, **fields: [client.blocks.update(block_id, **fields)],
     "delete_block": lambda client, block_id: [client.blocks.delete(block_id)],
     "list_blocks": lambda client, **query: client.blocks.list(**query),
+    "create_tool": lambda client, **fields: [client.tools.create(**fields)],
+    "upsert_tool": lambda client, **fields: [client.tools.upsert(**fields)],
+    "update_tool": lambda client, tool_id, **fields: [client.tools.update(tool_id, **fields)],
+    "delete_tool": lambda client, tool_id: [client.tools.delete(tool_id)],
+    "search_tools": lambda client, **fields: client.tools.search(**fields),
+    "run_agent_tool": lambda client, agent_id, tool_name, args: [
+        client.agents.tools.run(tool_name, agent_id=agent_id, args=args)
+    ],
     "create_conversation": lambda client, **fields: [client.conversations.create(**fields)],
     "retrieve_conversation": lambda client, conversation_id: [client.conversations.retrieve(conversation_id)],
     "update_conversation": lambda client, conversation_id, **fields: [

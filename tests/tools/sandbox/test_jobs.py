@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ import pytest
 from perdure.domain.errors import Unavailable
 from perdure.tools.sandbox.job import PYTHON, Job, Limits
 from perdure.tools.sandbox.sandbox import Sandbox
+from tests.rig.server import ROOT
 from tests.tools.sandbox.attacks import MARK, left_running
 
 Value = TypeVar("Value")
@@ -88,3 +91,29 @@ def test_without_a_way_code_is_refused_and_with_unsafe_tools_it_runs(tmp_path: P
 def test_a_time_limit_ends_a_job(tmp_path: Path):
     job = python("import time; time.sleep(60)", limits=Limits(seconds=0.3))
     assert within(20, Sandbox(tmp_path / "data").run(job)).stopped == "time"
+
+
+def test_nothing_of_a_job_outlives_a_killed_server(tmp_path: Path):
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from perdure.tools.sandbox.job import PYTHON, Job\n"
+        "from perdure.tools.sandbox.sandbox import Sandbox\n"
+        "source = 'import os, time; os.fork(); time.sleep(60)'\n"
+        "job = Job(argv=(PYTHON, '-I', '-S', '-c', source, sys.argv[1]))\n"
+        "asyncio.run(Sandbox(Path(sys.argv[2])).run(job))\n"
+    )
+    server = subprocess.Popen([sys.executable, "-c", program, MARK, str(tmp_path / "data")], cwd=ROOT)
+    try:
+        wait_until(lambda: len(left_running()) >= 3)
+    finally:
+        server.kill()
+        server.wait()
+    wait_until(lambda: left_running() == [])
+
+
+def wait_until(condition: Callable[[], bool], limit: float = 20.0) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)

@@ -96,9 +96,9 @@ def adopt_orphans() -> None:
     prctl(_ADOPT_ORPHANS, 1)
 
 
-def hide_memory() -> None:
-    """Keep others of the same user out of this process."""
-    prctl(_SET_DUMPABLE, 0)
+def hide_memory(hidden: bool = True) -> None:
+    """Keep others of the same user out of this process, or let them in again after a change of user."""
+    prctl(_SET_DUMPABLE, 0 if hidden else 1)
 
 
 def drop_privileges() -> None:
