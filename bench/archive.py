@@ -8,6 +8,7 @@ import json
 import random
 import statistics
 import time
+from itertools import accumulate
 from typing import Any
 
 from bench.place import Served, server
@@ -45,10 +46,10 @@ class Language:
         self._dice = random.Random(7)
         syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
         self._words = ["".join(self._dice.choices(syllables, k=self._dice.randint(2, 4))) for _ in range(VOCABULARY)]
-        self._weights = [1 / (rank + 3) for rank in range(VOCABULARY)]
+        self._weights = list(accumulate(1 / (rank + 3) for rank in range(VOCABULARY)))
 
     def text(self, words: int) -> str:
-        return " ".join(self._dice.choices(self._words, self._weights, k=words))
+        return " ".join(self._dice.choices(self._words, cum_weights=self._weights, k=words))
 
     def question(self) -> str:
         return f"When did {self.text(self._dice.randint(3, 7))}?"

@@ -79,7 +79,7 @@ async def running(settings: Settings, door: socket.socket | None = None) -> Asyn
         runner = Runner(Rooms(db, catalog, tools.executor), _policy(settings), callbacks.tell)
         closing.push_async_callback(runner.close)
         tools.courier.bind(db, runner)
-        jobs = _jobs(db, catalog, Reader(tools.sandbox), runner)
+        jobs = _jobs(db, catalog, tools.sandbox, runner)
         closing.push_async_callback(jobs.close)
         await runner.recover()
         jobs.start()
@@ -135,7 +135,7 @@ async def _tools(
     custom = CustomTools(db, vault, sandbox, packages, Door(passes, door and door.getsockname()), terms)
     wired = [
         *agent_tools(courier),
-        *file_tools(db),
+        *file_tools(db, catalog.embed),
         archival_memory_search(db, catalog.embed),
         fetch_webpage(allow_private=settings.private_pages),
         web_search(catalog.http, secrets, url=settings.exa_url, key=settings.environment.get(EXA_KEY)),
@@ -150,9 +150,12 @@ async def _tools(
     )
 
 
-def _jobs(db: Database, catalog: Catalog, reader: Reader, runner: Runner) -> Jobs:
+def _jobs(db: Database, catalog: Catalog, sandbox: Sandbox, runner: Runner) -> Jobs:
     """What is worked in the background."""
-    handlers = {FILE_INGESTION: Ingestion(db, catalog, reader.read), ARCHIVE_EMBEDDING: ArchiveEmbedding(db, catalog)}
+    handlers = {
+        FILE_INGESTION: Ingestion(db, catalog.embed, Reader(sandbox).read),
+        ARCHIVE_EMBEDDING: ArchiveEmbedding(db, catalog.embed),
+    }
     return Jobs(db, handlers, lambda: runner.lease.id)
 
 

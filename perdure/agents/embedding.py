@@ -9,11 +9,12 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from perdure.agents.ingestion import Embedder, Task
+from perdure.agents.ingestion import Task
 from perdure.domain.archives import Archive
 from perdure.domain.errors import NotFound
 from perdure.domain.jobs import Job
 from perdure.memory import embedding
+from perdure.memory.passages import Embed
 from perdure.store import archives as archive_store
 from perdure.store import jobs as job_store
 from perdure.store import passages as passage_store
@@ -27,9 +28,9 @@ BATCH: Final = 100
 class ArchiveEmbedding:
     """The handler of those jobs. Raises ModelError where the model cannot be asked: what is done by then stays."""
 
-    def __init__(self, db: Database, embedder: Embedder) -> None:
+    def __init__(self, db: Database, embed: Embed) -> None:
         self._db = db
-        self._embedder = embedder
+        self._embed = embed
 
     async def work(self, task: Task) -> Callable[[Connection], None]:
         """Embed what lacks a vector. What it returns sees to what came in while the job was ending."""
@@ -42,7 +43,7 @@ class ArchiveEmbedding:
             archive, lacking, left = found
             if archive.embedding is None or not lacking:
                 break
-            made = await self._embedder.embed(tenant, archive.embedding, [each.text for each in lacking])
+            made = await self._embed(tenant, archive.embedding, [each.text for each in lacking])
             done, after = done + len(lacking), lacking[-1].seq
 
             def keep(conn: Connection) -> None:

@@ -18,6 +18,7 @@ from perdure.loop.context import recompile
 from perdure.memory import files as shown
 from perdure.store import agent_files
 from perdure.store import agents as agent_store
+from perdure.store import chunks as chunk_store
 from perdure.store import files as file_store
 from perdure.store import folders as folder_store
 from perdure.store import jobs as job_store
@@ -65,6 +66,7 @@ def delete_folder(conn: Connection, tenant: str, folder_id: str) -> None:
     attached = folder_store.agents_of(conn, folder.id)
     ids = file_store.ids_of(conn, folder.id)
     file_store.drop_pieces(conn, ids)
+    chunk_store.forget(conn, folder_id=folder.id)
     job_store.drop_about(conn, ids)
     folder_store.delete(conn, tenant, folder.id)
     for agent_id in attached:
@@ -73,7 +75,9 @@ def delete_folder(conn: Connection, tenant: str, folder_id: str) -> None:
 
 def delete_file(conn: Connection, tenant: str, folder_id: str, file_id: str) -> None:
     """Delete a file of a folder, also from the agents that see it. Raises NotFound."""
-    file_store.delete(conn, tenant, file_store.get(conn, tenant, file_id, folder_id).id)
+    file = file_store.get(conn, tenant, file_id, folder_id)
+    chunk_store.forget(conn, file_id=file.id)
+    file_store.delete(conn, tenant, file.id)
     job_store.drop_about(conn, [file_id])
     for agent_id in folder_store.agents_of(conn, folder_id):
         recompile(conn, tenant, agent_id)

@@ -17,10 +17,11 @@ from perdure.domain.errors import Invalid, ModelError, NotFound
 from perdure.domain.files import MAX_TEXT, File, Form, form_of
 from perdure.domain.folders import Folder
 from perdure.domain.jobs import Job
-from perdure.domain.models import Embedding, EmbeddingModel
+from perdure.domain.models import Embedding
 from perdure.logs import Log
 from perdure.loop.context import recompile
 from perdure.memory.chunking import chunks
+from perdure.memory.passages import Embed
 from perdure.providers.text import storable
 from perdure.store import chunks as chunk_store
 from perdure.store import files as file_store
@@ -36,12 +37,6 @@ Read = Callable[[Form, AsyncIterator[bytes]], Awaitable[str]]
 """Gets the text out of a file. Raises Invalid where that cannot be done."""
 
 log: Final = Log(__name__)
-
-
-class Embedder(Protocol):
-    """Whoever turns texts into vectors."""
-
-    async def embed(self, tenant: str, model: EmbeddingModel | str, texts: Sequence[str]) -> list[Embedding]: ...
 
 
 class Task(Protocol):
@@ -61,9 +56,9 @@ class Task(Protocol):
 class Ingestion:
     """Works the jobs that read files."""
 
-    def __init__(self, db: Database, embedder: Embedder, read: Read) -> None:
+    def __init__(self, db: Database, embed: Embed, read: Read) -> None:
         self._db = db
-        self._embedder = embedder
+        self._embed = embed
         self._read = read
 
     async def work(self, task: Task) -> Callable[[Connection], None]:
@@ -132,7 +127,7 @@ class Ingestion:
             vectors: Sequence[Embedding | None] = [None] * len(texts)
             if model is not None and trouble is None:
                 try:
-                    vectors = await self._embedder.embed(task.tenant, model, texts)
+                    vectors = await self._embed(task.tenant, model, texts)
                 except (ModelError, NotFound) as error:
                     # Words find them all the same, and so the file is of use.
                     trouble = f"Found by words alone from chunk {first + 1} on: {model.handle} could not be asked."
@@ -141,7 +136,7 @@ class Ingestion:
 
             def keep(conn: Connection, at: int = first, new: Sequence[NewChunk] = new) -> None:
                 task.check(conn)
-                chunk_store.add(conn, task.tenant, file.id, at, new)
+                chunk_store.add(conn, task.tenant, file, at, new)
                 file_store.change(conn, file.id, chunks_embedded=at + len(new))
 
             await self._db.write(keep)

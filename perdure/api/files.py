@@ -9,8 +9,8 @@ from starlette.responses import Response
 from perdure.agents import folders as changes
 from perdure.agents.uploads import Upload, take_in
 from perdure.api.auth import CallerDep
+from perdure.api.file_queries import AgentFileQuery, FileQuery
 from perdure.api.paths import AgentId, FileId, FolderId
-from perdure.api.queries import AgentFileQuery, FileQuery
 from perdure.api.reply import reply
 from perdure.domain.files import AgentFile, DuplicateHandling
 from perdure.store import agent_files

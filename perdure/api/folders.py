@@ -11,8 +11,9 @@ from perdure.agents import folders as changes
 from perdure.agents.model_choice import resolve_embedding
 from perdure.api.agents import details_of
 from perdure.api.auth import CallerDep
+from perdure.api.file_queries import FolderQuery
 from perdure.api.paths import AgentId, FolderId
-from perdure.api.queries import AgentPageQuery, FolderQuery, PageQuery
+from perdure.api.queries import AgentPageQuery, PageQuery
 from perdure.api.reply import reply
 from perdure.domain.files import FolderStats
 from perdure.domain.folders import Folder

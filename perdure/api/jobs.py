@@ -7,8 +7,8 @@ from fastapi import Depends
 from starlette.responses import Response
 
 from perdure.api.auth import CallerDep
+from perdure.api.file_queries import JobQuery
 from perdure.api.paths import JobId
-from perdure.api.queries import JobQuery
 from perdure.api.reply import reply
 from perdure.api.runs import delete_run, shown_run
 from perdure.domain.ids import is_id

@@ -24,7 +24,7 @@ from perdure.store.sqlite_file import DATA_FILE, examine
 CHECKS: Final[Sequence[Check]] = (
     check.integrity, check.orphans, check_runs.homeless, check.unreadable_messages, check.default_conversations,
     check.doubled_messages, contexts, check_runs.rivals, check_runs.records, check_runs.event_logs,
-    check.block_labels, check.block_versions, check_search.search_index,
+    check.block_labels, check.block_versions, check_search.search_index, check_search.chunk_counts,
 )  # fmt: skip
 """In this order: each may count on what those before it have mended."""
 

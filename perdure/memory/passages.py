@@ -122,20 +122,26 @@ async def search_passages(
     Words find them and, where archives have an embedding model, vectors add to that. A query without a word gives the
     newest, with 0.
     """
-    vectors = await _vectors(embed, tenant, archives, wanted.query)
+    vectors = await query_vectors(embed, tenant, [each.embedding for each in archives], wanted.query)
     return await db.read(lambda conn: _found(conn, tenant, archives, vectors, wanted))
 
 
-async def _vectors(embed: Embed, tenant: str, archives: Sequence[Archive], query: str) -> dict[str, Embedding]:
-    """The query as the archives' models see it, by their handles. A model that cannot be asked has no say."""
-    models = {each.embedding.handle: each.embedding for each in archives if each.embedding is not None}
+async def query_vectors(
+    embed: Embed, tenant: str, wanted: Sequence[EmbeddingModel | None], query: str
+) -> dict[str, Embedding]:
+    """The query as these models see it, by their handles. A model that cannot be asked has no say."""
+    models = {each.handle: each for each in wanted if each is not None}
     made: dict[str, Embedding] = {}
     for handle, model in models.items() if query.strip() else ():
         try:
             async with timeout(EMBED_SECONDS):
                 [made[handle]] = await embed(tenant, model, [query])
         except (ModelError, TimeoutError) as error:
-            log.warning("searching_by_words_alone", model=handle, reason=getattr(error, "detail", "no answer in time"))
+            log.warning(
+                "searching_by_words_alone",
+                model=handle,
+                reason=getattr(error, "detail", str(error) or "no answer in time"),
+            )
     return made
 
 

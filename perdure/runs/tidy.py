@@ -11,17 +11,20 @@ from perdure.logs import Log
 from perdure.loop.approval import EXPIRED
 from perdure.runs.pending import refuse_pending
 from perdure.runs.policy import Policy
+from perdure.store import files as file_store
 from perdure.store.database import Database
 from perdure.store.retention import forget_events
 
 TIDY_SECONDS: Final = 3600.0
-"""How often event logs past their keeping are dropped."""
+"""How often event logs past their keeping are dropped, and what is left of uploads that broke off."""
+STRAY_MICROSECONDS: Final = 3_600_000_000
+"""How long an upload may take from its first piece to its last."""
 
 log = Log(__name__)
 
 
 async def keep_tidy(db: Database, policy: Policy) -> None:
-    """Deny approvals that nobody gave in time, and drop event logs past their keeping, until cancelled."""
+    """Deny approvals that nobody gave in time, and drop what is past its keeping, until cancelled."""
     limit = policy.approval_seconds
     last_forgotten = -math.inf
     told = False
@@ -35,6 +38,7 @@ async def keep_tidy(db: Database, policy: Policy) -> None:
                 await db.write(lambda conn, t=asked_before: refuse_pending(conn, EXPIRED, before=t))
             if time.monotonic() - last_forgotten > TIDY_SECONDS:
                 await forget_events(db, ended_before)
+                await db.write(lambda conn: file_store.drop_stray_pieces(conn, surely_now() - STRAY_MICROSECONDS))
                 last_forgotten = time.monotonic()
             told = False
         except Unavailable as error:

@@ -4,25 +4,37 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Column, Connection, select
+from sqlalchemy import Column, Connection, func, select
 
 from perdure.store import message_search, search
+from perdure.store.chunk_search import CHUNKS
 from perdure.store.findings import Finding, finding
 from perdure.store.message_search import MESSAGES
 from perdure.store.messages import COLUMNS, from_row
 from perdure.store.passage_search import PASSAGES
 from perdure.store.search import Corpus
-from perdure.store.tables import passages
+from perdure.store.tables import file_chunks, files, passages
 
 BATCH: Final = 500
 """Rows looked at together."""
 _PASSAGE: Final = (passages.c.seq, passages.c.archive_id, passages.c.text, passages.c.created_at)
+_CHUNK: Final = (file_chunks.c.seq, file_chunks.c.folder_id, file_chunks.c.text, file_chunks.c.created_at)
 
 
 def search_index(conn: Connection, repair: bool) -> Iterator[Finding]:
-    """What can be found by words is what was said, and what archives hold."""
+    """What can be found by words is what was said, and what archives and files hold."""
     yield from _checked(conn, repair, MESSAGES, COLUMNS, _message, "messages")
     yield from _checked(conn, repair, PASSAGES, _PASSAGE, _passage, "passages")
+    yield from _checked(conn, repair, CHUNKS, _CHUNK, _chunk, "pieces of files")
+
+
+def chunk_counts(conn: Connection, repair: bool) -> Iterator[Finding]:
+    """A file that has been read has all its chunks. What is missing can be had only by sending the file again."""
+    held = select(func.count()).where(file_chunks.c.file_id == files.c.id).scalar_subquery()
+    lacking = select(files.c.id).where(files.c.status == "completed", files.c.total_chunks != held)
+    ids = conn.execute(lacking).scalars().all()
+    if ids:
+        yield finding("files", "files of which search knows too much or too little: send them again", ids, None)
 
 
 def _message(row: Any) -> str | None:
@@ -34,6 +46,10 @@ def _message(row: Any) -> str | None:
 
 def _passage(row: Any) -> str:
     return search.indexed(row.archive_id, row.text, row.created_at)
+
+
+def _chunk(row: Any) -> str:
+    return search.indexed(row.folder_id, row.text, row.created_at)
 
 
 def _checked(

@@ -33,7 +33,7 @@ BUILT_IN: Final = (
     ARCHIVAL_MEMORY_INSERT,
 )  # fmt: skip
 
-FILE_TOOLS: Final = ("open_files", "grep_files")
+FILE_TOOLS: Final = ("open_files", "grep_files", "semantic_search_files")
 """What an agent gets with its first folder, and loses with its last."""
 
 _SPOKEN: Final = ("send_message", "conversation_search")

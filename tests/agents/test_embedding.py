@@ -65,7 +65,7 @@ def jobs(home: Home) -> list[Job]:
 def end(home: Home, vendor: Vendor) -> Job:
     """Work the one job there is to its end."""
     (job,) = jobs(home)
-    finish = home.run(ArchiveEmbedding(home.db, vendor).work(Hand(job)))
+    finish = home.run(ArchiveEmbedding(home.db, vendor.embed).work(Hand(job)))
 
     def finished(conn: Connection) -> None:
         finish(conn)
@@ -116,7 +116,7 @@ def test_what_comes_in_while_a_job_ends_gets_another(place: Place) -> None:
         home.write(lambda conn: archives.create(conn, DEFAULT_TENANT, archive))
         home.write(lambda conn: embedding.ask(conn, DEFAULT_TENANT, archive))
         (job,) = jobs(home)
-        finish = home.run(ArchiveEmbedding(home.db, Vendor()).work(Hand(job)))
+        finish = home.run(ArchiveEmbedding(home.db, Vendor().embed).work(Hand(job)))
         new = [passages.new_passage("late")]
         (late,) = home.write(lambda conn: passages.insert(conn, DEFAULT_TENANT, archive, new))
         assert [each.id for each in jobs(home)] == [job.id]

@@ -218,3 +218,25 @@ def test_a_file_and_its_job_can_be_given_up(server: Server) -> None:
     assert server.get(f"/v1/folders/{folder}/files").json == []
     assert soon(lambda: server.get(f"/v1/jobs/active?source_id={folder}").json == [])
     assert uploaded(server, folder, "next.txt", b"Next.")["processing_status"] == "completed"
+
+
+def test_files_are_searched_by_words_and_by_meaning(server: Server, script: Script) -> None:
+    by_words, by_meaning = folder_of(server), folder_of(server, embedding=f"openai/{EMBEDDING}")
+    tale = "\n\n".join(f"Chapter {n}. " + f"The weather was fair on day {n}. " * 60 for n in range(20))
+    uploaded(server, by_words, "tale.md", f"{tale}\n\nThe treasure lies under the old oak.".encode())
+    uploaded(server, by_meaning, "facts.txt", b"Oaks grow old. Gold was buried in the garden.")
+    uploaded(server, folder_of(server), "other.txt", b"The treasure lies somewhere else altogether.")
+    agent = server.new_agent(model=script.handle, folder_ids=[by_words, by_meaning])["id"]
+    script.answer(call("semantic_search_files", {"query": "Where does the treasure lie?", "limit": 2}))
+    script.answer(call("semantic_search_files", {"query": "gold garden", "limit": 3}))
+    script.answer(call("semantic_search_files", {"query": "", "limit": 51}))
+    script.answer(call("semantic_search_files", {"query": '" OR * NEAR('}))
+    script.say("Under the oak.")
+    said = server.post(f"/v1/agents/{agent}/messages", {"messages": user("Where is it?")}).json["messages"]
+    found, gold, limit, odd = [item["tool_return"] for item in said if item["message_type"] == "tool_return_message"]
+    assert found.startswith("Found ")
+    assert "The treasure lies under the old oak." in found.partition("/facts.txt")[0]
+    assert "somewhere else" not in found
+    assert "/facts.txt:\nOaks grow old." in gold
+    assert "1 to 50" in limit
+    assert odd

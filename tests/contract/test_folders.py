@@ -14,7 +14,7 @@ from tests.rig.model import EMBEDDING, Script
 from tests.rig.sdks import PY0, Client, Sdk, SdkError
 from tests.rig.server import Server
 
-FILE_TOOLS = {"open_files", "grep_files"}
+FILE_TOOLS = {"open_files", "grep_files", "semantic_search_files"}
 _numbers = count(1)
 
 

@@ -46,7 +46,10 @@ def mcp_server(open_servers: Callable[[str], Server], store: str) -> Iterator[Se
     server = open_servers(store)
     yield server
     for each in server.get("/v1/mcp-servers/").json:
-        if each["server_name"] != "local":
+        if each["server_name"] == "local":
+            for tool in server.get(f"/v1/mcp-servers/{each['id']}/tools").json:
+                assert server.request("DELETE", f"/v1/tools/{tool['id']}").status == 200
+        else:
             assert server.request("DELETE", f"/v1/mcp-servers/{each['id']}").status == 200
 
 

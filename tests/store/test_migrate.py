@@ -33,7 +33,7 @@ from perdure.store.tables import metadata
 
 FIXTURES = sorted((Path(__file__).resolve().parents[1] / "fixtures").glob("schema-*.sql"))
 VERSIONS = Path(steps.__file__).parent / "versions"
-OWN = ("alembic_version", "message_search", "passage_search")
+OWN = ("alembic_version", "message_search", "passage_search", "chunk_search")
 """Tables of a database that `metadata` does not describe: Alembic's, and the full-text indexes."""
 
 Shape = dict[str, Any]

@@ -91,13 +91,14 @@ file_chunks = Table(
     "file_chunks", metadata,
     Column("seq", BIG_ID, primary_key=True, autoincrement=True),
     Column("id", String, nullable=False, unique=True),
-    tenant_column(), owner_column("files"),
+    tenant_column(), owner_column("folders"), owner_column("files"),
     Column("position", Integer, nullable=False),
     Column("text", Text, nullable=False),
     Column("embedding", Vector),
     Column("embedding_model", String),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_file_chunks_file", "file_id", "position"),
+    Index("ix_file_chunks_folder", "folder_id"),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

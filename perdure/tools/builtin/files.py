@@ -13,10 +13,13 @@ from sqlalchemy import Connection
 from perdure.domain.errors import Invalid, NotFound
 from perdure.domain.files import AgentFile
 from perdure.memory import files as shown
+from perdure.memory.file_search import search_files
 from perdure.memory.files import Opening
+from perdure.memory.passages import Embed
 from perdure.store import agent_files
 from perdure.store import agents as agent_store
 from perdure.store import files as file_store
+from perdure.store import folders as folder_store
 from perdure.store.database import Database
 from perdure.tools.grep import search as grep
 from perdure.tools.grep.search import Match, Matches
@@ -27,22 +30,24 @@ MAX_CONTEXT: Final = 20
 MAX_FILE_BYTES: Final = 50_000_000
 MAX_BYTES: Final = 200_000_000
 """Of files that one grep looks through."""
+DEFAULT_FOUND: Final = 5
 MAX_FOUND: Final = 50
 FOUND_LINES: Final = 20
 """Lines shown of each passage found."""
 
 
-def file_tools(db: Database) -> tuple[Definition, ...]:
+def file_tools(db: Database, embed: Embed) -> tuple[Definition, ...]:
     """The tools, for the files in this database."""
-    tools = _FileTools(db)
-    return _open_files(tools), _grep_files(tools)
+    tools = _FileTools(db, embed)
+    return _open_files(tools), _grep_files(tools), _semantic_search_files(tools)
 
 
 class _FileTools:
     """What the tools do."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, embed: Embed) -> None:
         self._db = db
+        self._embed = embed
 
     async def open(self, context: ToolContext, arguments: Arguments) -> Returned:
         requests: list[dict[str, Any]] = arguments["file_requests"]
@@ -97,6 +102,19 @@ class _FileTools:
         skipped: list[str] = []
         found = await grep.search(pattern, self._texts(wanted, skipped), first=first, context=around)
         return Returned(text=_report(pattern, found, first, skipped))
+
+    async def search(self, context: ToolContext, arguments: Arguments) -> Returned:
+        query, limit = arguments["query"], arguments.get("limit", DEFAULT_FOUND)
+        if not 1 <= limit <= MAX_FOUND:
+            raise Invalid(f"limit is {limit}; it has to be 1 to {MAX_FOUND}.")
+        agent_id, tenant = context.agent.id, context.tenant
+        folders = await self._db.read(lambda conn: folder_store.of_agent(conn, agent_id))
+        found = await search_files(self._db, self._embed, tenant, folders, query, limit)
+        names = {folder.id: folder.name for folder in folders}
+        passages = [f"{names[chunk.folder_id]}/{chunk.file_name}:\n{_clipped(chunk.text)}" for chunk in found]
+        count = "1 passage" if len(found) == 1 else f"{len(found)} passages"
+        head = f"Found {count}, best first." if found else "Nothing found. Try other words, or grep_files."
+        return Returned(text="\n\n".join((head, *passages)))
 
     async def _texts(self, wanted: Sequence[AgentFile], skipped: list[str]) -> AsyncIterator[tuple[str, list[str]]]:
         """Names and lines of files; those that are too large go to `skipped`."""
@@ -154,6 +172,13 @@ def _shown(match: Match) -> list[str]:
         f"\n{match.file}:",
         *(f"{'>' if number == match.line else ' '} {number}: {line}" for number, line in numbered),
     ]
+
+
+def _clipped(text: str) -> str:
+    """The first lines of a passage."""
+    lines = text.split("\n")
+    more = len(lines) - FOUND_LINES
+    return "\n".join(lines[:FOUND_LINES]) + (f"\n[{more} more lines]" if more > 0 else "")
 
 
 def _open_files(tools: _FileTools) -> Definition:
@@ -230,6 +255,30 @@ def _grep_files(tools: _FileTools) -> Definition:
                 required=("pattern",),
             ),
             run=tools.grep,
+            repeatable=True,
+        ),
+        parallel=True,
+    )
+
+
+def _semantic_search_files(tools: _FileTools) -> Definition:
+    return define(
+        "semantic_search_files",
+        "letta_files_core",
+        "Search the files of your folders, open or not, for passages that answer a question. Use it when you do not "
+        "know the exact words; grep_files is for those. Returns the best passages with the names of their files.",
+        Acts(
+            parameters=parameters(
+                {
+                    "query": {"type": "string", "description": "What you want to know, as a question or in keywords."},
+                    "limit": {
+                        "type": "integer",
+                        "description": f"How many passages to return, 1 to {MAX_FOUND}; {DEFAULT_FOUND} by default.",
+                    },
+                },
+                required=("query",),
+            ),
+            run=tools.search,
             repeatable=True,
         ),
         parallel=True,

@@ -126,11 +126,10 @@ class Links:
                     try:
                         async with asyncio.timeout(seconds):
                             value = await work(link)
-                    except TimeoutError:
+                    except TimeoutError as error:
                         link.spent = True
-                        raise self._failed(
-                            breaker, reach, f"did not {what} within {seconds:g} seconds", trying
-                        ) from None
+                        late = str(error) or f"did not {what} within {seconds:g} seconds"
+                        raise self._failed(breaker, reach, late, trying) from None
                     except sessions.SessionError as error:
                         link.spent = link.spent or not error.works
                         if error.unheard and used_before:

@@ -20,6 +20,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import (
     CONNECTION_CLOSED,
+    INVALID_REQUEST,
     CallToolRequest,
     CallToolRequestParams,
     CallToolResult,
@@ -154,8 +155,9 @@ class _told:  # noqa: N801
         match found:
             case MCPError() if found.code == CONNECTION_CLOSED or fault:
                 said = fault or "it closed the connection before it answered"
-                gone = way is not None and way.status == 404
-                raise SessionError(said, works=way is not None and way.works, unheard=gone) from error
+                # What the SDK makes of the status 404 within a session: the server has forgotten it.
+                forgotten = found.code == INVALID_REQUEST and found.message == "Session terminated"
+                raise SessionError(said, works=way is not None and way.works, unheard=forgotten) from error
             case MCPError():
                 raise SessionError(f"it refused: {found.message[:500]}", works=True) from error
             case httpx2.HTTPError() | httpx2.StreamError() | httpx2.SSEError() | OSError():
@@ -164,7 +166,7 @@ class _told:  # noqa: N801
             case ValidationError() | ValueError() | RuntimeError() | KeyError() | TypeError():
                 raise SessionError(f"its answer cannot be understood: {str(found)[:300]}", works=True) from error
             case _ if isinstance(found, _GONE):
-                raise SessionError(fault or "it closed the connection", unheard=not fault) from error
+                raise SessionError(fault or "it closed the connection") from error
             case _:
                 return
 
@@ -211,7 +213,7 @@ def _bare(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Way(httpx2.AsyncBaseTransport):
-    """The SDK's requests, sent the guarded way out. `status` is the last answer's, and `fault` what is wrong with it.
+    """The SDK's requests, sent the guarded way out. `fault` is what is wrong with the last answer.
 
     `works` says that the fault is of one answer alone, or ours.
     """
@@ -223,7 +225,6 @@ class _Way(httpx2.AsyncBaseTransport):
         self._http = outbound.session(allow_private=allow_private, setting=outbound.MCP)
         self.fault = ""
         self.works = False
-        self.status = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = str(request.url)
@@ -243,7 +244,6 @@ class _Way(httpx2.AsyncBaseTransport):
             if isinstance(private, outbound.PrivateAddressError):
                 raise self._failed(private.message, refused=True) from error
             raise self._failed(f"it cannot be reached: {error}") from error
-        self.status = answer.status
         self.fault, self.works = _refusal(target, answer), False
         if answer.status >= 400 and request.method not in self._needed:
             self.fault = ""
