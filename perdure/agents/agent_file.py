@@ -29,7 +29,7 @@ from perdure.domain.errors import Invalid, NotFound
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message
 from perdure.domain.models import EmbeddingModel
-from perdure.domain.tools import Tool
+from perdure.domain.tools import CUSTOM, Tool
 from perdure.loop.approval import pending_in
 from perdure.loop.context import mended, recompile
 from perdure.store import agent_files, conversation_blocks
@@ -120,7 +120,7 @@ def described(contents: Contents) -> Contents:
 
 
 def _described(tool: Tool) -> Tool:
-    if tool.json_schema:
+    if tool.json_schema or tool.tool_type != CUSTOM:
         return tool
     try:
         if tool.source_type != PYTHON_SOURCE:

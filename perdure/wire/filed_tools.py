@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import Field, model_validator
 
-from perdure.domain.tools import CUSTOM, RETURN_CHAR_LIMIT, Tool, ToolType
+from perdure.domain.tools import CUSTOM, EXTERNAL_MCP, RETURN_CHAR_LIMIT, Tool, ToolType
 from perdure.wire.blocks import Tags
 from perdure.wire.text import Body, Text
 
@@ -46,7 +46,8 @@ class FiledToolBody(Body):
             raise ValueError("a tool's name has letters, digits, _ and -, at most 64, and begins with a letter or _")
         if self.tool_type not in get_args(ToolType):
             raise ValueError(f"{self.tool_type[:60]!r} is no type of tool that is known here")
-        if not self.json_schema and not (self.tool_type == CUSTOM and self.source_code):
+        made_here = self.tool_type in (CUSTOM, EXTERNAL_MCP)
+        if made_here and not self.json_schema and not (self.tool_type == CUSTOM and self.source_code):
             raise ValueError("a tool needs its json_schema, or the source_code of a custom one")
         return self
 

@@ -16,7 +16,7 @@ from tests.operation.waiting import soon
 from tests.rig.answers import Answer, call, text
 from tests.rig.http import Reply
 from tests.rig.model import Script
-from tests.rig.sdks import PY1, Client, Decoded
+from tests.rig.sdks import JS0, JS1, PY1, Client, Decoded, Sdk
 from tests.rig.server import Server
 
 CANARY = "sk-canary-3f9a"
@@ -152,6 +152,18 @@ def test_archives_and_folders_come_along(server: Server, script: Script) -> None
     assert (len(scrubbed["sources"]), scrubbed["agents"][0]["perdure"]["archives"]) == (1, [])
 
 
+@pytest.mark.parametrize(("store", "name"), [("sqlite", JS0), ("sqlite", JS1)])
+def test_the_node_sdks_write_files_and_read_them(
+    server: Server, script: Script, sdks: Callable[[str], Sdk], name: str
+) -> None:
+    client = sdks(name).at(server.base_url)
+    file = client.one("export_agent", agent_id=agent_of(server, script, name="Ada")).fields
+    file = file if isinstance(file, str) else json.dumps(file)
+    made = client.one("import_agents", file=file).fields
+    (moved,) = made.get("agent_ids") or made["agentIds"]
+    assert server.get(f"/v1/agents/{moved}").json["name"] == "Ada_copy"
+
+
 def test_what_an_import_may_change(server: Server, script: Script, new_script: Callable[[], Script]) -> None:
     file = exported(server, agent_of(server, script, name="Ada", secrets={"A": "1", "B": "2"}))
     assert arrived(server, file)["name"] == "Ada_copy"
@@ -235,7 +247,7 @@ def test_a_tool_that_is_here_stays_unless_it_is_to_be_replaced(server: Server, s
     assert (read["description"], read["json_schema"]["parameters"]["required"]) == ("Greets.", ["who"])
     file["tools"] = [{**telling, "source_code": "x = 1"}]
     assert "The source has no function" in imported(server, file).json["detail"]
-    file["tools"] = [{**custom("x = 1"), "name": "send_message"}]
+    file["tools"] = [{**custom("x = 1"), "name": "send_message", "tool_type": "letta_core", "json_schema": None}]
     (ours,) = arrived(server, file, override_existing_tools="true")["tools"]
     assert (ours["name"], ours["tool_type"], ours["source_code"]) == ("send_message", "letta_core", None)
 
