@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.place import server
 from bench.recall import baselines
-from bench.recall.conversations import CHOSEN_ON, HELD_OUT, Conversation, read, recall
+from bench.recall.conversations import FIRST_HALF, SECOND_HALF, Conversation, read, recall
 
 LIMIT = 10
 
@@ -15,7 +15,7 @@ LIMIT = 10
 def measure(environment: dict[str, str]) -> None:
     """Print the figures of both halves."""
     with server(environment) as served:
-        for name, half in (("chosen on", CHOSEN_ON), ("held out", HELD_OUT)):
+        for name, half in (("first half", FIRST_HALF), ("second half", SECOND_HALF)):
             report(served.url, name, [read(each) for each in half])
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-CHOSEN_ON = ("elena_marcus", "mara_jonas")
+FIRST_HALF = ("elena_marcus", "mara_jonas")
 """The conversations by which the ranking's figures were chosen."""
-HELD_OUT = ("priya_tom", "sofia_daniel")
-"""Those it was not shown."""
+SECOND_HALF = ("priya_tom", "sofia_daniel")
+"""Those that were only looked at beside them."""
 TURN_SECONDS = 40
 _TURN = re.compile(r"(?:\[(\w+)\] )?(.+)")
 

@@ -5,7 +5,7 @@ what was said round it: before it more than after it, half as much with each ste
 between, since what was written days apart does not belong together. A text that asks, or that says next to nothing, is
 seldom the answer; one by the person who is asked about often is.
 
-The figures were chosen on one half of the conversations in `bench/recall/` and hold on the other (docs/adr/0014).
+The figures were chosen by the conversations in `bench/recall/` (docs/adr/0014).
 """
 
 import math

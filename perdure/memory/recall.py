@@ -15,6 +15,9 @@ LOOKED_UP: Final = 1_000
 """Rows that are looked up by the words of a question, those with its rarest words first."""
 LOOKED_AT: Final = 40
 """Of these, rows whose words and surroundings are read."""
+SMALL: Final = 10_000
+"""Rows among which more can be read in the same time, since they lie closer together."""
+LOOKED_AT_IN_SMALL: Final = 100
 BESIDE: Final = 2
 """Rows before and after one of them that may answer without holding a word of the question."""
 
@@ -68,7 +71,8 @@ def _likely(
             break
         for seq in search.holding(conn, corpus, scopes, word, wanted, LOOKED_UP):
             worth[seq] = worth.get(seq, 0.0) + rarity[word]
-    return sorted(worth, key=lambda seq: (-worth[seq], -seq))[:LOOKED_AT]
+    most = LOOKED_AT_IN_SMALL if counts[SCOPE] <= SMALL else LOOKED_AT
+    return sorted(worth, key=lambda seq: (-worth[seq], -seq))[:most]
 
 
 def _candidates(read: Sequence[Surroundings]) -> list[Surroundings]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.recall.conversations import HELD_OUT, Conversation, read, recall
+from bench.recall.conversations import SECOND_HALF, Conversation, read, recall
 from perdure.domain.archives import Archive
 from perdure.domain.ids import DEFAULT_TENANT, new_id, now
 from perdure.domain.models import Embedding, EmbeddingModel
@@ -78,7 +78,7 @@ def recalled(shelf: Shelf, conversation: Conversation) -> float:
 
 @pytest.mark.stores(SQLITE)
 def test_vectors_that_mean_nothing_take_nothing_away(place: Place) -> None:
-    conversation = read(HELD_OUT[1])
+    conversation = read(SECOND_HALF[1])
     with Home(place) as home:
         without = recalled(Shelf(home, lambda text: [0.0] * 8), conversation)
         assert recalled(Shelf(home, random_vector), conversation) >= without

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from bench.recall import baselines
-from bench.recall.conversations import HELD_OUT, Conversation, read, recall
+from bench.recall.conversations import SECOND_HALF, Conversation, read, recall
 from perdure.domain.archives import Archive
 from perdure.domain.ids import DEFAULT_TENANT, new_id
 from perdure.memory import passages
@@ -69,17 +69,17 @@ def answers(home: Home, kept: Archive, seqs: list[int], conversation: Conversati
 
 @pytest.mark.stores(SQLITE)
 def test_more_of_the_evidence_is_found_than_by_plain_full_text_with_or_without_neighbours(place: Place) -> None:
-    held_out = [read(name) for name in HELD_OUT]
-    plain = sum(recall(each, baselines.plain(each, LIMIT)) for each in held_out) / len(held_out)
-    beside = sum(recall(each, baselines.neighbours(each, LIMIT)) for each in held_out) / len(held_out)
+    half = [read(name) for name in SECOND_HALF]
+    plain = sum(recall(each, baselines.plain(each, LIMIT)) for each in half) / len(half)
+    beside = sum(recall(each, baselines.neighbours(each, LIMIT)) for each in half) / len(half)
     with Home(place) as home:
-        ours = sum(recall(each, answers(home, *told(home, each), each)) for each in held_out) / len(held_out)
+        ours = sum(recall(each, answers(home, *told(home, each), each)) for each in half) / len(half)
     assert 0.5 < plain < beside < 0.76 < ours
 
 
 @pytest.mark.stores(POSTGRESQL)
 def test_both_databases_find_the_same_in_the_same_order(place: Place, tmp_path: Path) -> None:
-    conversation = read(HELD_OUT[0])
+    conversation = read(SECOND_HALF[0])
     with places(SQLITE, tmp_path) as new, Home(place) as home, Home(new()) as other:
         assert answers(home, *told(home, conversation), conversation) == answers(
             other, *told(other, conversation), conversation

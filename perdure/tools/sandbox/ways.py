@@ -16,8 +16,9 @@ from perdure.tools.sandbox.job import Job
 
 Kind = Literal["bubblewrap", "namespaces", "landlock", "open"]
 
-_INSIDE: Final = "/work"
-"""The work directory where the job has a file system of its own."""
+_INSIDE: Final = "/perdure-job"
+"""The work directory where the job has a file system of its own. It hides what the machine has there, so nothing of
+what a job is shown may lie below it."""
 _SHARED_MEMORY: Final = 16 << 20
 _STRANGERS: Final = 0x7000_0000
 _STRANGER_COUNT: Final = 1 << 26

@@ -7,8 +7,8 @@ from perdure.store import search
 from perdure.store.chunk_search import CHUNKS
 from perdure.store.tables.columns import BIG_ID, String, Text, Vector
 
-revision = "0009"
-down_revision = "0006"
+revision = "0006"
+down_revision = "0005"
 
 _UNFINISHED = sa.text("status IN ('created', 'running')")
 

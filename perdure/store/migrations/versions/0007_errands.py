@@ -5,8 +5,8 @@ from alembic import op
 
 from perdure.store.tables.columns import String
 
-revision = "0010"
-down_revision = "0009"
+revision = "0007"
+down_revision = "0006"
 
 _STARTED = sa.text("caller_id IS NOT NULL")
 
