@@ -8,23 +8,35 @@ from sqlalchemy import Connection
 
 from perdure.agents.conversations import open_conversation, resolved
 from perdure.agents.create import MAKER, prepare, store
+from perdure.agents.filed_company import Vet, pack_servers, store_groups, store_servers
 from perdure.agents.filed_knowledge import Models, pack_archives, pack_folders, store_archives, store_folder
 from perdure.agents.model_choice import Catalog
 from perdure.agents.uploads import Background
-from perdure.domain.agent_file import Contents, Imported, ImportOptions, Packed, Thread, Unpacked, UnpackedThread
-from perdure.domain.agents import Agent, NewAgent
+from perdure.domain.agent_file import (
+    Contents,
+    Imported,
+    ImportOptions,
+    Packed,
+    Parcel,
+    Thread,
+    Unpacked,
+    UnpackedThread,
+)
+from perdure.domain.agents import COMPANIONS, Agent, NewAgent
 from perdure.domain.blocks import Block
 from perdure.domain.conversations import Conversation
-from perdure.domain.errors import NotFound
+from perdure.domain.errors import Invalid, NotFound
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message
 from perdure.domain.models import EmbeddingModel
-from perdure.domain.tools import Tool
+from perdure.domain.tools import CUSTOM, Tool
+from perdure.loop.approval import pending_in
 from perdure.loop.context import mended, recompile
 from perdure.store import agent_files, conversation_blocks
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversations as conversation_store
+from perdure.store import groups as group_store
 from perdure.store import messages as message_store
 from perdure.store import tools as tool_store
 from perdure.store.conversations import ConversationFilter
@@ -32,6 +44,8 @@ from perdure.store.database import Database
 from perdure.store.pages import MAX_LIMIT, Page
 from perdure.store.secrets import Vault
 from perdure.store.tools import ToolFilter
+from perdure.tools.making import PYTHON_SOURCE
+from perdure.tools.source import schema_of
 
 MOST_EARLIER: Final = 10_000
 """Messages beyond its contexts that are written of an agent, the newest of each conversation first."""
@@ -42,12 +56,23 @@ COPY: Final = "_copy"
 
 def pack(
     conn: Connection, tenant: str, vault: Vault, agent_id: str, *, conversation_id: str | None, scrub: bool
-) -> Packed:
+) -> Parcel:
     """An agent with its history and all it knows, to be written to a file; with `scrub` without messages and passages.
 
-    With a `conversation_id` that is the conversation which a reader of the file goes on with, and the only one. Raises
-    NotFound; Unavailable where the agent's secrets cannot be opened.
+    Those that look after its memory come along. With a `conversation_id` that is the conversation which a reader of the
+    file goes on with, and the only one. Raises NotFound; Unavailable where secrets cannot be opened.
     """
+    first = _packed(conn, tenant, vault, agent_id, conversation_id=conversation_id, scrub=scrub)
+    group = group_store.asleep(conn, agent_id)
+    companions = () if group is None else group.agent_ids
+    others = [_packed(conn, tenant, vault, each, conversation_id=None, scrub=scrub) for each in companions]
+    agents = (first, *others)
+    return Parcel(agents=agents, groups=() if group is None else (group,), servers=pack_servers(conn, tenant, agents))
+
+
+def _packed(
+    conn: Connection, tenant: str, vault: Vault, agent_id: str, *, conversation_id: str | None, scrub: bool
+) -> Packed:
     details = agent_store.details(conn, tenant, agent_id, vault)
     chosen = conversation_store.addressed(conn, tenant, conversation_id or agent_id, agent_id)
     packed = Packed(
@@ -89,11 +114,29 @@ def _thread(conn: Connection, tenant: str, conversation: Conversation, most_earl
     )
 
 
+def described(contents: Contents) -> Contents:
+    """With the schemas that a file leaves to the sources of its tools. Raises Invalid where one does not tell."""
+    return msgspec.structs.replace(contents, tools={key: _described(tool) for key, tool in contents.tools.items()})
+
+
+def _described(tool: Tool) -> Tool:
+    if tool.json_schema or tool.tool_type != CUSTOM:
+        return tool
+    try:
+        if tool.source_type != PYTHON_SOURCE:
+            raise Invalid("Only a source in Python tells it.")
+        schema = schema_of(tool.source_code or "", name=tool.name, arguments=tool.args_json_schema)
+    except Invalid as error:
+        raise Invalid(f"In the agent file, the tool {tool.name} has no json_schema. {error.message}") from error
+    return msgspec.structs.replace(tool, json_schema=schema, description=schema["description"])
+
+
 async def import_agents(
     db: Database,
     catalog: Catalog,
     vault: Vault,
     jobs: Background,
+    vet: Vet,
     tenant: str,
     contents: Contents,
     options: ImportOptions,
@@ -106,21 +149,22 @@ async def import_agents(
     warnings = [f"Left out: {each} of the file, which are not imported." for each in contents.left_out]
     models = await _embedding_models(catalog, tenant, contents, warnings)
     prepared: list[_Prepared] = []
-    for unpacked in contents.agents:
+    for key, unpacked in contents.agents.items():
         new = _chosen(unpacked.new, options, models)
         agent = await prepare(catalog, tenant, new)
         fields = [await resolved(catalog, tenant, each.fields) for each in unpacked.others]
-        prepared.append(_Prepared(agent, new, unpacked, [*zip(fields, unpacked.others, strict=True)]))
+        prepared.append(_Prepared(key, agent, new, unpacked, [*zip(fields, unpacked.others, strict=True)]))
     made = await db.write(
-        lambda conn: _store_all(conn, tenant, vault, jobs, contents, prepared, models, options, warnings)
+        lambda conn: _store_all(conn, tenant, vault, jobs, vet, contents, prepared, models, options, warnings)
     )
     jobs.wake()
     return made
 
 
 class _Prepared(msgspec.Struct, frozen=True):
-    """An agent that can be stored, and its other conversations, each with its fields."""
+    """An agent that can be stored, by its id in the file, and its other conversations, each with its fields."""
 
+    key: str
     agent: Agent
     new: NewAgent
     unpacked: Unpacked
@@ -131,8 +175,8 @@ async def _embedding_models(
     catalog: Catalog, tenant: str, contents: Contents, warnings: list[str]
 ) -> dict[str, EmbeddingModel]:
     """The embedding models that a file names, as far as they are here: search works without."""
-    stocks = [stock.embedding for agent in contents.agents for stock in agent.archives]
-    named = [_embedding_of(agent.new) for agent in contents.agents]
+    stocks = [stock.embedding for agent in contents.agents.values() for stock in agent.archives]
+    named = [_embedding_of(agent.new) for agent in contents.agents.values()]
     models: dict[str, EmbeddingModel] = {}
     for handle in dict.fromkeys([*named, *stocks, *(library.embedding for library in contents.folders.values())]):
         if handle is not None:
@@ -155,7 +199,8 @@ def _chosen(new: NewAgent, options: ImportOptions, models: Models) -> NewAgent:
         choice = msgspec.structs.replace(choice, model=options.model, llm_config=config)
     if options.embedding is not None or _embedding_of(new) not in models:
         choice = msgspec.structs.replace(choice, embedding=options.embedding, embedding_config=None)
-    name = options.name or (f"{new.name}{COPY}" if new.name and options.copy_suffix else new.name)
+    given = f"{options.name}-sleeptime" if options.name and new.agent_type in COMPANIONS else options.name
+    name = given or (f"{new.name}{COPY}" if new.name and options.copy_suffix else new.name)
     secrets = {**new.secrets, **options.secrets}
     attributes = new.attributes if options.project_id is None else {**new.attributes, "project_id": options.project_id}
     return msgspec.structs.replace(new, choice=choice, name=name, secrets=secrets, attributes=attributes)
@@ -166,13 +211,15 @@ def _store_all(
     tenant: str,
     vault: Vault,
     jobs: Background,
+    vet: Vet,
     contents: Contents,
-    prepared: Iterable[_Prepared],
+    prepared: Sequence[_Prepared],
     models: Models,
     options: ImportOptions,
     warnings: Sequence[str],
 ) -> Imported:
     told = list(warnings)
+    store_servers(conn, tenant, vault, vet, contents, told)
     tool_ids = _tools(conn, tenant, contents.tools, options, told)
     block_ids = {key: _block(conn, tenant, block) for key, block in contents.blocks.items()}
     folder_ids = {
@@ -198,6 +245,8 @@ def _store_all(
                 opened = open_conversation(conn, tenant, each.agent, fields, _distinct(thread.isolated))
                 _fill(conn, tenant, each.agent.id, opened.id, thread)
         recompile(conn, tenant, each.agent.id)
+    ids = {each.key: each.agent.id for each in prepared} | block_ids
+    store_groups(conn, tenant, contents.groups.values(), ids, options.project_id, told)
     return Imported(tuple(each.agent.id for each in prepared), tuple(told))
 
 
@@ -250,11 +299,17 @@ def _distinct(blocks: Iterable[Block]) -> list[Block]:
 
 
 def _fill(conn: Connection, tenant: str, agent_id: str, conversation_id: str, thread: UnpackedThread) -> None:
-    """Give a new conversation its history; calls in its context that nobody answered are answered."""
+    """Give a new conversation its history; calls in its context that nobody answered are answered.
+
+    What waits for a person's yes goes on waiting, unless other calls would run with it: nobody here has allowed those.
+    """
 
     def own(messages: Iterable[Message]) -> list[Message]:
         return [msgspec.structs.replace(message, agent_id=agent_id) for message in messages]
 
     message_store.append(conn, tenant, conversation_id, own(thread.earlier))
     message_store.reset_context(conn, conversation_id)
-    message_store.append(conn, tenant, conversation_id, own(mended(thread.context)))
+    pending = pending_in(thread.context)
+    waits = 1 if pending is not None and not pending.allowed else 0
+    end = len(thread.context) - waits
+    message_store.append(conn, tenant, conversation_id, own((*mended(thread.context[:end]), *thread.context[end:])))

@@ -27,7 +27,7 @@ async def export_agent(
     use_legacy_format: bool = False,
     max_steps: int | None = None,
 ) -> Response:
-    """Write an agent with its blocks, tools and messages as an agent file. Secrets are names without values.
+    """Write an agent with its blocks, tools, messages and companions as an agent file. Secrets stay here.
 
     With a `conversation_id` its messages are those of that conversation; with `scrub_messages` there are none.
     `max_steps` was for the older format and changes nothing.
@@ -35,13 +35,13 @@ async def export_agent(
     if use_legacy_format:
         raise Invalid("The older format of agent files is no longer written. Leave use_legacy_format out.")
     vault = caller.server.vault
-    packed = await caller.server.db.read(
+    parcel = await caller.server.db.read(
         lambda conn: agent_file.pack(
             conn, caller.tenant, vault, agent_id, conversation_id=conversation_id, scrub=scrub_messages
         )
     )
     # Long histories take a while, in which others want the event loop.
-    written = await asyncio.to_thread(lambda: msgspec.json.format(ENCODER.encode(wire.agent_file([packed]))))
+    written = await asyncio.to_thread(lambda: msgspec.json.format(ENCODER.encode(wire.agent_file(parcel))))
     return Response(written, media_type="application/json")
 
 
@@ -80,7 +80,7 @@ async def import_agents(
     contents = await asyncio.to_thread(_contents, await file.read())
     server = caller.server
     made = await agent_file.import_agents(
-        server.db, server.catalog, server.vault, server.jobs, caller.tenant, contents, options
+        server.db, server.catalog, server.vault, server.jobs, server.mcp.vet, caller.tenant, contents, options
     )
     return reply({"agent_ids": made.agent_ids, "warnings": made.warnings})
 
@@ -90,4 +90,4 @@ def _contents(data: bytes) -> Contents:
         read = strict_json(data.removeprefix(b"\xef\xbb\xbf"))
     except ValueError as error:
         raise Invalid(f"The agent file is not JSON: {error}.") from error
-    return wire.contents(read)
+    return agent_file.described(wire.contents(read))

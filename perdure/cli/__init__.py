@@ -1,4 +1,4 @@
-"""The command line: serve · demo · doctor · backup · restore · migrate · check.
+"""The command line: serve · demo · doctor · backup · restore · migrate · check · export · import.
 
 What a command needs is loaded when it is called.
 """
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from perdure.cli import demo as demo_command
     from perdure.cli import doctor as doctor_command
     from perdure.cli import keep as keep_command
+    from perdure.cli import move as move_command
     from perdure.cli import serve as serve_command
 else:
     check_command: ModuleType = lazy_module("perdure.cli.check")
     demo_command: ModuleType = lazy_module("perdure.cli.demo")
     doctor_command: ModuleType = lazy_module("perdure.cli.doctor")
     keep_command: ModuleType = lazy_module("perdure.cli.keep")
+    move_command: ModuleType = lazy_module("perdure.cli.move")
     serve_command: ModuleType = lazy_module("perdure.cli.serve")
 
 application: Final = typer.Typer(
@@ -52,6 +54,10 @@ Gguf = Annotated[
     Path | None, typer.Option(help="Run the model in this GGUF file, too.", metavar="FILE", show_default=False)
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Let others on the network in without a password.")]
+
+Url = Annotated[
+    str | None, typer.Option(help="Where the server is (this machine's).", metavar="URL", show_default=False)
+]
 
 
 def main() -> None:
@@ -154,3 +160,17 @@ def check(
 ) -> None:
     settings = read_settings(os.environ, data=data, database_url=database_url)
     raise typer.Exit(check_command.run(settings, repair=repair, as_json=as_json))
+
+
+@application.command(help="Write an agent of a running server to an agent file, or to stdout.")
+def export(
+    agent_id: Annotated[str, typer.Argument(metavar="AGENT_ID")],
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None,
+    url: Url = None,
+) -> None:
+    move_command.export(read_settings(os.environ), url, agent_id, file)
+
+
+@application.command("import", help="Make the agents of an agent file on a running server, and print their ids.")
+def bring_in(file: Annotated[Path, typer.Argument(metavar="FILE")], url: Url = None) -> None:
+    move_command.bring_in(read_settings(os.environ), url, file)

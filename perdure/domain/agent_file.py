@@ -14,6 +14,8 @@ from perdure.domain.blocks import Block
 from perdure.domain.conversations import Conversation
 from perdure.domain.files import AgentFile, File
 from perdure.domain.folders import Folder
+from perdure.domain.groups import Group
+from perdure.domain.mcp_servers import McpServer
 from perdure.domain.messages import Message
 from perdure.domain.passages import Passage
 from perdure.domain.tools import Tool
@@ -67,6 +69,14 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[AgentFile, ...] = ()
 
 
+class Parcel(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written to a file: an agent, those that look after its memory, and the MCP servers of their tools."""
+
+    agents: tuple[Packed, ...]
+    groups: tuple[Group, ...] = ()
+    servers: tuple[McpServer, ...] = ()
+
+
 class UnpackedThread(msgspec.Struct, frozen=True, kw_only=True):
     """A conversation as a file has it. `fields` are those of `Conversation`, its `model` as a handle."""
 
@@ -91,10 +101,12 @@ class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """What a file holds. `left_out` says what it also has and nothing here is made of."""
 
-    agents: tuple[Unpacked, ...]
+    agents: Mapping[str, Unpacked]
     blocks: Mapping[str, Block]
     tools: Mapping[str, Tool]
     folders: Mapping[str, Library] = {}
+    groups: Mapping[str, Group] = {}
+    servers: tuple[McpServer, ...] = ()
     left_out: tuple[str, ...] = ()
 
 

@@ -1,8 +1,8 @@
 """Agent files (`.af`): agents written so that other servers can make them anew, and read whoever wrote them.
 
-A file is one JSON object with lists of agents, blocks and tools, each under an id of the file's own. Secrets are names
-without values, and where models are served stays out of it. What the format has no place for (other conversations,
-messages that left the context) stands under `perdure`, which other readers pass over.
+A file is one JSON object with lists of agents, blocks, tools and so on, each under an id of the file's own. Secrets are
+names without values, and where models are served stays out of it. What the format has no place for (other
+conversations, messages that left the context) stands under `perdure`, which other readers pass over.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from perdure.domain.agent_file import Contents, Library, Packed, Thread, Unpacked, UnpackedThread
+from perdure.domain.agent_file import Contents, Library, Packed, Parcel, Thread, Unpacked, UnpackedThread
 from perdure.domain.agents import MODERN, AgentDetails, AgentType
 from perdure.domain.blocks import Block
 from perdure.domain.errors import Invalid
@@ -19,7 +19,7 @@ from perdure.domain.ids import now
 from perdure.domain.messages import Message
 from perdure.domain.tools import Tool
 from perdure.wire import blocks as block_wire
-from perdure.wire import filed_knowledge
+from perdure.wire import filed_company, filed_knowledge
 from perdure.wire import tools as tool_wire
 from perdure.wire.agent_bodies import CreateAgentBody, check_environment
 from perdure.wire.conversations import CreateConversationBody
@@ -39,34 +39,34 @@ FORMAT: Final = "2"
 MAX_NAME: Final = 250
 """Characters of a name; what is added to it here fits in as well."""
 
-LEFT_OUT: Final = {"groups": "group(s)", "mcp_servers": "MCP server(s)", "skills": "skill(s)"}
+LEFT_OUT: Final = {"skills": "skill(s)"}
 """Lists of a file that nothing is made of."""
 
 _NOT_IN_NAMES: Final = re.compile(r"[^\w '\-]+")
 
 
-def agent_file(packed: Iterable[Packed]) -> Wire:
+def agent_file(parcel: Parcel) -> Wire:
     """The file of these agents."""
     name = Names()
-    written = list(packed)
+    written = parcel.agents
     blocks = {block.id: block for each in written for block in each.details.blocks}
     tools = {tool.id: tool for each in written for tool in each.details.tools}
     libraries = {library.folder.id: library for each in written for library in each.folders}
     return {
-        "agents": [_agent(each, name) for each in written],
-        "groups": [],
+        "agents": [_agent(each, parcel, name) for each in written],
+        "groups": filed_company.groups(parcel.groups, blocks, name),
         "blocks": [{**block_wire.block(block), "id": name("block", block.id)} for block in blocks.values()],
         "files": filed_knowledge.files(libraries.values(), name),
         "sources": filed_knowledge.sources(libraries.values(), name),
         "tools": [{**tool_wire.tool(tool), "id": name("tool", tool.id)} for tool in tools.values()],
-        "mcp_servers": [],
+        "mcp_servers": filed_company.servers(parcel.servers, name),
         "skills": [],
         "metadata": {"revision_id": FORMAT},
         "created_at": precise(now()),
     }
 
 
-def _agent(packed: Packed, name: Names) -> Wire:
+def _agent(packed: Packed, parcel: Parcel, name: Names) -> Wire:
     details = packed.details
     agent = details.agent
     agent_id = name("agent", agent.id)
@@ -84,7 +84,9 @@ def _agent(packed: Packed, name: Names) -> Wire:
         "block_ids": [name("block", block.id) for block in details.blocks],
         "source_ids": [name("source", library.folder.id) for library in packed.folders],
         "folder_ids": [name("source", library.folder.id) for library in packed.folders],
-        "group_ids": [],
+        "group_ids": [
+            name("group", group.id) for group in parcel.groups if agent.id in (group.manager_agent_id, *group.agent_ids)
+        ],
         "files_agents": filed_knowledge.files_of(packed, name),
         "identity_ids": [],
         "tool_rules": list(agent.tool_rules),
@@ -166,8 +168,9 @@ def contents(file: Any) -> Contents:
     agents = listed(file, "agents", lambda wire: _unpacked(wire, blocks, tools, folders))
     left_out = [f"{len(maps(file.get(key)))} {what}" for key, what in LEFT_OUT.items() if maps(file.get(key))]
     return Contents(
-        agents=tuple(agents.values()), blocks=blocks, tools=tools, folders=folders, left_out=tuple(left_out)
-    )
+        agents=agents, blocks=blocks, tools=tools, folders=folders, groups=filed_company.read_groups(file),
+        servers=filed_company.read_servers(file), left_out=tuple(left_out),
+    )  # fmt: skip
 
 
 def secrets(text: str | None) -> dict[str, str]:

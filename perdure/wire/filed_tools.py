@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import Field, model_validator
 
-from perdure.domain.tools import RETURN_CHAR_LIMIT, Tool, ToolType
+from perdure.domain.tools import CUSTOM, EXTERNAL_MCP, RETURN_CHAR_LIMIT, Tool, ToolType
 from perdure.wire.blocks import Tags
 from perdure.wire.text import Body, Text
 
@@ -17,9 +17,9 @@ class FiledToolBody(Body):
     """A tool as an agent file has it, whoever wrote that."""
 
     name: Text
-    tool_type: Text = "custom"
+    tool_type: Text = CUSTOM
     description: Text = ""
-    json_schema: dict[str, Any]
+    json_schema: dict[str, Any] = Field(default={})
     args_json_schema: dict[str, Any] | None = None
     tags: Tags = Field(default=[])
     source_type: Text = "python"
@@ -46,10 +46,13 @@ class FiledToolBody(Body):
             raise ValueError("a tool's name has letters, digits, _ and -, at most 64, and begins with a letter or _")
         if self.tool_type not in get_args(ToolType):
             raise ValueError(f"{self.tool_type[:60]!r} is no type of tool that is known here")
+        made_here = self.tool_type in (CUSTOM, EXTERNAL_MCP)
+        if made_here and not self.json_schema and not (self.tool_type == CUSTOM and self.source_code):
+            raise ValueError("a tool needs its json_schema, or the source_code of a custom one")
         return self
 
     def tool(self) -> Tool:
-        """The tool, of no tenant yet; its schema goes by its name."""
+        """The tool, of no tenant yet; its schema goes by its name, and is empty where its source is to tell it."""
         fields = self.model_dump(exclude={"metadata_", "tags", "json_schema"})
-        schema = {**self.json_schema, "name": self.name}
+        schema = self.json_schema and {**self.json_schema, "name": self.name}
         return Tool(id="", tags=tuple(self.tags), metadata=self.metadata_, json_schema=schema, **fields)

@@ -1,5 +1,6 @@
 """The commands that work: serve, demo and doctor."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -7,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perdure import __version__
 from perdure.store.sqlite_file import look_into
-from tests.cli.commands import perdure
+from tests.cli.commands import perdure, refused
 from tests.rig.server import ROOT, Server
 
 
@@ -37,6 +39,24 @@ def test_serve_says_where_it_is_and_ends_on_sigterm(tmp_path: Path) -> None:
         assert str(tmp_path / "data" / "perdure.db") in server.log
         assert f'Letta(base_url="{server.base_url}")' in server.log
         assert "only perdure/offline" in server.log
+
+
+def test_an_agent_moves_by_the_command_line(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", {"PERDURE_PASSWORD": "hush"}) as server:
+        bearer = {"Authorization": "Bearer hush"}
+        body = json.dumps({"model": "perdure/offline", "name": "Ada", "tools": []}).encode()
+        made = server.request("POST", "/v1/agents/", body=body, headers=bearer | {"Content-Type": "application/json"})
+        file, agent = str(tmp_path / "ada.af"), made.json["id"]
+        host, port = server.base_url.removeprefix("http://").split(":")
+        here: dict[str, Any] = {"PERDURE_HOST": host, "PERDURE_PORT": port, "PERDURE_PASSWORD": "hush"}
+        assert perdure("export", agent, file, **here).stdout == ""
+        done = perdure("import", file, "--url", server.base_url, PERDURE_PASSWORD="hush")
+        found = server.request("GET", f"/v1/agents/{done.stdout.strip()}", headers=bearer)
+        assert (found.json["name"], done.stderr) == ("Ada_copy", "")
+        assert "is there already" in refused("export", agent, file, **here)
+        assert "not found" in refused("export", "agent-00000000-0000-4000-8000-000000000000", **here)
+        assert "cannot be read" in refused("import", f"{file}x", **here)
+    assert "No server answers" in refused("import", file, **here)
 
 
 def test_serve_names_the_models_it_found(models_environment: Mapping[str, str], tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from tests.contract.test_memory import system_of
 from tests.contract.told import ADA, SAID, remembering, text_in, user
 from tests.contract.turns import agent_of, turn
 from tests.operation.waiting import soon
-from tests.rig.answers import call
+from tests.rig.answers import Answer, call, text
 from tests.rig.http import Reply
 from tests.rig.model import Script
-from tests.rig.sdks import PY1, Client, Decoded
+from tests.rig.sdks import JS0, JS1, PY1, Client, Decoded, Sdk
 from tests.rig.server import Server
 
 CANARY = "sk-canary-3f9a"
@@ -152,6 +152,18 @@ def test_archives_and_folders_come_along(server: Server, script: Script) -> None
     assert (len(scrubbed["sources"]), scrubbed["agents"][0]["perdure"]["archives"]) == (1, [])
 
 
+@pytest.mark.parametrize(("store", "name"), [("sqlite", JS0), ("sqlite", JS1)])
+def test_the_node_sdks_write_files_and_read_them(
+    server: Server, script: Script, sdks: Callable[[str], Sdk], name: str
+) -> None:
+    client = sdks(name).at(server.base_url)
+    file = client.one("export_agent", agent_id=agent_of(server, script, name="Ada")).fields
+    file = file if isinstance(file, str) else json.dumps(file)
+    made = client.one("import_agents", file=file).fields
+    (moved,) = made.get("agent_ids") or made["agentIds"]
+    assert server.get(f"/v1/agents/{moved}").json["name"] == "Ada_copy"
+
+
 def test_what_an_import_may_change(server: Server, script: Script, new_script: Callable[[], Script]) -> None:
     file = exported(server, agent_of(server, script, name="Ada", secrets={"A": "1", "B": "2"}))
     assert arrived(server, file)["name"] == "Ada_copy"
@@ -161,6 +173,56 @@ def test_what_an_import_may_change(server: Server, script: Script, new_script: C
     assert {each["key"]: each["value"] for each in made["secrets"]} == {"A": "", "B": "3"}
     older = arrived(server, file, override_name="Cid", override_model_handle=other.handle, env_vars_json='{"B": "4"}')
     assert (older["name"], older["model"], len(older["secrets"])) == ("Cid", other.handle, 2)
+
+
+def test_an_agent_moves_with_the_companion_that_looks_after_its_memory(server: Server, script: Script) -> None:
+    agent = server.new_agent(model=script.handle, name="Ada", memory_blocks=ADA, enable_sleeptime=True)
+    group = agent["managed_group"]
+    server.request("PATCH", f"/v1/groups/{group['id']}", {
+        "manager_config": {"manager_type": "sleeptime", "sleeptime_agent_frequency": 1}
+    })  # fmt: skip
+    file = exported(server, agent["id"])
+    (filed,) = file["groups"]
+    assert (filed["agent_ids"], filed["manager_config"]["manager_agent_id"]) == (["agent-1"], "agent-0")
+    assert [each["group_ids"] for each in file["agents"]] == [["group-0"]] * 2
+    reply = imported(server, file, name="Bea").json
+    assert reply["warnings"] == []
+    first, companion = (server.get(f"/v1/agents/{each}").json for each in reply["agent_ids"])
+    assert (first["name"], companion["name"]) == ("Bea", "Bea-sleeptime")
+    assert (first["enable_sleeptime"], companion["agent_type"]) == (True, "sleeptime_agent")
+    made = first["managed_group"]
+    assert (made["agent_ids"], made["sleeptime_agent_frequency"]) == ([companion["id"]], 1)
+    shared = {block["id"] for block in first["blocks"]}
+    assert shared < {block["id"] for block in companion["blocks"]}
+    assert shared.isdisjoint(block["id"] for block in agent["blocks"])
+    script.otherwise(lambda asked: Answer((text("Yes."),)))
+    server.post(f"/v1/agents/{first['id']}/messages", {"messages": user("Do you look after this?")})
+    soon(lambda: [run["status"] for run in server.get(f"/v1/runs/?agent_id={companion['id']}").json] == ["completed"])
+    alone = imported(server, {**file, "groups": [{**filed, "agent_ids": ["agent-7"]}]}).json
+    assert "not all of which is in the file" in alone["warnings"][0]
+
+
+def test_what_waits_for_a_yes_goes_on_waiting(server: Server, script: Script) -> None:
+    rules = [{"type": "requires_approval", "tool_name": "weather"}]
+    agent = agent_of(server, script, tools=["weather"], tool_rules=rules)
+    script.answer(call("weather", {"city": "Oslo"}))
+    server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")})
+    file = exported(server, agent)
+    moved = arrived(server, file)["id"]
+    assert len(server.get(f"/v1/approvals/?agent_id={moved}").json) == 1
+    assert server.post(f"/v1/agents/{moved}/messages", {"messages": user("and now?")}).status == 409
+    script.say("Sunny.")
+    call_id = file["agents"][0]["messages"][-1]["tool_calls"][0]["id"]
+    yes = {"type": "approval", "approvals": [{"type": "approval", "tool_call_id": call_id, "approve": True}]}
+    reply = server.post(f"/v1/agents/{moved}/messages", {"messages": [yes]}).json
+    assert [item["message_type"] for item in reply["messages"]] == ["tool_return_message", "assistant_message"]
+    assert reply["messages"][0]["status"] == "success"
+    beside = {"id": "beside", "role": "assistant", "content": [], "tool_calls": [
+        {"id": "other", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    ]}  # fmt: skip
+    file["agents"][0]["messages"].insert(-1, beside)
+    file["agents"][0]["in_context_message_ids"].insert(-1, "beside")
+    assert server.get(f"/v1/approvals/?agent_id={arrived(server, file)['id']}").json == []
 
 
 def custom(source: str) -> dict[str, Any]:
@@ -178,7 +240,14 @@ def test_a_tool_that_is_here_stays_unless_it_is_to_be_replaced(server: Server, s
     assert server.get(f"/v1/tools/{tool['id']}").json["source_code"] == "def greet_once(): ..."
     (again,) = arrived(server, file, override_existing_tools="true")["tools"]
     assert (again["id"], again["source_code"]) == (tool["id"], "def greet_once(): return 2")
-    file["tools"] = [{**custom("x = 1"), "name": "send_message"}]
+    source = 'def greet_later(who: str):\n    "Greets.\\n\\n    Args:\\n        who: Whom."\n\ndef helper(): ...'
+    telling = {"id": "tool-0", "name": "greet_later", "source_code": source}
+    file["tools"] = [telling]
+    (read,) = arrived(server, file)["tools"]
+    assert (read["description"], read["json_schema"]["parameters"]["required"]) == ("Greets.", ["who"])
+    file["tools"] = [{**telling, "source_code": "x = 1"}]
+    assert "The source has no function" in imported(server, file).json["detail"]
+    file["tools"] = [{**custom("x = 1"), "name": "send_message", "tool_type": "letta_core", "json_schema": None}]
     (ours,) = arrived(server, file, override_existing_tools="true")["tools"]
     assert (ours["name"], ours["tool_type"], ours["source_code"]) == ("send_message", "letta_core", None)
 
@@ -206,14 +275,18 @@ def test_attack_10_nothing_in_a_hostile_file_runs_or_connects(server: Server, sc
             }],
             "blocks": [block],
             "tools": [tool, {**custom(run), "id": "tool-1", "name": "evil_mcp", "tool_type": "external_mcp"}],
-            "mcp_servers": [{"id": "mcp_server-0", "server_type": "stdio", "server_name": "evil",
-                             "stdio_config": {"command": "touch", "args": [str(mark)], "env": {"A": CANARY}}}],
+            "mcp_servers": [
+                {"id": "mcp_server-0", "server_type": "stdio", "server_name": "evil",
+                 "stdio_config": {"command": "touch", "args": [str(mark)], "env": {"A": CANARY}}},
+                {"id": "mcp_server-1", "server_type": "streamable_http", "server_name": "inside", "server_url": url},
+            ],
             "skills": [{"name": "evil", "source_url": url}],
         }  # fmt: skip
         children = psutil.Process(server.pid).children(recursive=True)
         reply = imported(server, file)
         assert reply.status == 200, reply.text
-        assert [each.partition(":")[0] for each in reply.json["warnings"]] == ["Left out"] * 3
+        assert [each.partition(":")[0] for each in reply.json["warnings"]] == ["Left out"] * 4
+        assert server.get("/v1/mcp-servers/").json == []
         agent = server.get(f"/v1/agents/{reply.json['agent_ids'][0]}").json
         assert agent["name"] == "touch x id b_copy"
         assert [tool["name"] for tool in agent["tools"]] == ["evil"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.test_agent_files import arrived, exported, imported
 from tests.contract.turns import agent_of, frames
 from tests.rig.answers import call
 from tests.rig.mcp import McpPeer
@@ -180,6 +181,32 @@ def test_an_agent_runs_a_tool_with_its_own_secrets(mcp_server: Server, mcp_peer:
     everything = mcp_server.get("/v1/mcp-servers/").text + mcp_server.get("/v1/tools/?limit=200").text
     assert "canary-7" not in everything + mcp_server.log
     assert "MCP_KEY" not in everything
+
+
+def test_an_agent_file_brings_a_server_that_nobody_asked(mcp_server: Server, mcp_peer: McpPeer, script: Script) -> None:
+    made, tools = add(mcp_server, mcp_peer, custom_headers={"X-Key": "canary-8"}, auth_token="canary-8")
+    agent = agent_of(mcp_server, script, tool_ids=[tools["echo"], tools["seen"]])
+    file = exported(mcp_server, agent)
+    assert "canary-8" not in json.dumps(file)
+    (filed,) = file["mcp_servers"]
+    assert (filed["server_type"], filed["server_url"]) == ("streamable_http", mcp_peer.url)
+    there = imported(mcp_server, file)
+    assert there.json["warnings"] == [
+        f"Kept: the MCP server {filed['server_name']} that is here; the one in the file was not looked at."
+    ]
+    assert mcp_server.request("DELETE", f"/v1/mcp-servers/{made}").status == 200
+    before = mcp_peer.state()
+    moved = arrived(mcp_server, file)
+    assert mcp_peer.state() == before
+    assert {tool["name"]: tool["json_schema"] for tool in moved["tools"]} == {
+        tool["name"]: tool["json_schema"] for tool in file["tools"]
+    }
+    (again,) = [each for each in mcp_server.get("/v1/mcp-servers/").json if each["server_name"] != "local"]
+    assert (again["has_auth_token"], again["has_custom_headers"], again["server_url"]) == (False, False, mcp_peer.url)
+    assert len(mcp_server.get(f"/v1/mcp-servers/{again['id']}/tools").json) == 2
+    script.answer(call("echo", {"text": "hi"})).say("Done.")
+    assert returned(frames(mcp_server, moved["id"]))["status"] == "success"
+    assert "order" in mcp_server.request("PATCH", f"/v1/mcp-servers/{again['id']}/refresh").json["added"]
 
 
 def test_attack_11_a_tool_that_became_another_one(mcp_server: Server, mcp_peer: McpPeer, script: Script) -> None:

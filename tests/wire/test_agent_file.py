@@ -117,7 +117,7 @@ wild = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(wild | anything)
 def test_a_file_with_anything_in_it_is_read_or_refused(file: Any) -> None:
     with contextlib.suppress(Invalid):
