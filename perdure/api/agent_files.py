@@ -15,6 +15,7 @@ from perdure.api.reply import ENCODER, reply
 from perdure.domain.agent_file import Contents, ImportOptions
 from perdure.domain.errors import Invalid
 from perdure.wire import agent_file as wire
+from perdure.wire.generations import is_npm_v0
 
 Field = Annotated[str | None, Form()]
 
@@ -42,6 +43,9 @@ async def export_agent(
     )
     # Long histories take a while, in which others want the event loop.
     written = await asyncio.to_thread(lambda: msgspec.json.format(ENCODER.encode(wire.agent_file(parcel))))
+    if is_npm_v0(caller.headers):
+        # It takes nothing but a JSON string for a file.
+        written = ENCODER.encode(written.decode())
     return Response(written, media_type="application/json")
 
 
