@@ -41,7 +41,8 @@ def recall(
     if not (question.words or question.dates):
         return None
     counts = search.counts(conn, corpus, scopes, _marks(question))
-    likely = _likely(conn, corpus, scopes, question, counts, wanted if narrow else None)
+    most = max(limit, LOOKED_AT_IN_SMALL if counts[SCOPE] <= SMALL else LOOKED_AT)
+    likely = _likely(conn, corpus, scopes, question, counts, wanted if narrow else None)[:most]
     read = surroundings(conn, corpus, likely, BESIDE + REACH)
     candidates = _candidates(read)
     allowed = _among(conn, corpus, [each.entry.seq for each in candidates], wanted)
@@ -71,8 +72,7 @@ def _likely(
             break
         for seq in search.holding(conn, corpus, scopes, word, wanted, LOOKED_UP):
             worth[seq] = worth.get(seq, 0.0) + rarity[word]
-    most = LOOKED_AT_IN_SMALL if counts[SCOPE] <= SMALL else LOOKED_AT
-    return sorted(worth, key=lambda seq: (-worth[seq], -seq))[:most]
+    return sorted(worth, key=lambda seq: (-worth[seq], -seq))
 
 
 def _candidates(read: Sequence[Surroundings]) -> list[Surroundings]:

@@ -18,12 +18,13 @@ async def forget_events(db: Database, ended_before: int) -> int:
 
     Returns how many rows went. Raises Unavailable; what went by then is gone, and the next call goes on.
     """
+    # Names first: one that still leads to a run whose log is gone would answer a message with neither.
+    while await db.write(lambda conn: _forget_names(conn, ended_before)):
+        pass
     forgotten, after = 0, ""
     while after is not None:
         dropped, after = await db.write(lambda conn, after=after: _forget_some(conn, ended_before, after))
         forgotten += dropped
-    while await db.write(lambda conn: _forget_names(conn, ended_before)):
-        pass
     return forgotten
 
 

@@ -355,8 +355,8 @@ def test_with_the_key_everything_is_as_it_is(guarded: Server) -> None:
     key = {"Authorization": f"Bearer {PASSWORD}"}
     assert guarded.get("/v1/agents/", headers=key).json == []
     assert guarded.get("/v1/nothing/here", headers=key).status == 404
-    lacking = guarded.get("/v1/groups/", headers=key)
+    lacking = guarded.get("/v1/templates", headers=key)
     assert lacking.status == 501
-    assert "GET /v1/groups/" in lacking.json["detail"]
+    assert "GET /v1/templates" in lacking.json["detail"]
     assert guarded.get("/v1/health/").status == 200
     assert PASSWORD not in guarded.log

@@ -175,9 +175,11 @@ def test_names_are_free_again_when_the_log_is_dropped(
     first = streamed(server, agent, named("h"))[0].json["run_id"]
     server.restart()
     deadline = time.monotonic() + LIMIT
-    while (again := streamed(server, agent, named("h")))[0].json["run_id"] == first:
+    while server.get(f"/v1/runs/{first}/stream").status != 410:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    again = streamed(server, agent, named("h"))
+    assert again[0].json["run_id"] != first
     assert "".join(frame.json["content"] for frame in again if frame.kind == "assistant_message") == "two"
 
 

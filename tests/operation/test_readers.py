@@ -43,7 +43,7 @@ def ended(server: Server, count: int) -> Callable[[], bool]:
 def test_a_reader_that_does_not_read_costs_little_and_is_hung_up_on(
     new_server: Callable[..., Server], models: ModelServer, script: Script
 ) -> None:
-    server = new_server({**models.environment, "PERDURE_STALLED_SECONDS": "2"}).start()
+    server = new_server({**models.environment, "PERDURE_STALLED_SECONDS": "5"}).start()
     agent, other = (server.new_agent(model=script.handle)["id"] for _ in range(2))
     script.say("warm")
     server.post(f"/v1/agents/{other}/messages", {"messages": user("Hi")})

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
 from perdure.domain.events import AnyEvent, Started
-from perdure.domain.ids import DEFAULT_TENANT
+from perdure.domain.ids import DEFAULT_TENANT, now
 from perdure.domain.runs import Usage
 from perdure.runs import log as log_module
 from perdure.runs.follower import Follower
@@ -247,7 +247,7 @@ def test_an_ended_run_is_read_from_the_database_from_any_number(place: Place) ->
                 await at.log.write(live, adds(f"{number}", f"{number}+"))
             await at.house.db.write(
                 lambda conn: runs.finish(
-                    conn, live.run_id, status="completed", stop_reason="end_turn", usage=Usage(), metadata={}, at=1,
+                    conn, live.run_id, status="completed", stop_reason="end_turn", usage=Usage(), metadata={}, at=now(),
                     ttft_ns=None, total_ns=1,
                 )
             )  # fmt: skip

@@ -91,7 +91,7 @@ def test_what_a_turn_and_a_compaction_ask_for_does_not_grow_with_history(home: H
             "context": lambda conn: messages.context(conn, thread),
             "pending": lambda conn: messages.last_role(conn, thread),
             "answer": lambda conn: messages.history(
-                conn, DEFAULT_TENANT, run_id=run.id, roles=("assistant", "tool"), newest_first=False, limit=100_000
+                conn, DEFAULT_TENANT, run_ids=(run.id,), roles=("assistant", "tool"), newest_first=False, limit=100_000
             ),
             "outside": lambda conn: messages.count_outside_context(conn, thread, 10),
             "summary": lambda conn: messages.stand_before(conn, DEFAULT_TENANT, thread, summary, others[4].seq),

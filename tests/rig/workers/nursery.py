@@ -5,6 +5,7 @@ says, and a socket on which its id is told, and in the end its exit code. Childr
 """
 
 import contextlib
+import faulthandler
 import importlib
 import json
 import os
@@ -103,4 +104,5 @@ if __name__ == "__main__":
         importlib.import_module(name)
     assert threading.active_count() == 1, "a process with threads cannot be forked safely"
     serve(socket.socket(fileno=int(sys.argv[1])))
+    faulthandler.enable()
     main()
