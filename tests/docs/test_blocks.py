@@ -27,6 +27,7 @@ SHOWS = {
 """What has to be in the output of blocks that hold these words."""
 
 
+@pytest.mark.timeout(INSTALL_LIMIT)
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_a_block_does_what_it_says(block: Block, newcomers_server: Server, tmp_path: Path) -> None:
     source = block.text.replace(ADDRESS, newcomers_server.base_url)
