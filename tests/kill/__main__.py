@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.kill.random_kills import Kill, kills
+from tests.kill.stamps import stamps
 from tests.kill.workload import STORES
 from tests.rig import postgres
 from tests.rig.install import CACHE
@@ -63,6 +64,7 @@ def main() -> int:
     # That a server which asked is gone is no news here.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     models, rows = ModelServer().start(), list[str]()
+    stamps()  # one for all lanes
     wrong = 0
     for store in asked.store or STORES:
         if store == "postgres":

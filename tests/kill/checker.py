@@ -241,7 +241,8 @@ def _telling_faults(home: Home, agent: str, history: list[dict[str, Any]]) -> It
         times = sum(content.endswith(f"] {said}") for content in heard)
         if times != (1 if each["status"] == "success" else times and 1):
             yield f"{said} was heard {times} times, and its return says {each['status']}"
-    started = [caller for _, caller, _, _ in rows(home, ENDED.format(agent=other)) if caller is not None]
+    own = {run_id for run_id, _, _, _ in rows(home, ENDED.format(agent=agent))}
+    started = [caller for _, caller, _, _ in rows(home, ENDED.format(agent=other)) if caller in own]
     if len(started) > len(calls):
         yield f"{calls} started {len(started)} runs"
 

@@ -43,6 +43,7 @@ def kills(folder: Path, models: ModelServer, store: str, count: int, seed: str) 
     dice = random.Random(seed)
     with workload.made(folder, models, store) as home:
         home.start()
+        home.reach_stamps()
         for number in range(1, count + 1):
             home.populate(AGENTS)
             home.watch(home.agents[0])

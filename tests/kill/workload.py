@@ -31,8 +31,6 @@ from tests.rig.model import Asked, ModelServer, Script, text_of
 from tests.rig.server import Server
 
 KINDS: Final = ("say", "mark", "repeat", "insert", "both", "ask", "slow", "jot", "stamp", "tell")
-BUSY: Final = tuple(kind for kind in KINDS if kind not in ("stamp", "tell"))
-"""What agents are kept busy with at random; whoever calls an MCP server for the first time loads much."""
 SAID: Final = re.compile(rf"\b(?:{'|'.join(KINDS)}) (\d+)")
 """A message in a transcript."""
 TELL: Final = "send_message_to_agent_and_wait_for_reply"
@@ -88,6 +86,7 @@ class Home:
         """By agent, the folder of its files."""
         self.companions: dict[str, str] = {}
         """By agent, the one that looks after its memory."""
+        self._tools = ["mark", "ask", "repeat", "jot", TELL]
         script.otherwise(lambda asked: answer(asked, self.agents[-1]))
         self.effects.touch()
         server.environment |= {EFFECTS: str(self.effects), ARMED: str(self.armed)}
@@ -109,7 +108,7 @@ class Home:
         for _ in range(count):
             folder = self.server.post("/v1/folders/", {"name": f"files {next(_numbers)}"}).json["id"]
             made = self.server.new_agent(
-                model=self.script.handle, tools=["mark", "ask", "repeat", "jot", TELL], include_base_tool_rules=False,
+                model=self.script.handle, tools=self._tools, include_base_tool_rules=False,
                 folder_ids=[folder],
                 memory_blocks=[{"label": "notes", "value": "-", "limit": 100_000}, {"label": "wall", "value": "0"}],
                 tool_rules=[{"type": "requires_approval", "tool_name": "ask"}],
@@ -129,19 +128,17 @@ class Home:
         (self.companions[agent],) = group["agent_ids"]
 
     def reach_stamps(self) -> None:
-        """Gives the agents the tool of an MCP server."""
+        """Gives agents that are made from now on the tool of an MCP server."""
         config = {"server_name": STAMPS, "type": "streamable_http", "server_url": stamps().url}
         assert self.server.request("PUT", "/v1/tools/mcp/servers", config).status == 200
         made = self.server.post(f"/v1/tools/mcp/servers/{STAMPS}/stamp", {})
         assert made.status == 200, made.text
-        for agent in self.agents:
-            path = f"/v1/agents/{agent}/tools/attach/{made.json['id']}"
-            assert self.server.request("PATCH", path).status == 200
+        self._tools.append("stamp")
 
     @property
     def marks(self) -> Counter[str]:
         """What tools have left outside the database."""
-        left = [self.effects, stamps().effects] if stamps.cache_info().currsize else [self.effects]
+        left = [self.effects, stamps().effects] if "stamp" in self._tools else [self.effects]
         return Counter(line for file in left for line in file.read_text().splitlines())
 
     def send(self, agent: str, kind: str, **options: Any) -> Sent:
@@ -199,7 +196,7 @@ class Home:
     def bustle(self, agent: str, dice: random.Random, until: threading.Event) -> None:
         """Does this and that with an agent until told to stop."""
         while not until.is_set() and self.server.running:
-            what = dice.choice([*BUSY, *BUSY, "cancel", "edit", "decide", "decide", "crowd", "compact", "upload"])
+            what = dice.choice([*KINDS, *KINDS, "cancel", "edit", "decide", "decide", "crowd", "compact", "upload"])
             if what == "cancel":
                 self.cancel(agent)
             elif what == "edit":
@@ -347,9 +344,10 @@ def background(home: Home) -> None:
 def elsewhere(home: Home) -> None:
     """A tool of an MCP server."""
     home.reach_stamps()
+    home.populate(1)
     home.armed.touch()
     for _ in range(2):
-        home.send(home.agents[0], "stamp")
+        home.send(home.agents[-1], "stamp")
 
 
 def companions(home: Home) -> None:

@@ -322,10 +322,11 @@ def give_back(name: str) -> None:
 def copy_of(name: str) -> str:
     """The name of a new database with what is committed in another. Whoever uses that one is thrown out."""
     admin, copy = shared().url(), f"t_{uuid4().hex}"
-    query(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    _disconnect(name)
-    query(admin, f"CREATE DATABASE {copy} TEMPLATE {name} STRATEGY FILE_COPY")
-    query(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    with _locked():  # two who alter one database at a time fail
+        query(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        _disconnect(name)
+        query(admin, f"CREATE DATABASE {copy} TEMPLATE {name} STRATEGY FILE_COPY")
+        query(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     return copy
 
 
