@@ -268,8 +268,9 @@ class Runner:
         kind, _, rest = text.partition(" ")
         if kind == "log":
             self._tails.look(rest.split(","))
-        elif kind == "watch" and rest in self._works:
-            self._log.watch(rest)
+        elif kind == "watch":
+            for run_id in self._works.keys() & rest.split(","):
+                self._log.watch(run_id)
         elif kind == "turn" and rest in self._works:
             self._grant(rest)
         elif kind == "cancel" and (work := self._works.get(rest)) is not None:
