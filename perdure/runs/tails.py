@@ -11,7 +11,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from perdure.domain.errors import Unavailable
-from perdure.logs import Log
+from perdure.runs.chores import Chores, Trouble
 from perdure.runs.log import RunLog
 from perdure.store import signals
 from perdure.store.database import Database
@@ -22,8 +22,6 @@ LOOK: Final = 1.0
 LOOK_WITHOUT_WAKING: Final = 0.1
 ASK: Final = 10.0
 """Seconds between requests to be told."""
-
-log = Log(__name__)
 
 
 class Tails:
@@ -37,7 +35,8 @@ class Tails:
         self._told: set[str] = set()
         """Those of which something may have come."""
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._chores = Chores()
+        self._began = False
 
     def of(self, run_id: str, last: int) -> RunLog:
         """The log of a run whose events up to number `last` are stored."""
@@ -47,8 +46,9 @@ class Tails:
             live.last = last
             self._asked[run_id] = -ASK
             self.look((run_id,))
-            if self._task is None:
-                self._task = asyncio.create_task(self._feed(), name="tails")
+            if not self._began:
+                self._began = True
+                self._chores.begin(self._feed)
         return live
 
     def look(self, run_ids: Iterable[str] | None = None) -> None:
@@ -69,13 +69,11 @@ class Tails:
         """Stop reading, and send away whoever reads here."""
         for live in list(self._logs.values()):
             live.leave()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._chores.close()
 
     async def _feed(self) -> None:
         """Release what is stored of runs to their readers here."""
-        looked_at_all = -LOOK
+        looked_at_all, trouble = -LOOK, Trouble("cannot follow runs of other processes")
         while True:
             await self._next_look()
             pause = LOOK if self._db.wakes else LOOK_WITHOUT_WAKING
@@ -87,9 +85,10 @@ class Tails:
                 await self._ask(told)
                 for run_ids in _some_at_a_time(list(told)):
                     await self._release_new(run_ids)
+                trouble.is_over()
             except Unavailable as error:
                 self.look(told)
-                log.warning("cannot follow runs; trying again", runs=len(told), error=error.message)
+                trouble.is_there(error)
                 await asyncio.sleep(pause)
 
     async def _next_look(self) -> None:
