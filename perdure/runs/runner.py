@@ -14,7 +14,7 @@ from perdure.domain.requests import TurnRequest
 from perdure.logs import Log
 from perdure.loop.turn import Rooms
 from perdure.runs import recovery
-from perdure.runs.accept import Accepted, Repeated, Snapshots, Terms, accept
+from perdure.runs.accept import Accepted, Repeated, Snapshots, Terms, accept, hand_over
 from perdure.runs.attempts import WINDOW, Attempt, Attempts
 from perdure.runs.cancel import Cancelling, Which
 from perdure.runs.chores import Chores, Trouble
@@ -322,9 +322,19 @@ class Runner:
                 log.warning("cannot take up a run; trying again", run_id=run_id, error=error.message)
             except Exception:
                 log.exception("a run cannot be taken up and ends", run_id=run_id)
-                await self._db.write(
-                    lambda conn, run_id=run_id: recovery.give_up(conn, run_id, self.lease.id, self._accept)
-                )
+                await self._give_up(run_id)
+
+    async def _give_up(self, run_id: str) -> None:
+        """End a run of which something cannot be read, and let go on what waits behind it."""
+        owner = self.lease.id
+        try:
+            conversation_id = await self._db.write(lambda conn: recovery.give_up(conn, run_id, owner))
+            if conversation_id is not None:
+                following = await self._db.write(lambda conn: hand_over(conn, conversation_id))
+                if following is not None:
+                    self._grant(following)
+        except Exception:
+            log.exception("a run is left as it is; `perdure check` says what is wrong", run_id=run_id)
 
     async def _take_up_one(self, run_id: str) -> None:
         may_repeat = self._rooms.executor.may_repeat
