@@ -9,7 +9,7 @@ The figures were chosen by the conversations in `bench/recall/` (docs/adr/0014).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from perdure.memory.question import Question
@@ -34,23 +34,33 @@ SUBSTANCE: Final = 10
 since one that holds just what was asked has to stay first."""
 ASKING: Final = 0.6
 """What a text counts for that ends in a question."""
-SPEAKER: Final = 3.0
-"""What it adds that a text is by a person the question names."""
+SPEAKER: Final = 1.5
+"""What it adds that a text is by a person the question names. Not more, since questions err about who said it."""
 MENTION: Final = 0.5
 """How much of a name's rarity counts that only stands in a text: of two who talk, both are named all the time."""
 DATE: Final = 0.5
 """How much of a date's rarity counts."""
+REPEATED: Final = 0.5
+"""What a text counts for that only repeats another, so that it comes after what it repeats."""
 
 
 def ranked(
-    question: Question, candidates: Sequence[Surroundings], counts: Mapping[str, int]
+    question: Question,
+    candidates: Sequence[Surroundings],
+    counts: Mapping[str, int],
+    repeating: Collection[int] = (),
 ) -> list[tuple[int, float]]:
     """The candidates that answer at all, best first, as (seq, score above 0); of two alike the newer one first.
 
-    `counts` says how many rows there are in all (`SCOPE`), and how many hold each word and mark of the question.
+    `counts` says how many rows there are in all (`SCOPE`), and how many hold each word and mark of the question;
+    `repeating` are seqs of texts that say nothing of their own.
     """
     ranking = _Ranking(question, candidates, counts)
-    found = ((each.entry.seq, ranking.score(each)) for each in candidates)
+    found = [
+        (seq, ranking.score(each) * (REPEATED if seq in repeating else 1))
+        for each in candidates
+        for seq in [each.entry.seq]
+    ]
     return sorted((hit for hit in found if hit[1] > 0), key=lambda hit: (-hit[1], -hit[0]))
 
 
