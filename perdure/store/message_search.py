@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, select
 from perdure.domain.messages import Message, Role, ToolCallPart, envelope_in
 from perdure.store import search
 from perdure.store.search import Corpus
+from perdure.store.search_words import speaker_of
 from perdure.store.tables import agents, conversation_messages, messages
 
 SEARCH_TOOL: Final = "conversation_search"
@@ -28,7 +29,7 @@ MESSAGES: Final = Corpus(
 
 def index(conn: Connection, rows: Iterable[tuple[int, Message]]) -> None:
     """Make stored messages of one agent findable, given with their seqs, where they hold any text to find."""
-    found = [(seq, message, text) for seq, message in rows if (text := text_of(message))]
+    found = [(seq, message, text) for seq, message in rows if (text := _by_whom(message))]
     if found:
         agent_id = found[0][1].agent_id
         search.add(conn, MESSAGES, agent_id, [(seq, text, message.created_at) for seq, message, text in found])
@@ -42,7 +43,7 @@ def reindex(conn: Connection, message: Message) -> None:
 
 def indexed(message: Message) -> str | None:
     """What the index has to hold of a message; None for nothing."""
-    text = text_of(message)
+    text = _by_whom(message)
     return search.indexed(message.agent_id, text, message.created_at) if text else None
 
 
@@ -83,6 +84,12 @@ def text_of(message: Message) -> str:
     if message.role == "tool":
         return "\n".join(part.text for part in message.tool_returns if part.name not in (SEARCH_TOOL, SPEAKING_TOOL))
     return ""
+
+
+def _by_whom(message: Message) -> str:
+    """The text with the name of who said it before it, where the message has one and the text does not."""
+    text = text_of(message)
+    return f"{message.name}: {text}" if text and message.name and not speaker_of(text) else text
 
 
 class _Spoken(msgspec.Struct):
