@@ -30,8 +30,8 @@ SATURATION: Final = 1.2
 FLATNESS: Final = 0.5
 """BM25's k1 and b: how soon more of the same word says no more, and how much the length of a text takes away."""
 SUBSTANCE: Final = 10
-"""Words of which a text needs some to be an answer: with so many it counts for two thirds; never for less than half,
-since one that holds just what was asked has to stay first."""
+"""Words of which a text needs some to be an answer: with so many it counts for two thirds; never for less than half, and
+in full where it holds all the words that were asked, since it has to come before what stands beside it."""
 ASKING: Final = 0.6
 """What a text counts for that ends in a question."""
 SPEAKER: Final = 1.5
@@ -92,6 +92,7 @@ class _Ranking:
     def __init__(self, question: Question, candidates: Sequence[Surroundings], counts: Mapping[str, int]) -> None:
         self._names = [word for word in question.words if counts.get(speaker_mark(word))]
         self._words = [word for word in question.words if word not in self._names]
+        self._known = [counts[word] for word in self._words]
         self._dates = question.dates
         self._rarity = rarities(counts)
         entries = {each.seq: each for one in candidates for each in (one.entry, *one.before, *one.after)}
@@ -114,7 +115,8 @@ class _Ranking:
             score += MENTION * self._rarity[name] * _saturated(mentions)
         if score and self._count(entry, ASKS):
             score *= ASKING
-        return score * max(0.5, 1 - math.exp(-text.length / SUBSTANCE))
+        complete = text.words and all(count or not known for count, known in zip(text.words, self._known, strict=True))
+        return score if complete else score * max(0.5, 1 - math.exp(-text.length / SUBSTANCE))
 
     def _by_words(self, candidate: Surroundings) -> float:
         own = self._texts[candidate.entry.seq]

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from bench.recall.conversations import FIRST_HALF, read
 from tests.rig.answers import call
 from tests.rig.model import EMBEDDING, Script
 from tests.rig.sdks import Client, SdkError
 from tests.rig.server import Server
+from tests.rig.stores import SQLITE
 
 SMALL = f"openai/{EMBEDDING}"
 LIMIT = 30.0
@@ -161,3 +164,27 @@ def test_bad_passages_are_refused_with_what_to_do(server: Server) -> None:
     assert server.get(f"{path}/search?query=x&top_k=0").status == 422
     assert server.get(f"{path}/search").status == 422
     assert server.get(path).json == []
+
+
+@pytest.mark.stores(SQLITE)
+def test_a_hash_for_an_embedding_model_takes_no_evidence_away(server: Server) -> None:
+    conversation = read(FIRST_HALF[1])
+    texts = [{"text": turn, "created_at": at} for turn, at in conversation.turns]
+
+    def evidence(embedding: str | None) -> list[set[str]]:
+        """What is found of that for each question, as texts."""
+        agent = server.new_agent(model="perdure/offline")["id"]
+        archive = server.post("/v1/archives/", {"name": "told", "embedding": embedding}).json["id"]
+        server.request("PATCH", f"/v1/agents/{agent}/archives/attach/{archive}")
+        assert server.post(f"/v1/archives/{archive}/passages/batch", {"passages": texts}).status == 200
+        if embedding is not None:
+            until(lambda: all(each["embedding_model"] == embedding for each in passages(server, agent)))
+        found: list[set[str]] = []
+        for question in conversation.questions[:60]:
+            path = f"/v1/agents/{agent}/archival-memory/search?{urlencode({'query': question.text, 'top_k': 10})}"
+            turns = {each["content"] for each in server.get(path).json["results"]}
+            assert len(turns) == 10
+            found.append(turns & {conversation.turns[number][0] for number in question.evidence})
+        return found
+
+    assert all(words <= both for words, both in zip(evidence(None), evidence(SMALL), strict=True))
