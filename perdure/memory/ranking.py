@@ -30,8 +30,10 @@ SATURATION: Final = 1.2
 FLATNESS: Final = 0.5
 """BM25's k1 and b: how soon more of the same word says no more, and how much the length of a text takes away."""
 SUBSTANCE: Final = 10
-"""Words of which a text needs some to be an answer: with so many it counts for two thirds; never for less than half, and
-in full where it holds all the words that were asked, since it has to come before what stands beside it."""
+"""Words of which a text needs some to be an answer: with so many it counts for two thirds, never for less than half.
+
+One that holds all the words that were asked counts in full, since it has to come before what stands beside it.
+"""
 ASKING: Final = 0.6
 """What a text counts for that ends in a question."""
 SPEAKER: Final = 1.5
