@@ -21,7 +21,8 @@ from perdure.serving import WARM
 
 LOADED = (
     *WARM, "perdure.cli.serve", "perdure.tools.mcp.session", "perdure.store.postgres", "perdure.store.sqlite",
-    "asyncpg", "sqlalchemy.dialects.postgresql.asyncpg", "sqlalchemy.dialects.sqlite", "uvicorn.protocols.http.httptools_impl",
+    "asyncpg", "sqlalchemy.dialects.postgresql.asyncpg", "sqlalchemy.dialects.sqlite",
+    "uvicorn.protocols.http.httptools_impl",
 )  # fmt: skip
 """What every server loads sooner or later."""
 MOST = 1 << 20
