@@ -5,7 +5,7 @@ from alembic import op
 from perdure.store.search_rebuild import rebuild, rebuild_chunks
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 
 def upgrade() -> None:
