@@ -47,7 +47,7 @@ async function ranTool() {
 
 async function ranCode() {
   await load("job.mjs", call.source);
-  return { status: "success", text: "", results: [] };
+  return { status: "success", text: "" };
 }
 
 function failed(error) {
@@ -57,7 +57,7 @@ function failed(error) {
     words += "npm_requirements, or have the operator install Node 22.13 or later)";
   }
   console.error(error?.stack ?? words);
-  return { status: "error", text: words, results: [] };
+  return { status: "error", text: words };
 }
 
 let answer;
@@ -66,6 +66,7 @@ try {
 } catch (error) {
   answer = failed(error);
 }
+answer.text = answer.text.replace(/\p{Surrogate}/gu, "\ufffd");
 const body = Buffer.from(JSON.stringify(answer));
 const head = Buffer.alloc(8);
 head.writeBigUInt64BE(BigInt(body.length));
