@@ -228,7 +228,9 @@ def test_the_client_inside_reaches_this_server_alone_with_a_key_that_ends_with_t
     )
     server.post("/v1/agents/", {"name": "Bob", "model": "perdure/offline"}, headers=password)
     port = server.base_url.rsplit(":", 1)[1]
-    body = {"source_code": text, "args": {"text": port}, "env_vars": {"X": "y"}}
+    body = {"source_code": text, "args": {"text": port}, "env_vars": {"LETTA_BASE_URL": "http://elsewhere.example"}}
+    wrong = server.post("/v1/tools/run", {**body, "env_vars": {"A=B": "c"}}, headers=password)
+    assert (wrong.status, "no =" in wrong.text) == (422, True)
     reply = server.post("/v1/tools/run", body, headers=password, limit=60)
     *names, key = json.loads(reply.json["tool_return"])
     assert names == ["Bob"]
