@@ -20,7 +20,8 @@ def found_messages(found: Iterable[tuple[Message, float]], conversations: Mappin
     return [
         {
             "message_type": said["message_type"], "message_id": message.id, "agent_id": message.agent_id,
-            "conversation_id": conversations.get(message.seq), "created_at": precise(message.created_at), "content": _text(said), "score": score,
+            "conversation_id": conversations.get(message.seq), "created_at": precise(message.created_at),
+            "content": _text(said), "score": score,
         }
         for message, score in found
         for said in _said(message)[:1]

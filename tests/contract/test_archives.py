@@ -171,7 +171,7 @@ def test_what_was_said_is_told_apart_by_its_conversation(server: Server, py1: Cl
     spoken = {"include_return_message_types": ["assistant_message", "user_message"]}
     assert listed(conversation_id=threads[0], **spoken, order="asc", limit=1) == [("user_message", first[1])]
     newest = server.get("/v1/messages/?conversation_id=default&limit=3&include_return_message_types=user_message").json
-    assert [each["content"] for each in newest][0] == f"The {word} of all"
+    assert newest[0]["content"] == f"The {word} of all"
     assert not {first[1], second[1]} & {each["content"] for each in newest}
 
 
