@@ -15,6 +15,7 @@ from perdure.domain.errors import Conflict, not_found
 from perdure.domain.files import AgentFile, File
 from perdure.domain.folders import Folder
 from perdure.loop.context import recompile
+from perdure.memory import embedding
 from perdure.memory import files as shown
 from perdure.store import agent_files
 from perdure.store import agents as agent_store
@@ -53,8 +54,13 @@ def replace_folders(conn: Connection, tenant: str, agent_id: str, folder_ids: It
 
 
 def edit_folder(conn: Connection, tenant: str, before: Folder, after: Folder) -> Folder:
-    """Change a folder, for every agent it is attached to. Raises Conflict where its new name is taken."""
+    """Change a folder, for every agent it is attached to; by another model its files are embedded anew.
+
+    Raises Conflict where its new name is taken.
+    """
     changed = folder_store.update(conn, tenant, before, after)
+    if changed.embedding != before.embedding:
+        embedding.ask(conn, tenant, embedding.FOLDERS, changed.id)
     for agent_id in folder_store.agents_of(conn, before.id):
         recompile(conn, tenant, agent_id)
     return changed
@@ -67,7 +73,7 @@ def delete_folder(conn: Connection, tenant: str, folder_id: str) -> None:
     ids = file_store.ids_of(conn, folder.id)
     file_store.drop_pieces(conn, ids)
     chunk_store.forget(conn, folder_id=folder.id)
-    job_store.drop_about(conn, ids)
+    job_store.drop_about(conn, [folder.id, *ids])
     folder_store.delete(conn, tenant, folder.id)
     for agent_id in attached:
         _settle(conn, tenant, agent_id)

@@ -57,6 +57,12 @@ def list_page(conn: Connection, tenant: str, folder_id: str, page: Page) -> list
     return [to_struct(row, File) for row in rows]
 
 
+def clear_troubles(conn: Connection, folder_id: str) -> None:
+    """Note that nothing is amiss any more with the files of a folder that have been read."""
+    read = (files.c.folder_id == folder_id) & (files.c.status == "completed")
+    conn.execute(update_rows(files).where(read, files.c.error_message.is_not(None)).values(error_message=None))
+
+
 def ids_of(conn: Connection, folder_id: str) -> Sequence[str]:
     """The ids of all files of a folder."""
     return conn.execute(select(files.c.id).where(files.c.folder_id == folder_id)).scalars().all()
