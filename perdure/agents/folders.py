@@ -156,13 +156,14 @@ def close_files(conn: Connection, tenant: str, agent_id: str, file_id: str | Non
 async def announced(db: Database, tenant: str, file: File, text: str) -> Callable[[Connection], None]:
     """What opens a file that has been read for the agents that see its folder, and closes what that leaves no room for.
 
-    To be called in the transaction that says the file is read. Agents that come in between see it closed.
+    To be called in the transaction that says the file is read. Agents that come in between see it closed, and so do
+    those that have closed it where they came from.
     """
 
     def find(conn: Connection) -> list[tuple[Agent, AgentFile]]:
         ids = folder_store.agents_of(conn, file.folder_id)
         pairs = ((agent_store.get(conn, tenant, each), agent_files.find(conn, each, file.id)) for each in ids)
-        return [(agent, own) for agent, own in pairs if own is not None]
+        return [(agent, own) for agent, own in pairs if own is not None and own.opened_at is None]
 
     found = await db.read(find)
     openings = await asyncio.to_thread(lambda: {agent.id: shown.seen(agent, own, text) for agent, own in found})
