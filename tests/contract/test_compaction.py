@@ -66,7 +66,11 @@ def test_s58_a_call_that_overflows(server: Server, new_client: Client, script: S
     assert said(items) == "Still here."
     assert [item["stop_reason"] for item in items if item.type == "stop_reason"] == ["end_turn"]
     assert len({item["run_id"] for item in items if item.type != "usage_statistics"}) == 1
-    (shown,) = [item for item in history(server, agent) if item["message_type"] == "summary_message"]
+    everything = history(server, agent)
+    assert [item["content"][:10] for item in everything if item["message_type"] == "user_message"] == [
+        "question 0", "question 1", "question 2", "still ther",
+    ]  # fmt: skip
+    (shown,) = [item for item in everything if item["message_type"] == "summary_message"]
     assert {name: shown[name] for name in ("id", "otid", "summary", "compaction_stats")} == {
         name: summary[name] for name in ("id", "otid", "summary", "compaction_stats")
     }
