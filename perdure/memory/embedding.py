@@ -54,9 +54,12 @@ def ask(conn: Connection, tenant: str, holding: Holding, holder_id: str) -> None
 
     Raises NotFound.
     """
+    model = holding.get(conn, tenant, holder_id).embedding
+    if model is None:
+        return
     # Held, so that a job which is just ending either sees what this unit stores or is over before it looks.
-    model = holding.hold(conn, tenant, holder_id).embedding
-    if model is None or job_store.is_asked(conn, holding.kind, holder_id):
+    holding.hold(conn, tenant, holder_id)
+    if job_store.is_asked(conn, holding.kind, holder_id):
         return
     at = now()
     job = Job(

@@ -63,6 +63,9 @@ def new_passage(
 
 def insert(conn: Connection, tenant: str, archive: Archive, new: Sequence[Passage]) -> list[Passage]:
     """Put passages into an archive. Their vectors are made later, so that nobody waits for them."""
+    if new and archive.embedding is not None:
+        # As `ask` is about to hold it: two units that both had stored passages first would wait for each other.
+        archive_store.get(conn, tenant, archive.id, held=True)
     own = [msgspec.structs.replace(each, archive_id=archive.id) for each in new]
     stored = passage_store.add(conn, tenant, archive.id, own)
     if stored:

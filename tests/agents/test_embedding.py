@@ -1,6 +1,8 @@
 """Passages get their vectors in the background, anew where the model changes, and whoever takes over goes on."""
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import pytest
@@ -138,6 +140,26 @@ def test_what_comes_in_while_a_job_ends_gets_another(place: Place) -> None:
         stale = [(behind[0], Embedding(SMALL.handle, [1.0, 0.0, 0.0]))]
         home.write(lambda conn: embedding_store.embed(conn, PASSAGES, stale))
         assert models_of(home, archive) == {(None, 0)}
+
+
+def test_passages_that_come_in_at_once_are_not_in_each_others_way(place: Place) -> None:
+    """Whoever stored first and then asked for a job waited on PostgreSQL for another who had done the same."""
+    archive = Archive(id=new_id("archive"), name="a", embedding=SMALL, created_at=1, updated_at=1)
+    begun: list[str] = []
+
+    def insert(conn: Connection, text: str) -> None:
+        begun.append(text)
+        passages.insert(conn, DEFAULT_TENANT, archive, [passages.new_passage(text)])
+
+    with Home(place) as home:
+        home.write(lambda conn: archives.create(conn, DEFAULT_TENANT, archive))
+
+        async def together() -> None:
+            await asyncio.gather(*(home.db.write(partial(insert, text=f"text {n}")) for n in range(20)))
+
+        home.run(together())
+        assert sorted(begun) == sorted(f"text {n}" for n in range(20)), "none had to run again"
+        assert len(jobs(home)) == 1
 
 
 def test_the_files_of_a_folder_are_embedded_anew_where_its_model_changes(place: Place) -> None:
