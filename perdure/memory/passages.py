@@ -27,6 +27,8 @@ from perdure.store.tables import passages
 
 DEFAULT_FOUND: Final = 5
 """Passages an agent finds where nobody says how many."""
+MOST_COUNTED: Final = 10_000
+"""Passages that are counted to know what chance would find among them."""
 NEAR: Final = 30
 """Passages that are nearest to a query, at least, of which some may be shown."""
 EMBED_SECONDS: Final = 10.0
@@ -164,7 +166,7 @@ def _found(
     if by_words is None and not near:
         return [(each, 0.0) for each in passage_store.newest(conn, where, wanted.limit)]
     near.sort(key=lambda hit: (-hit[1], -hit[0]))
-    best = fused(by_words or [], near, wanted.limit, passage_store.count(conn, ids))
+    best = fused(by_words or [], near, wanted.limit, passage_store.count(conn, ids, MOST_COUNTED) if near else 0)
     shown = passage_store.by_seqs(conn, [seq for seq, _ in best])
     return [(each, score) for each, (_, score) in zip(shown, best, strict=True)]
 

@@ -1,5 +1,6 @@
 """What search finds of long conversations, beside what plain full text finds, and that both databases find the same."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from perdure.memory import passages
 from perdure.memory import recall as recalling
 from perdure.memory.passages import Wanted
 from perdure.memory.question import asked
-from perdure.store import archives, passage_search
+from perdure.store import archives, passage_search, search
 from perdure.store import passages as passage_store
+from perdure.store.passage_search import PASSAGES
+from perdure.store.search import SCOPE
 from perdure.store.search_words import words_of
 from perdure.wire.times import microseconds
 from tests.memory.home import Home
@@ -41,8 +44,6 @@ def added(home: Home, place: Archive, *texts: str, **fields: Any) -> list[int]:
 
 def told(home: Home, conversation: Conversation) -> tuple[Archive, list[int]]:
     """An archive with the turns of a conversation, and the seqs of these."""
-    from datetime import datetime
-
     kept = archive(home)
     new = [
         passages.new_passage(text, created_at=microseconds(datetime.fromisoformat(at)))
@@ -61,7 +62,7 @@ def answers(home: Home, kept: Archive, seqs: list[int], conversation: Conversati
         return [
             [numbers[seq] for seq, _ in hits or ()]
             for question in conversation.questions
-            for hits in [recalling.recall(conn, passage_search.PASSAGES, [kept.id], question.text, wanted, LIMIT)]
+            for hits in [recalling.recall(conn, PASSAGES, [kept.id], question.text, wanted, LIMIT)]
         ]
 
     return home.read(find)
@@ -86,6 +87,16 @@ def test_both_databases_find_the_same_in_the_same_order(place: Place, tmp_path: 
         )
 
 
+def test_common_words_are_counted_nearly_and_rare_ones_exactly(home: Home) -> None:
+    """Both databases have to know how much a word tells; PostgreSQL counts a common one in a sample."""
+    kept = archive(home)
+    added(home, kept, *("otter heron" if at % 100 == 0 else "otter" for at in range(6_000)))
+    counts = home.read(lambda conn: search.counts(conn, PASSAGES, [kept.id], [SCOPE, "otter", "heron", "stork"]))
+    assert (counts["heron"], counts["stork"]) == (60, 0)
+    assert counts[SCOPE] == pytest.approx(6_000, rel=0.25)
+    assert counts["otter"] == pytest.approx(6_000, rel=0.25)
+
+
 @pytest.fixture
 def home(place: Place):
     with Home(place) as opened:
@@ -98,7 +109,7 @@ def found(home: Home, kept: Archive, query: str, **conditions: Any) -> list[str]
 
     def find(conn: Connection) -> list[str]:
         wanted = passage_search.among(DEFAULT_TENANT, [kept.id], **conditions)
-        hits = recalling.recall(conn, passage_search.PASSAGES, [kept.id], query, wanted, limit)
+        hits = recalling.recall(conn, PASSAGES, [kept.id], query, wanted, limit)
         return [each.text for each in passage_store.by_seqs(conn, [seq for seq, _ in hits or ()])]
 
     return home.read(find)
