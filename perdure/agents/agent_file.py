@@ -158,13 +158,27 @@ async def import_agents(
     for key, unpacked in contents.agents.items():
         new = _chosen(unpacked.new, options, models, named=not prepared or unpacked.new.agent_type in COMPANIONS)
         agent = await prepare(catalog, tenant, new)
-        fields = [await resolved(catalog, tenant, each.fields) for each in unpacked.others]
+        fields = [await _thread_fields(catalog, tenant, each, options, warnings) for each in unpacked.others]
         prepared.append(_Prepared(key, agent, new, unpacked, [*zip(fields, unpacked.others, strict=True)]))
     made = await db.write(
         lambda conn: _store_all(conn, tenant, vault, jobs, vet, contents, prepared, models, options, warnings)
     )
     jobs.wake()
     return made
+
+
+async def _thread_fields(
+    catalog: Catalog, tenant: str, thread: UnpackedThread, options: ImportOptions, warnings: list[str]
+) -> dict[str, object]:
+    """The fields of a conversation; without a model of its own, where another is wanted for all or that is not here."""
+    without = {**thread.fields, "model": None, "model_settings": None}
+    if options.model is not None:
+        return await resolved(catalog, tenant, without)
+    try:
+        return await resolved(catalog, tenant, thread.fields)
+    except NotFound as error:
+        warnings.append(f"Left out: the model of a conversation, which uses its agent's. {error.message}")
+        return await resolved(catalog, tenant, without)
 
 
 class _Prepared(msgspec.Struct, frozen=True):

@@ -163,6 +163,13 @@ def test_what_cannot_be_made_is_left_out_and_the_agents_are_made(server: Server,
     ]
     agent = server.get(f"/v1/agents/{reply.json['agent_ids'][0]}").json
     assert [each["value"] for each in agent["blocks"]] == [""]
+    thread = {"model": "nobody/nothing", "model_settings": {"provider_type": "openai"}, "summary": "s"}
+    file = one_agent(script, perdure={"version": 1, "conversations": [thread]})
+    reply = imported(server, file).json
+    assert "Left out: the model of a conversation" in reply["warnings"][0]
+    (other,) = server.get(f"/v1/conversations/?agent_id={reply['agent_ids'][0]}").json
+    assert (other["summary"], other["model"], other["model_settings"]) == ("s", None, None)
+    assert imported(server, file, model=script.handle).json["warnings"] == []
     # Beside the config a file has settings as they are by default, which say nothing.
     assert (agent["llm_config"]["enable_reasoner"], agent["llm_config"]["max_tokens"]) == (True, 2048)
     assert agent["id"] in str(server.get("/v1/groups/?limit=1000").json)
