@@ -89,9 +89,9 @@ class Ingestion:
         def finish(conn: Connection) -> None:
             file_store.change(conn, file.id, status="completed", error_message=trouble)
             tell(conn)
-            # Of files that had to do without, too, now that the model can be asked; and of this one, if it is another.
-            current = folder_store.get(conn, task.tenant, folder.id)
-            if trouble is None and embedding.some_lacking(conn, embedding.FOLDERS, current):
+            # The model may have become another one meanwhile, or can be asked again for files that had to do without.
+            changed = folder_store.get(conn, task.tenant, folder.id).embedding != folder.embedding
+            if trouble is None and (changed or file_store.some_trouble(conn, folder.id)):
                 embedding.ask(conn, task.tenant, embedding.FOLDERS, folder.id)
 
         return finish

@@ -1,7 +1,7 @@
 """Passages get their vectors in the background, anew where the model changes, and whoever takes over goes on."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import msgspec
@@ -11,9 +11,11 @@ from sqlalchemy import Connection, select
 from perdure.agents import embedding as work
 from perdure.agents.embedding import Embedding as EmbeddingWork
 from perdure.agents.folders import edit_folder
+from perdure.agents.ingestion import KIND as INGESTION
+from perdure.agents.ingestion import Ingestion
 from perdure.domain.archives import Archive
 from perdure.domain.errors import ModelError
-from perdure.domain.files import File
+from perdure.domain.files import File, Form
 from perdure.domain.folders import Folder
 from perdure.domain.ids import DEFAULT_TENANT, new_id
 from perdure.domain.jobs import Job
@@ -189,3 +191,27 @@ def test_the_files_of_a_folder_are_embedded_anew_where_its_model_changes(place: 
         assert (vendor.texts, rows) == (3, [LARGE.handle] * 3)
         assert home.read(lambda conn: files.get(conn, DEFAULT_TENANT, file.id)).error_message is None
         assert jobs(home) == []
+
+
+def test_files_that_had_to_do_without_vectors_get_them_once_the_model_answers(place: Place) -> None:
+    folder = Folder(id=new_id("source"), name="papers", embedding=SMALL, created_at=1, updated_at=1)
+
+    async def words(form: Form, pieces: AsyncIterator[bytes]) -> str:
+        return "Some words."
+
+    with Home(place) as home:
+        home.write(lambda conn: folders.create(conn, DEFAULT_TENANT, folder))
+
+        def taken_in(name: str, vendor: Vendor) -> str | None:
+            """Why a file that is read is not found by its meaning."""
+            file = File(id=new_id("file"), folder_id=folder.id, file_name=name, created_at=1, updated_at=1)
+            home.write(lambda conn: files.create(conn, DEFAULT_TENANT, file))
+            job = Job(id=new_id("job"), kind=INGESTION, subject=file.id, created_at=1, updated_at=1)
+            home.write(home.run(Ingestion(home.db, vendor.embed, words).work(Hand(job))))
+            return home.read(lambda conn: files.get(conn, DEFAULT_TENANT, file.id)).error_message
+
+        assert "Found by words alone" in (taken_in("a.txt", Vendor(good_for=0)) or "")
+        assert jobs(home) == []
+        assert taken_in("b.txt", Vendor()) is None
+        assert end(home, Vendor(), FOLDERS).metadata["embedded"] == 1
+        assert not home.read(lambda conn: files.some_trouble(conn, folder.id))
