@@ -27,6 +27,8 @@ from perdure.store.tables import passages
 
 DEFAULT_FOUND: Final = 5
 """Passages an agent finds where nobody says how many."""
+MOST_COUNTED: Final = 10_000
+"""Passages that are counted to know what chance would find among them."""
 NEAR: Final = 30
 """Passages that are nearest to a query, at least, of which some may be shown."""
 EMBED_SECONDS: Final = 10.0
@@ -63,10 +65,13 @@ def new_passage(
 
 def insert(conn: Connection, tenant: str, archive: Archive, new: Sequence[Passage]) -> list[Passage]:
     """Put passages into an archive. Their vectors are made later, so that nobody waits for them."""
+    if new and archive.embedding is not None:
+        # As `ask` is about to hold it: two units that both had stored passages first would wait for each other.
+        archive_store.get(conn, tenant, archive.id, held=True)
     own = [msgspec.structs.replace(each, archive_id=archive.id) for each in new]
     stored = passage_store.add(conn, tenant, archive.id, own)
     if stored:
-        embedding.ask(conn, tenant, archive)
+        embedding.ask(conn, tenant, embedding.ARCHIVES, archive.id)
     return stored
 
 
@@ -76,7 +81,7 @@ def edit(conn: Connection, tenant: str, passage: Passage, changes: dict[str, Any
     _check(changed.text)
     passage_store.update(conn, passage, changed)
     if changed.text != passage.text:
-        embedding.ask(conn, tenant, archive_store.get(conn, tenant, passage.archive_id))
+        embedding.ask(conn, tenant, embedding.ARCHIVES, passage.archive_id)
     return changed
 
 
@@ -93,7 +98,7 @@ def edit_archive(
     )  # fmt: skip
     archive_store.update(conn, edited)
     if model is not None:
-        embedding.ask(conn, tenant, edited)
+        embedding.ask(conn, tenant, embedding.ARCHIVES, edited.id)
     return edited
 
 
@@ -161,7 +166,7 @@ def _found(
     if by_words is None and not near:
         return [(each, 0.0) for each in passage_store.newest(conn, where, wanted.limit)]
     near.sort(key=lambda hit: (-hit[1], -hit[0]))
-    best = fused(by_words or [], near, wanted.limit, passage_store.count(conn, ids))
+    best = fused(by_words or [], near, wanted.limit, passage_store.count(conn, ids, MOST_COUNTED) if near else 0)
     shown = passage_store.by_seqs(conn, [seq for seq, _ in best])
     return [(each, score) for each, (_, score) in zip(shown, best, strict=True)]
 

@@ -5,14 +5,29 @@ row its words in order (`search_words.py`), each with a sign of the scope before
 up and counted as fast as if it were alone. Which rows answer a question best is not decided here but in `memory/`.
 """
 
+import functools
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, Integer, Select, Table, TableClause, column, select, table
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Table,
+    TableClause,
+    bindparam,
+    column,
+    select,
+    table,
+)
 
 from perdure.store import postgres_search, sqlite_search
+from perdure.store.hot import Hot
 from perdure.store.search_words import marks_of, words_of
 
 SCOPE: Final = ""
@@ -50,7 +65,16 @@ class Index(Protocol):
     @staticmethod
     def counts(conn: Connection, index: str, words: Sequence[str]) -> Mapping[str, int]: ...
     @staticmethod
-    def holding(index: str, words: Sequence[str]) -> Select[Any]: ...
+    def holding(index: str) -> Select[Any]:
+        """The `seq`s of the rows that hold one of `words`, a parameter that `one_of` makes."""
+        ...
+
+    @staticmethod
+    def one_of(words: Sequence[str]) -> Any: ...
+    @staticmethod
+    def within(key: ColumnElement[int], found: Select[Any]) -> ColumnElement[bool]:
+        """That a key is among those found, put so that the index is asked once, and not about each key in turn."""
+        ...
 
 
 _INDEXES: Final[Mapping[str, Index]] = {"sqlite": sqlite_search, "postgresql": postgres_search}
@@ -126,12 +150,20 @@ def holding(
 
     Without `where` the index alone is asked, which goes by signs: rows of another scope may be among them.
     """
-    found = _of(conn).holding(corpus.index, [sign_of(scope) + word for scope in scopes])
-    if where is not None:
-        # Not as a join, in which SQLite may ask the index about each row in turn.
-        found = select(corpus.table.c.seq).where(corpus.table.c.seq.in_(found), where)
-    key = found.selected_columns[0]
-    return list(conn.execute(found.order_by(key.desc()).limit(most)).scalars())
+    words = _of(conn).one_of([sign_of(scope) + word for scope in scopes])
+    if where is None:
+        return [row[0] for row in _newest(conn.dialect.name, corpus.index).rows(conn, words=words, most=most)]
+    key = corpus.table.c.seq
+    held = _of(conn).within(key, _of(conn).holding(corpus.index))
+    found = select(key).where(held, where).order_by(key.desc()).limit(most)
+    return list(conn.execute(found, {"words": words}).scalars())
+
+
+@functools.cache
+def _newest(dialect: str, index: str) -> Hot:
+    """The newest rows that hold a word."""
+    found = _INDEXES[dialect].holding(index).subquery()
+    return Hot(select(found.c.seq).order_by(found.c.seq.desc()).limit(bindparam("most", type_=BigInteger)))
 
 
 def index_rows(conn: Connection, corpus: Corpus) -> tuple[TableClause, ColumnElement[int]]:

@@ -4,7 +4,18 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, Select, String, bindparam, column, literal_column, select, table
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    column,
+    literal_column,
+    select,
+    table,
+)
 from sqlalchemy.exc import OperationalError
 
 from perdure.domain.errors import Unavailable
@@ -50,11 +61,18 @@ def counts(conn: Connection, index: str, words: Sequence[str]) -> Mapping[str, i
     return dict(found.fetchall())
 
 
-def holding(index: str, words: Sequence[str]) -> Select[Any]:
+def holding(index: str) -> Select[Any]:
     rows = table(index, column("rowid", Integer))
-    name = literal_column(index, String)
-    asked = " OR ".join(f'"{word}"' for word in words)
-    return select(rows.c.rowid.label("seq")).where(name.op("MATCH", is_comparison=True)(bindparam("words", asked)))
+    match = literal_column(index, String).op("MATCH", is_comparison=True)
+    return select(rows.c.rowid.label("seq")).where(match(bindparam("words", type_=String)))
+
+
+def one_of(words: Sequence[str]) -> str:
+    return " OR ".join(f'"{word}"' for word in words)
+
+
+def within(key: ColumnElement[int], found: Select[Any]) -> ColumnElement[bool]:
+    return key.in_(found)
 
 
 def _driver(conn: Connection) -> sqlite3.Connection:

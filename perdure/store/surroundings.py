@@ -11,11 +11,10 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    any_,
     bindparam,
-    cast,
     column,
     func,
-    literal,
     literal_column,
     select,
     true,
@@ -47,11 +46,11 @@ def surroundings(conn: Connection, corpus: Corpus, seqs: Sequence[int], reach: i
     """These rows, those that are not there left out, each with up to `reach` rows before it and after it."""
     placed: dict[int, Sequence[Any]] = {}
     for start in range(0, len(seqs), AT_ONCE):
-        some = _rows(conn, corpus).where(corpus.table.c.seq.in_(seqs[start : start + AT_ONCE]))
-        placed |= {row[0]: row for row in conn.execute(some.order_by(corpus.line.desc()))}
+        some = seqs[start : start + AT_ONCE]
+        placed |= {row[0]: row for row in _PLACED[conn.dialect.name](conn, corpus, some)}
     found = {seq: Surroundings(_entry(row), [], []) for seq, row in placed.items()}
     for later in (False, True):
-        for seq, row in _WAYS[conn.dialect.name](conn, corpus, placed, later, reach):
+        for seq, row in _BESIDE[conn.dialect.name](conn, corpus, placed, later, reach):
             (found[seq].after if later else found[seq].before).append(_entry(row))
     return [found[seq] for seq in seqs if seq in found]
 
@@ -96,45 +95,73 @@ def _beside(
     return select(together).order_by(*(each.asc() if later else each.desc() for each in places)).limit(most)
 
 
+_MOST: Final = bindparam("most", type_=BigInteger)
+_HOT: Final[dict[tuple[str, str], Hot]] = {}
+
+
+def _hot(conn: Connection, name: str, make: Callable[[], Select[Any]]) -> Hot:
+    """A statement that is made once for each dialect."""
+    key = conn.dialect.name, name
+    found = _HOT.get(key)
+    if found is None:
+        found = _HOT[key] = Hot(make())
+    return found
+
+
 _Placed = Mapping[int, Sequence[Any]]
 _Nearby = Iterable[tuple[int, Sequence[Any]]]
-_HOT: Final[dict[tuple[str, bool], Hot]] = {}
 
 
-def _in_sqlite(conn: Connection, corpus: Corpus, placed: _Placed, later: bool, most: int) -> _Nearby:
+def _placed_in_sqlite(conn: Connection, corpus: Corpus, seqs: Sequence[int]) -> Iterable[Sequence[Any]]:
+    return conn.execute(_rows(conn, corpus).where(corpus.table.c.seq.in_(seqs)))
+
+
+def _placed_in_postgresql(conn: Connection, corpus: Corpus, seqs: Sequence[int]) -> Iterable[Sequence[Any]]:
+    def make() -> Select[Any]:
+        return _rows(conn, corpus).where(corpus.table.c.seq == any_(bindparam("seqs", type_=ARRAY(BigInteger))))
+
+    return _hot(conn, f"{corpus.index} placed", make).rows(conn, seqs=list(seqs))
+
+
+def _beside_in_sqlite(conn: Connection, corpus: Corpus, placed: _Placed, later: bool, most: int) -> _Nearby:
     """One short question for each row: it has no LATERAL, and none of them is a journey."""
-    hot = _HOT.get((corpus.index, later))
-    if hot is None:
+
+    def make() -> Select[Any]:
         place = [bindparam(f"at{at}", type_=BigInteger) for at in range(len(corpus.place))]
-        line, limit = bindparam("line", type_=String), bindparam("most", type_=BigInteger)
-        hot = _HOT[corpus.index, later] = Hot(_beside(conn, corpus, line, place, later, limit))
+        return _beside(conn, corpus, bindparam("line", type_=String), place, later, _MOST)
+
+    hot = _hot(conn, f"{corpus.index} {later}", make)
     for seq, row in placed.items():
         values = {f"at{at}": value for at, value in enumerate(row[5:])}
         for found in hot.rows(conn, line=row[4], most=most, **values):
             yield seq, found
 
 
-def _in_postgresql(conn: Connection, corpus: Corpus, placed: _Placed, later: bool, most: int) -> _Nearby:
+def _beside_in_postgresql(conn: Connection, corpus: Corpus, placed: _Placed, later: bool, most: int) -> _Nearby:
     """One question for all rows."""
-    if not placed:
-        return []
-    parts = len(corpus.place)
-    columns = [
-        column("seq", BigInteger),
-        column("line", String),
-        *(column(f"at{at}", BigInteger) for at in range(parts)),
-    ]
-    values = [list(placed), *zip(*(row[4:] for row in placed.values()), strict=True)]
-    lists = [cast(list(each), ARRAY(own.type)) for each, own in zip(values, columns, strict=True)]
-    hits = func.unnest(*lists).table_valued(*columns).render_derived(name="hits")
-    place = [literal_column(f"hits.at{at}", BigInteger) for at in range(parts)]
-    beside = _beside(conn, corpus, literal_column("hits.line", String), place, later, literal(most)).lateral()
-    return [
-        (row[0], row[1:]) for row in conn.execute(select(hits.c.seq, beside).select_from(hits.join(beside, true())))
-    ]
+    names = ["seq", "line", *(f"at{at}" for at in range(len(corpus.place)))]
+
+    def make() -> Select[Any]:
+        types = {name: String() if name == "line" else BigInteger() for name in names}
+        lists = [bindparam(f"{name}s", type_=ARRAY(kind)) for name, kind in types.items()]
+        columns = [column(name, kind) for name, kind in types.items()]
+        hits = func.unnest(*lists).table_valued(*columns).render_derived(name="hits")
+        line = literal_column("hits.line", String)
+        place = [literal_column(f"hits.{name}", BigInteger) for name in names[2:]]
+        beside = _beside(conn, corpus, line, place, later, _MOST).lateral()
+        return select(hits.c.seq, beside).select_from(hits.join(beside, true()))
+
+    asked = zip(*((seq, *row[4:]) for seq, row in placed.items()), strict=True)
+    values = {f"{name}s": list(each) for name, each in zip(names, asked, strict=False)}
+    rows = _hot(conn, f"{corpus.index} {later}", make).rows(conn, most=most, **values) if values else ()
+    return [(row[0], row[1:]) for row in rows]
 
 
-_WAYS: Final[Mapping[str, Callable[[Connection, Corpus, _Placed, bool, int], _Nearby]]] = {
-    "sqlite": _in_sqlite,
-    "postgresql": _in_postgresql,
+_PLACED: Final[Mapping[str, Callable[[Connection, Corpus, Sequence[int]], Iterable[Sequence[Any]]]]] = {
+    "sqlite": _placed_in_sqlite,
+    "postgresql": _placed_in_postgresql,
+}
+_BESIDE: Final[Mapping[str, Callable[[Connection, Corpus, _Placed, bool, int], _Nearby]]] = {
+    "sqlite": _beside_in_sqlite,
+    "postgresql": _beside_in_postgresql,
 }

@@ -20,8 +20,9 @@ from perdure.cli import main
 from perdure.serving import WARM
 
 LOADED = (
-    *WARM, "perdure.cli.serve", "perdure.tools.mcp.session", "perdure.store.postgres", "perdure.store.sqlite", "asyncpg",
-    "sqlalchemy.dialects.postgresql.asyncpg", "sqlalchemy.dialects.sqlite", "uvicorn.protocols.http.httptools_impl",
+    *WARM, "perdure.cli.serve", "perdure.tools.mcp.session", "perdure.store.postgres", "perdure.store.sqlite",
+    "asyncpg", "sqlalchemy.dialects.postgresql.asyncpg", "sqlalchemy.dialects.sqlite",
+    "uvicorn.protocols.http.httptools_impl",
 )  # fmt: skip
 """What every server loads sooner or later."""
 MOST = 1 << 20
