@@ -67,7 +67,12 @@ def _mend_orphans(conn: Connection, table: Table, key: ForeignKey, lost: Any, ta
 
 
 def documents(conn: Connection, repair: bool) -> Iterator[Finding]:
-    """What is JSON can be read. A run where it cannot goes; of everything else only a backup knows what it was."""
+    """What is JSON can be read. A run where it cannot goes; of everything else only a backup knows what it was.
+
+    PostgreSQL can tell since version 16.
+    """
+    if conn.dialect.name == "postgresql" and (conn.dialect.server_version_info or ()) < (16,):
+        return
     for table in metadata.sorted_tables:
         for column in table.columns:
             if isinstance(column.type, Json):
