@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, select
 
+from perdure.domain.conversations import DEFAULT_CONVERSATION
 from perdure.domain.messages import Message, Role, ToolCallPart, envelope_in
 from perdure.store import search
 from perdure.store.search import Corpus
 from perdure.store.search_words import speaker_of
-from perdure.store.tables import agents, conversation_messages, messages
+from perdure.store.tables import agents, conversation_messages, conversations, messages
 
 SEARCH_TOOL: Final = "conversation_search"
 """Its own calls and returns are never found, since they only repeat what is found without them."""
@@ -56,12 +57,17 @@ def among(
     start: int | None = None,
     end: int | None = None,
 ) -> ColumnElement[bool]:
-    """Which messages are searched. `start` (included) and `end` (not) are microseconds UTC."""
+    """Which messages are searched. `start` (included) and `end` (not) are microseconds UTC.
+
+    With `default` for a `conversation_id` those are meant that stand in a default conversation.
+    """
     # By way of the agents, so that the index on their messages is used and not the one on all of the tenant's.
     own = select(agents.c.id).where(agents.c.id.in_(list(agent_ids)), agents.c.tenant_id == tenant)
     theirs = messages.c.agent_id == own.scalar_subquery() if len(agent_ids) == 1 else messages.c.agent_id.in_(own)
     wanted = [theirs, messages.c.role.in_(sorted(roles))]
-    if conversation_id is not None:
+    if conversation_id == DEFAULT_CONVERSATION:
+        wanted.append(in_default_conversation())
+    elif conversation_id is not None:
         link = conversation_messages.c
         wanted.append(messages.c.seq.in_(select(link.message_seq).where(link.conversation_id == conversation_id)))
     if start is not None:
@@ -69,6 +75,13 @@ def among(
     if end is not None:
         wanted.append(messages.c.created_at < end)
     return and_(*wanted)
+
+
+def in_default_conversation() -> ColumnElement[bool]:
+    """Whether a message stands in the default conversation of its agent."""
+    link = conversation_messages.c
+    standing = conversations.c.id == link.conversation_id
+    return exists().where(link.message_seq == messages.c.seq, standing, conversations.c.is_default.is_(True))
 
 
 def text_of(message: Message) -> str:

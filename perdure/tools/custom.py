@@ -5,7 +5,7 @@ import json
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from sqlalchemy import Connection
@@ -17,6 +17,7 @@ from perdure.domain.ids import new_id
 from perdure.domain.messages import ToolCallPart, ToolReturnPart
 from perdure.domain.tools import Tool
 from perdure.memory import blocks as memory
+from perdure.providers.text import storable
 from perdure.store import conversation_blocks
 from perdure.store import secrets as secret_store
 from perdure.store.database import Database
@@ -38,6 +39,22 @@ OUTPUT_BYTES: Final = 100_000
 """What is kept of a tool's stdout and stderr, each."""
 PATIENCE_SECONDS: Final = 300
 """How long a call may wait for its turn and for its packages, beside the time it may run."""
+
+
+MOST_EDITS: Final = 4 << 20
+"""Bytes of what one call may do to its agent's blocks."""
+
+Edits = dict[str, tuple[str, str]]
+"""By the label of a block, its value as the tool saw it and as it left it."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a job says of itself. `result` is what the last expression of a piece of code gave."""
+
+    status: Literal["success", "error"]
+    text: str
+    edits: msgspec.Raw = msgspec.Raw(b"{}")
+    result: str | None = None
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,11 +170,13 @@ class CustomTools:
         lines = _lines(finished.stdout), _lines(finished.stderr)
         if finished.stopped is not None or answer is None:
             words = why(finished, self._terms)
-        elif answer["status"] != "success":
-            words = str(answer["text"])
+        elif answer.status != "success":
+            words = answer.text
+        elif (edits := _edits_of(answer)) is None:
+            words = f"ValueError: what it did to the memory blocks is no text, or more than {MOST_EDITS} bytes"
         else:
-            keep = functools.partial(_keep, call=call, edits=answer["edits"]) if answer.get("edits") else None
-            return Returned(text=str(answer["text"]), stdout=lines[0], stderr=lines[1], keep=keep)
+            keep = functools.partial(_keep, call=call, edits=edits) if edits and call.agent else None
+            return Returned(text=answer.text, stdout=lines[0], stderr=lines[1], keep=keep)
         text = f"Error executing function {name}: {words}"[:ERROR_CHARS]
         return Returned(text=text, status="error", stdout=lines[0], stderr=lines[1] or (text,))
 
@@ -182,22 +201,31 @@ def for_node(limits: Limits) -> Limits:
     return msgspec.structs.replace(limits, addresses=None)
 
 
-def answer_of(result: bytes) -> dict[str, Any] | None:
+def answer_of(result: bytes) -> Answer | None:
     """What a job says of itself: the length of a JSON object, and that object; None for anything else."""
     size = int.from_bytes(result[:8], "big")
     if len(result) < 8 or len(result) != size + 8:
         return None
     try:
-        answer = json.loads(result[8:])
+        return msgspec.json.decode(memoryview(result)[8:], type=Answer)
     except (ValueError, RecursionError):
         return None
-    return answer if isinstance(answer, dict) and {"status", "text"} <= answer.keys() else None
 
 
-def _keep(conn: Connection, *, call: Call, edits: Sequence[Sequence[str]]) -> bool:
+def _edits_of(answer: Answer) -> Edits | None:
+    """What a job did to blocks; None where that is not what it may be. Nobody but the job vouches for it."""
+    if len(answer.edits) > MOST_EDITS:
+        return None
+    try:
+        return msgspec.json.decode(answer.edits, type=Edits)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _keep(conn: Connection, *, call: Call, edits: Edits) -> bool:
     """Store what a tool did to the agent's blocks, unless somebody else changed one meanwhile."""
     assert call.agent is not None
-    for label, before, after in edits:
+    for label, (before, after) in edits.items():
 
         def change(value: str, label: str = label, before: str = before, after: str = after) -> str:
             if value != before:
@@ -205,7 +233,7 @@ def _keep(conn: Connection, *, call: Call, edits: Sequence[Sequence[str]]) -> bo
                     f"The memory block {label!r} was changed by someone else while {call.tool.name} ran, so nothing "
                     "that it did to your memory was kept. Call it again."
                 )
-            return after
+            return storable(after)
 
         memory.edit(
             conn, call.tenant, call.agent.id, call.conversation_id, label, change, actor=call.actor, run_id=call.run_id

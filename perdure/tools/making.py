@@ -15,8 +15,9 @@ PYTHON_SOURCE: Final = "python"
 TYPESCRIPT: Final = "typescript"
 _PACKAGE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?(?:\[[A-Za-z0-9._,-]{1,100}\])?")
 _BOUND: Final = r"(?:==|>=|<=|~=|!=|<|>)[0-9A-Za-z.!+*_-]{1,50}"
-_VERSION: Final = re.compile(rf"[0-9A-Za-z.!+*_-]{{1,50}}|{_BOUND}(?:,{_BOUND}){{0,5}}")
+_VERSION: Final = re.compile(rf"[0-9A-Za-z][0-9A-Za-z.!+*_-]{{0,49}}|{_BOUND}(?:,{_BOUND}){{0,5}}")
 _NPM_PACKAGE: Final = re.compile(r"(?:@[a-z0-9~-][a-z0-9._~-]{0,100}/)?[a-z0-9~-][a-z0-9._~-]{0,100}")
+_NPM_VERSION: Final = re.compile(r"(?:\^|~|[<>]?=?)[0-9A-Za-z*][0-9A-Za-z.+*_-]{0,49}")
 MOST_REQUIREMENTS: Final = 50
 MOST_SEARCHED: Final = 5_000
 """Tools that a search looks at, the newest first."""
@@ -75,9 +76,9 @@ def _schema(tool: Tool, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_requirements(tool: Tool) -> None:
-    for packages, name, what in (
-        (tool.pip_requirements, _PACKAGE, "pip_requirements"),
-        (tool.npm_requirements, _NPM_PACKAGE, "npm_requirements"),
+    for packages, name, versions, what, example in (
+        (tool.pip_requirements, _PACKAGE, _VERSION, "pip_requirements", "1.2.3 or >=1.2,<2"),
+        (tool.npm_requirements, _NPM_PACKAGE, _NPM_VERSION, "npm_requirements", "1.2.3, ^1.2 or ~1.2"),
     ):
         if len(packages or ()) > MOST_REQUIREMENTS:
             raise Invalid(f"{what} names more than {MOST_REQUIREMENTS} packages.")
@@ -88,9 +89,9 @@ def _check_requirements(tool: Tool) -> None:
                     "address, no path, no option."
                 )
             version = each.get("version")
-            if version is not None and not _VERSION.fullmatch(str(version)):
+            if version and not versions.fullmatch(str(version)):
                 raise Invalid(
-                    f"{what} asks for version {str(version)[:80]!r} of {each['name']}. Write it as 1.2.3 or >=1.2,<2."
+                    f"{what} asks for version {str(version)[:80]!r} of {each['name']}. Write it as {example}."
                 )
 
 

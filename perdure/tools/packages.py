@@ -23,7 +23,9 @@ from perdure.tools.sandbox.sandbox import Sandbox
 
 INSTALL: Final = Limits(seconds=180, memory=2 << 30, disk=2 << 30, addresses=None)
 """What installing one set may take."""
-PASSED_ON: Final = re.compile(r"PIP_\w+|(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|NPM_CONFIG_\w+", re.IGNORECASE)
+PASSED_ON: Final = re.compile(
+    r"PIP_\w+|(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|NODE_EXTRA_CA_CERTS|NPM_CONFIG_\w+", re.IGNORECASE
+)
 """Variables of the server that say where packages come from."""
 _PLACE: Final = re.compile(r"(?<![\w/.])(?:file://)?(/[^\s'\"]+)")
 _RUN_PIP: Final = (

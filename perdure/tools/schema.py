@@ -4,6 +4,7 @@
 """
 
 import inspect
+import itertools
 import re
 import types
 import typing
@@ -24,6 +25,11 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _SECTION: Final = re.compile(
     r"(args|arguments|parameters|returns?|raises|yields|examples?|notes?|attributes)\s*:\s*$", re.I
 )
+_UNDERLINE: Final = re.compile(r"\s*-{3,}\s*")
+_NUMPY_ARGUMENT: Final = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?")
+_FIELD: Final = re.compile(r":(\w+)(?:\s[^:]*?)??(?:\s\*{0,2}(\w+))?:\s*(.*)")
+"""A line of a reStructuredText docstring, as in `:param int x: what it is`."""
+_OF_ARGUMENTS: Final = ("args", "arguments", "parameters")
 _ARGUMENT: Final = re.compile(r"(\*{0,2}\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
 _SIMPLE: Final[Mapping[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _ACCEPTED: Final = "str, int, float, bool, list[T], dict, tuple[T, ...], T | None and Literal"
@@ -41,7 +47,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
-    """`{name, description, parameters}` of a callable with annotations and a Google-style docstring.
+    """`{name, description, parameters}` of a callable with annotations and a docstring.
 
     An argument is required where it has no default and cannot be None. Raises Invalid saying what to mend.
     """
@@ -160,14 +166,52 @@ def _tuple_schema(arguments: tuple[Any, ...], where: str) -> dict[str, Any]:
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """A Google-style docstring, as (what stands before its sections, the descriptions under Args)."""
+    """A docstring of Google's, NumPy's or Sphinx' style, as (what stands before its sections, what arguments are)."""
     lines = inspect.cleandoc(text).splitlines()
-    starts = [at for at, line in enumerate(lines) if _SECTION.match(line)]
-    description = "\n".join(lines[: starts[0] if starts else len(lines)]).strip()
+    heads = enumerate(itertools.pairwise(lines))
+    if starts := [at for at, (line, under) in heads if _UNDERLINE.fullmatch(under) and _SECTION.match(f"{line}:")]:
+        return _sections(lines, starts, 2, _numpy_described)
+    if starts := [at for at, line in enumerate(lines) if _SECTION.match(line)]:
+        return _sections(lines, starts, 1, _described)
+    fields = next((at for at, line in enumerate(lines) if _FIELD.match(line)), len(lines))
+    return "\n".join(lines[:fields]).strip(), _fields_described(lines[fields:])
+
+
+def _sections(
+    lines: list[str], starts: list[int], heading: int, read: Callable[[list[str]], dict[str, str]]
+) -> tuple[str, dict[str, str]]:
+    """The same for sections that begin in these lines, under a heading of so many."""
+    described: dict[str, str] = {}
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
-        if lines[start].lower().startswith(("args", "arguments", "parameters")):
-            return description, _described(lines[start + 1 : end])
-    return description, {}
+        if lines[start].strip().lower().startswith(_OF_ARGUMENTS):
+            described |= read(lines[start + heading : end])
+    return "\n".join(lines[: starts[0]]).strip(), described
+
+
+def _numpy_described(lines: list[str]) -> dict[str, str]:
+    """The entries of a Parameters section: `name : type`, and the text in lines indented further."""
+    described: dict[str, str] = {}
+    current: list[str] = []
+    for line in lines:
+        found = None if line[:1].isspace() else _NUMPY_ARGUMENT.fullmatch(line.rstrip())
+        if found:
+            current = [name.strip(" *") for name in found[1].split(",")]
+        elif line.strip():
+            described |= {name: f"{described.get(name, '')} {line.strip()}".strip() for name in current}
+    return described
+
+
+def _fields_described(lines: list[str]) -> dict[str, str]:
+    """The `:param name: text` of a docstring, going on in lines indented further."""
+    described: dict[str, str] = {}
+    current = ""
+    for line in lines:
+        if found := _FIELD.match(line):
+            current = found[2] if found[2] and found[1] in ("param", "parameter", "arg", "argument", "key") else ""
+            described |= {current: found[3]} if current else {}
+        elif current and line.strip():
+            described[current] = f"{described[current]} {line.strip()}".strip()
+    return described
 
 
 def _described(lines: list[str]) -> dict[str, str]:

@@ -79,6 +79,10 @@ def flat(schema: Mapping[str, Any]) -> dict[str, Any]:
 
     whole = filled(dict(schema), MAX_SCHEMA_DEPTH)
     properties, required = whole.get("properties"), whole.get("required")
+    if isinstance(properties, dict) and (
+        bad := [name for name, each in properties.items() if not isinstance(each, dict)]
+    ):
+        raise Invalid(f"The JSON schema of the arguments has no object for {bad[0][:80]!r}. Write {{}} for anything.")
     return {
         **whole,
         "type": "object",

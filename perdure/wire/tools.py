@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field
 
 from perdure.domain.messages import ToolReturnPart
 from perdure.domain.tools import RETURN_CHAR_LIMIT, Tool, ToolType
+from perdure.wire.agent_bodies import check_environment
 from perdure.wire.text import Body, Text
 from perdure.wire.times import precise
 
@@ -78,7 +79,7 @@ class RunSourceBody(Body):
 
     source_code: Text
     args: dict[str, Any]
-    env_vars: dict[Text, Text] = Field(default_factory=dict)
+    env_vars: Annotated[dict[Text, Text], AfterValidator(check_environment)] = Field(default_factory=dict)
     name: Text | None = None
     source_type: Text = "python"
     json_schema: dict[str, Any] | None = None

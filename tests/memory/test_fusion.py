@@ -14,8 +14,9 @@ from perdure.memory import passages
 from perdure.memory.fusion import fused, trusted
 from perdure.memory.passages import Wanted
 from perdure.store import archives
-from perdure.store import passages as passage_store
-from perdure.store.passages import Unembedded
+from perdure.store import embedding as embedding_store
+from perdure.store.embedding import Unembedded
+from perdure.store.passage_search import PASSAGES
 from tests.memory.home import Home
 from tests.rig.stores import SQLITE, Place
 
@@ -55,11 +56,8 @@ class Shelf:
     def put(self, *texts: str) -> dict[str, int]:
         new = [passages.new_passage(text, created_at=now()) for text in texts]
         stored = self.home.write(lambda conn: passages.insert(conn, DEFAULT_TENANT, self.archive, new))
-        made = [
-            (Unembedded(each.seq, each.text, each.updated_at), Embedding(MODEL.handle, self.vector(each.text)))
-            for each in stored
-        ]
-        self.home.write(lambda conn: passage_store.embed(conn, made))
+        made = [(Unembedded(each.seq, each.text), Embedding(MODEL.handle, self.vector(each.text))) for each in stored]
+        self.home.write(lambda conn: embedding_store.embed(conn, PASSAGES, made))
         return {each.id: number for number, each in enumerate(stored)}
 
     def find(self, query: str, limit: int = 10) -> list[str]:

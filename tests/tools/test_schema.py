@@ -200,3 +200,38 @@ def test_a_docstring_is_read_whatever_its_sections() -> None:
         ValueError: Not an argument.
     """
     assert read_docstring(text) == ("Do it.", {"names": "Who: all of them, each once.", "other": "Else."})
+
+
+NUMPY = """Do it.
+
+Parameters
+----------
+a : str
+    Who:
+    all of them.
+b, c : int, optional
+    Numbers.
+
+Returns
+-------
+str
+    Not an argument.
+"""
+SPHINX = """Do it.
+
+:param a: Who:
+    all of them.
+:type a: str
+:param int b: Numbers.
+:param c: Numbers.
+:return: Not an argument.
+"""
+
+
+@pytest.mark.parametrize("text", [NUMPY, SPHINX])
+def test_docstrings_of_other_styles_are_read(text: str) -> None:
+    assert read_docstring(text) == ("Do it.", {"a": "Who: all of them.", "b": "Numbers.", "c": "Numbers."})
+
+
+def test_a_heading_is_no_section() -> None:
+    assert read_docstring("Title\n-----\nText\n\nArgs:\n  a: b") == ("Title\n-----\nText", {"a": "b"})

@@ -163,12 +163,26 @@ def test_a_schema_is_filled_with_what_it_refers_to_and_one_that_refers_to_itself
     [
         {"name": "--index-url=https://example.com"}, {"name": "../x"}, {"name": "x @ https://example.com/x.whl"},
         {"name": "git+https://example.com/x"}, {"name": "x", "version": "1 --pre"}, {"name": "x", "version": "; rm"},
-        {"name": "x y"}, {"name": ""}, {"name": "x", "version": "file:///x"},
+        {"name": "x y"}, {"name": ""}, {"name": "x", "version": "file:///x"}, {"name": "x", "version": "-y"},
     ],
 )  # fmt: skip
 def test_packages_are_names_and_versions_and_nothing_else(package: dict[str, str]):
     with pytest.raises(Invalid, match=r"pip_requirements"):
         making.make({"source_code": function(), "pip_requirements": [package]}, ())
+
+
+def test_versions_of_npm_are_its_own_and_no_places():
+    fields = {"source_code": "function f() {}", "source_type": "typescript", "json_schema": {"name": "f"}}
+    for version in ("^1.2.3", "~1.2", ">=1.0.0", "1.x", "latest", "", None):
+        making.make({**fields, "npm_requirements": [{"name": "@a/b", "version": version}]}, ())
+    for version in ("..", "./x", "~/x", "-x", "npm:y", "file:x", "github:x/y"):
+        with pytest.raises(Invalid, match="npm_requirements"):
+            making.make({**fields, "npm_requirements": [{"name": "b", "version": version}]}, ())
+
+
+def test_a_schema_whose_arguments_are_no_schemas_is_refused():
+    with pytest.raises(Invalid, match="no object for 'a'"):
+        flat({"properties": {"a": 5}})
 
 
 def test_a_search_ranks_tools_by_the_words_they_have():

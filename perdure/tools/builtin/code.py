@@ -79,11 +79,11 @@ def _sources(conn: Connection, agent_id: str) -> list[str]:
 def _returned(finished: Finished, terms: Terms) -> Returned:
     """What came of it, as JSON: results, logs, and an error where there is one."""
     answer = answer_of(finished.result) if finished.stopped is None else None
-    error = why(finished, terms) if answer is None else None if answer["status"] == "success" else str(answer["text"])
+    error = why(finished, terms) if answer is None else None if answer.status == "success" else answer.text
     name, _, value = (error or "").partition(": ")
     stdout, stderr = (said.decode(errors="replace") for said in (finished.stdout, finished.stderr))
     said: dict[str, Any] = {
-        "results": (answer or {}).get("results", []),
+        "results": [] if answer is None or answer.result is None else [answer.result],
         "logs": {"stdout": stdout.splitlines(), "stderr": stderr.splitlines()},
     }
     if error is not None:

@@ -146,8 +146,12 @@ class _Running:
             await asyncio.sleep(WATCH_SECONDS)
             if memory_of(self._process.pid) > self._limits.memory:
                 self._stop("memory")
-            elif self._work is not None and await asyncio.to_thread(disk_of, self._work) > self._limits.disk:
+            elif await self._takes_too_much_disk():
                 self._stop("disk")
+
+    async def _takes_too_much_disk(self) -> bool:
+        most = self._limits.disk
+        return self._work is not None and await asyncio.to_thread(disk_of, self._work, most) > most
 
     def _stop(self, why: Stopped) -> None:
         if self._stopped is None:

@@ -12,6 +12,10 @@ from perdure.tools.sandbox.job import PYTHON, Job
 JAIL: Final = Path(__file__).parent / "jail"
 """The code that runs inside before a job does."""
 
+INSIDE: Final = "/perdure-job"
+"""The work directory where the job has a file system of its own. It hides what the machine has there, so nothing of
+what a job is shown may lie below it."""
+
 _PACKAGE: Final = "perdure.tools.sandbox.jail"
 _ROOT: Final = Path(perdure.__file__).parent.parent
 
@@ -23,7 +27,8 @@ _NETWORK: Final = (
     "/etc/gai.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted",
     "/etc/protocols", "/etc/resolv.conf", "/etc/services", "/etc/ssl/certs", "/etc/ssl/openssl.cnf",
 )  # fmt: skip
-DEVICES: Final = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
+DEVICES: Final = tuple(f"/dev/{name}" for name in ("null", "full", "random", "urandom"))
+"""Not /dev/zero: mapped, it is memory that counts for no process."""
 
 
 def command(module: str) -> tuple[str, ...]:

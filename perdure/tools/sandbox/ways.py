@@ -16,9 +16,6 @@ from perdure.tools.sandbox.job import Job
 
 Kind = Literal["bubblewrap", "namespaces", "landlock", "open"]
 
-_INSIDE: Final = "/perdure-job"
-"""The work directory where the job has a file system of its own. It hides what the machine has there, so nothing of
-what a job is shown may lie below it."""
 _SHARED_MEMORY: Final = 16 << 20
 _STRANGERS: Final = 0x7000_0000
 _STRANGER_COUNT: Final = 1 << 26
@@ -45,7 +42,7 @@ def begin(way: Way, job: Job, work: Path | None, *, result: int) -> tuple[list[s
 
     `work` is the work directory where it is one of the machine's; `result` the file descriptor its result goes to.
     """
-    inside = _INSIDE if way.has_own_files else str(work)
+    inside = view.INSIDE if way.has_own_files else str(work)
     shown = view.shown(job)
     user = _stranger() if os.geteuid() == 0 and way.kind != "open" else None
     if work is not None and user is not None:
@@ -120,13 +117,14 @@ def _bubblewrap(way: Way, job: Job, work: Path | None, shown: list[tuple[str, st
     command += ["--perms", "0755", "--dir", "/dev"]
     for device in view.DEVICES:
         command += ["--dev-bind", device, device]
-    command += ["--perms", "1777", "--size", str(_SHARED_MEMORY), "--tmpfs", "/dev/shm", "--proc", "/proc"]
+    command += ["--perms", "1777", "--size", str(_SHARED_MEMORY), "--tmpfs", "/dev/shm"]
+    command += ["--proc", "/proc", "--remount-ro", "/proc"]
     if work is None:
-        command += ["--perms", "0777", "--size", str(job.limits.disk), "--tmpfs", _INSIDE]
+        command += ["--perms", "0777", "--size", str(job.limits.disk), "--tmpfs", view.INSIDE]
     else:
-        command += ["--bind", str(work), _INSIDE]
+        command += ["--bind", str(work), view.INSIDE]
     if not any(target == "/tmp" or target.startswith("/tmp/") for _, target in shown):
-        command += ["--symlink", _INSIDE, "/tmp"]
+        command += ["--symlink", view.INSIDE, "/tmp"]
     return [*command, "--remount-ro", "/", "--chdir", "/", "--"]
 
 

@@ -5,6 +5,7 @@ secrets can be read by anyone, the victim is a process of the same user, the soc
 """
 
 import asyncio
+import ctypes
 import json
 import os
 import socket
@@ -94,6 +95,40 @@ QUICK: dict[str, str] = {
         "done = [libc.unshare(0x10000000), libc.mount(b'none', b'/', None, 0x44000, None), libc.chroot(b'/usr')]\n"
         "say('BREACH' if 0 in done else 'held')"
     ),
+    "signals_another_process_through_a_file": (
+        "import fcntl\n"
+        "ends = os.pipe()\n"
+        "def own():\n"
+        "    fcntl.fcntl(ends[0], fcntl.F_SETOWN, bait['victim'])\n"
+        "    fcntl.fcntl(ends[0], 10, signal.SIGKILL)\n"
+        "    fcntl.fcntl(ends[0], fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)\n"
+        "    return os.write(ends[1], b'x')\n"
+        "say(tries(own))"
+    ),
+    "reads_memory_that_others_share": (
+        "import ctypes\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.shmat.restype = ctypes.c_void_p\n"
+        "came = libc.shmat(bait['shared'], None, 0o10000)\n"
+        "say('held' if came in (None, 2**64 - 1) else 'BREACH')"
+    ),
+    "hides_memory_from_the_limits": (
+        "import ctypes, mmap\n"
+        "say(tries(lambda: mmap.mmap(-1, 1 << 20)))\n"
+        "say(tries(lambda: mmap.mmap(os.open('/dev/zero', os.O_RDWR), 1 << 20)))\n"
+        "libc, ends = ctypes.CDLL(None), os.pipe()\n"
+        "part = (ctypes.c_size_t * 2)(ctypes.addressof(ctypes.create_string_buffer(4096)), 4096)\n"
+        "say('held' if libc.vmsplice(ends[1], part, 1, 0) < 0 else 'BREACH')"
+    ),
+    "asks_the_scheduler_for_a_share_of_its_own": (
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    os._exit(os.getsid(0) == os.getpid())\n"
+        "say('held' if os.wait()[1] == 0 else 'BREACH')"
+    ),
+    "escapes_being_the_first_to_go": (
+        "say(tries(lambda: open('/proc/self/oom_score_adj', 'w').write('0')))"
+    ),
     "changes_files_without_opening_them": (
         "for change in (\n"
         "    lambda: os.chmod(bait['key'], 0o600), lambda: os.utime(bait['key'], (1, 1)),\n"
@@ -147,6 +182,17 @@ ALONE: dict[str, str] = {
         "    return [os.write(each, bytes(1 << 20)) for each in held]\n"
         "say(tries(hoard))"
     ),
+    "fills_sockets": (
+        "kept = []\n"
+        "for _ in range(150):\n"
+        "    kept += socket.socketpair()\n"
+        "    kept[-1].setblocking(False)\n"
+        "    kept[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)\n"
+        "    tries(lambda: [kept[-1].send(bytes(1 << 16)) for _ in range(100)])\n"
+        "time.sleep(0.2)\n"
+        "say('held')"
+    ),
+    "makes_empty_files": "for at in range(100_000):\n    os.close(os.open(f'{at}', os.O_CREAT | os.O_WRONLY))",
     "ignores_signals_and_hangs": (
         "for number in range(1, 65):\n"
         "    try:\n"
@@ -187,8 +233,11 @@ ALONE: dict[str, str] = {
 """These take a job each."""
 
 LIMITS = Limits(seconds=15, memory=192 << 20, disk=24 << 20, processes=20, output=4096, result=4096, addresses=1 << 30)
-SHORT = {"ignores_signals_and_hangs": 0.6}
-"""Seconds for those that would run for ever."""
+NARROW: dict[str, dict[str, Any]] = {
+    "ignores_signals_and_hangs": {"seconds": 0.6},
+    "makes_empty_files": {"memory": 40 << 20, "seconds": 60},
+}
+"""Narrower limits for those that would take too long to reach these."""
 
 
 @contextmanager
@@ -202,8 +251,11 @@ def baits(folder: Path) -> Iterator[dict[str, Any]]:
     victim = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(300)"], env={"SECRET_KEY": "SECRET"}, cwd=folder
     )
+    libc = ctypes.CDLL(None)
+    shared = libc.shmget(0, 4096, 0o1666)
     with sockets(folder) as places:
         yield {
+            "shared": shared,
             "database": str(folder / "perdure.db"),
             "key": str(folder / "secret.key"),
             "victim": victim.pid,
@@ -211,6 +263,7 @@ def baits(folder: Path) -> Iterator[dict[str, Any]]:
             "launcher": str(Path(sys.modules[run_in.__module__].__file__ or "").parent / "jail" / "launch.py"),
             **places,
         }
+    libc.shmctl(shared, 0, None)
     assert victim.poll() is None, "the victim was ended"
     assert state_of(folder / "secret.key") == before
     victim.kill()
@@ -261,7 +314,7 @@ def left_running() -> list[str]:
 
 
 async def attack(way: Way, name: str, source: str, bait: dict[str, Any]) -> dict[str, Any]:
-    limits = msgspec.structs.replace(LIMITS, seconds=SHORT.get(name, LIMITS.seconds))
+    limits = msgspec.structs.replace(LIMITS, **NARROW.get(name, {}))
     argv = (PYTHON, "-I", "-S", "-c", HEAD + source, MARK)
     done = await run_in(way, Job(argv=argv, stdin=json.dumps(bait).encode(), limits=limits))
     return {

@@ -16,6 +16,8 @@ IS_ROOT = os.geteuid() == 0
 STOPPED = {
     "takes_10_gb_in_small_pieces": {"memory"},
     "takes_10_gb_of_disk": {None, "disk"},
+    "fills_sockets": {None, "memory"},
+    "makes_empty_files": {"memory", "disk"},
     "ignores_signals_and_hangs": {"time"},
     "prints_without_end": {"output"},
     "answers_without_end": {"output"},

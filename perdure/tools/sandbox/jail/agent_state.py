@@ -62,13 +62,13 @@ class AgentState(Record):
         self.tools: list[Any] = []
         self._before = {each["label"]: each["value"] for each in fields["blocks"]}
 
-    def edits(self) -> list[list[str]]:
-        """The blocks whose value the tool changed: label, value before, value now. Raises TypeError for no text."""
-        changed: list[list[str]] = []
+    def edits(self) -> dict[str, list[str]]:
+        """By label, the value before and now of each block that the tool changed. Raises TypeError for no text."""
+        changed: dict[str, list[str]] = {}
         for block in self.memory.blocks:
             before = self._before.get(block["label"])
             if before is not None and block["value"] != before:
                 if not isinstance(block["value"], str):
                     raise TypeError(f"the value of block {block['label']} is no text")
-                changed.append([block["label"], before, block["value"]])
+                changed[block["label"]] = [before, block["value"]]
         return changed

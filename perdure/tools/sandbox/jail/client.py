@@ -21,7 +21,8 @@ def install() -> Any:
 
     Whoever makes one of their own finds the server and the key in the environment.
     """
-    os.environ.setdefault("LETTA_BASE_URL", f"http://{ADDRESS[0]}:{ADDRESS[1]}")
+    # The key is for this server alone, whatever address the agent's secrets name.
+    os.environ["LETTA_BASE_URL"] = f"http://{ADDRESS[0]}:{ADDRESS[1]}"
     channel = socket.socket(fileno=os.dup(_CHANNEL))
     connect = socket.create_connection
 

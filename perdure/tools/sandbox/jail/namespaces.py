@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _USER = 1000
 """Who the job is to itself, where it is no other than the server's user outside."""
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICES = ("null", "full", "random", "urandom")
 _LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -90,7 +90,9 @@ def _make_files(plan: dict[str, Any]) -> None:
         os.symlink(plan["work"], f"{root}/tmp")
     _make(f"{root}/proc")
     try:
-        system.mount("proc", f"{root}/proc", "proc", flags | system.MOUNT_NO_PROGRAMS, "subset=pid")
+        # Read-only, or a job could take itself out of being the first that goes when memory runs out.
+        kept = flags | system.MOUNT_NO_PROGRAMS | system.MOUNT_READ_ONLY
+        system.mount("proc", f"{root}/proc", "proc", kept, "subset=pid")
     except OSError:  # where the machine's own is masked; nearly nothing misses it
         pass
     os.chdir(root)

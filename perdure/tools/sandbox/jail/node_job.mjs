@@ -12,24 +12,35 @@ if (call.packages) symlinkSync(`${call.packages}/node_modules`, "node_modules");
 
 let transpiled = false;
 
+// All of TypeScript by its own compiler where a tool asks for it, else what Node does: versions differ in how much.
 function withoutTypes(source) {
-  if (nodeModule.stripTypeScriptTypes) {
+  const typescript = installed("typescript");
+  if (typescript) {
     transpiled = true;
-    return nodeModule.stripTypeScriptTypes(source, { mode: "transform" });
+    const compilerOptions = { module: "ESNext", target: "ES2022" };
+    return typescript.transpileModule(source, { compilerOptions }).outputText;
   }
-  let typescript;
+  if (!nodeModule.stripTypeScriptTypes) return source;
   try {
-    typescript = globalThis.require("typescript");
-  } catch {
-    return source;
+    return nodeModule.stripTypeScriptTypes(source, { mode: "transform" });
+  } catch (error) {
+    if (error.code !== "ERR_INVALID_ARG_VALUE") throw error;
+    return nodeModule.stripTypeScriptTypes(source, { mode: "strip" });
   }
-  transpiled = true;
-  const compilerOptions = { module: "ESNext", target: "ES2022" };
-  return typescript.transpileModule(source, { compilerOptions }).outputText;
+}
+
+function installed(name) {
+  try {
+    return globalThis.require(name);
+  } catch {
+    return undefined;
+  }
 }
 
 function asText(value) {
-  return typeof value === "string" ? value : JSON.stringify(value) ?? String(value);
+  const plain = (_, each) => (typeof each === "bigint" ? String(each) : each);
+  if (typeof value === "bigint") return String(value);
+  return typeof value === "string" ? value : JSON.stringify(value, plain) ?? String(value);
 }
 
 async function load(name, source) {
@@ -47,17 +58,17 @@ async function ranTool() {
 
 async function ranCode() {
   await load("job.mjs", call.source);
-  return { status: "success", text: "", results: [] };
+  return { status: "success", text: "" };
 }
 
 function failed(error) {
   let words = `${error?.name ?? "Error"}: ${error?.message ?? error}`;
-  if (error?.name === "SyntaxError" && call.name && !transpiled) {
-    words += ` (Node ${process.versions.node} cannot read TypeScript's types by itself: add typescript to `;
-    words += "npm_requirements, or have the operator install Node 22.13 or later)";
+  const unread = error?.name === "SyntaxError" && !nodeModule.stripTypeScriptTypes;
+  if (call.name && !transpiled && (unread || error?.code === "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX")) {
+    words += ` (Node ${process.versions.node} cannot read that by itself: add typescript to npm_requirements)`;
   }
   console.error(error?.stack ?? words);
-  return { status: "error", text: words, results: [] };
+  return { status: "error", text: words };
 }
 
 let answer;
@@ -66,6 +77,7 @@ try {
 } catch (error) {
   answer = failed(error);
 }
+answer.text = answer.text.replace(/\p{Surrogate}/gu, "\ufffd");
 const body = Buffer.from(JSON.stringify(answer));
 const head = Buffer.alloc(8);
 head.writeBigUInt64BE(BigInt(body.length));

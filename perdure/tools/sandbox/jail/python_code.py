@@ -19,7 +19,7 @@ def main() -> None:
     try:
         answer = _ran(call)
     except BaseException as error:
-        answer = failed(error, call["source"], _NAME) | {"results": []}
+        answer = failed(error, call["source"], _NAME)
     answer_with(answer)
 
 
@@ -33,6 +33,6 @@ def _ran(call: dict[str, Any]) -> dict[str, Any]:
         module.body.pop()
     exec(compile(module, _NAME, "exec"), scope)
     if not isinstance(last, ast.Expr):
-        return {"status": "success", "text": "", "results": []}
+        return {"status": "success", "text": ""}
     value = eval(compile(ast.Expression(last.value), _NAME, "eval"), scope)
-    return {"status": "success", "text": "", "results": [] if value is None else [repr(value)]}
+    return {"status": "success", "text": "", "result": None if value is None else repr(value)}

@@ -49,7 +49,9 @@ def answer_with(answer: dict[str, Any]) -> NoReturn:
             stream.flush()
         except (OSError, ValueError):
             pass
-    said = json.dumps(answer).encode()
+    # Halves of surrogate pairs are joined where both are there; else they are no text.
+    said = json.dumps(answer, ensure_ascii=False).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    said = said.encode()
     said = len(said).to_bytes(8, "big") + said
     while said:
         said = said[os.write(_PRIVATE, said) :]
@@ -71,7 +73,10 @@ def _ran(call: dict[str, Any]) -> dict[str, Any]:
     exec(compile(call["source"], _FILE, "exec"), scope)
     function: Callable[..., Any] = scope[call["name"]]
     state = None
-    code = getattr(function, "__code__", None)
+    inner = function
+    while hasattr(inner, "__wrapped__"):  # by a decorator, which passes on what it is given
+        inner = inner.__wrapped__
+    code = getattr(inner, "__code__", None)
     taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code else ()
     arguments = _fitted(function, call["arguments"])
     if "agent_state" in taken:

@@ -43,14 +43,18 @@ _REFUSED = {
     "setdomainname": (171, 162), "vhangup": (153, 58), "iopl": (172, None), "ioperm": (173, None),
     "modify_ldt": (154, None), "uselib": (134, None),
     # Memory that no process maps counts for none.
-    "memfd_secret": (447, 447), "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "memfd_secret": (447, 447), "vmsplice": (278, 75), "io_setup": (206, 0),
+    # What System V and POSIX queues know by number or name may be another's.
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semctl": (66, 191),
+    "semop": (65, 193), "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187), "mq_open": (240, 180), "mq_unlink": (241, 181),
 }
 _UNKNOWN = {"clone3": (435, 435), "memfd_create": (319, 279)}
 """Said not to exist: programs have another way then, whose arguments can be looked at."""
 
 _REACHES_OTHERS = {
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424), "setsid": (112, 157),
+    "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424),
     "setpgid": (109, 154), "setpriority": (141, 140), "sched_setaffinity": (203, 122),
     "sched_setscheduler": (144, 119), "sched_setparam": (142, 118), "sched_setattr": (314, 274),
     "ioprio_set": (251, 30),
@@ -59,6 +63,8 @@ _REACHES_OTHERS = {
     "lremovexattr": (198, 15), "chown": (92, None), "lchown": (94, None), "fchownat": (260, 54),
 }
 # fmt: on
+_SESSIONS = {"setsid": (112, 157)}
+"""Pretended everywhere: the scheduler gives each session as much as the whole server."""
 _PRETENDED = {
     "chmod": (90, None),
     "fchmodat": (268, 53),
@@ -73,6 +79,9 @@ _CLONE = (56, 220)
 _SOCKET = (41, 198)
 _SOCKETPAIR = (53, 199)
 _PRLIMIT = (302, 261)
+_MMAP = (9, 222)
+_FCNTL = (72, 25)
+_IOCTL = (16, 29)
 
 _NEW_NAMESPACES = (
     system.NEW_MOUNTS | system.NEW_CGROUP | system.NEW_HOST_NAME | system.NEW_IPC | system.NEW_USER
@@ -82,6 +91,12 @@ _FAMILIES = (1, 2, 10, 16)
 """Unix, IPv4, IPv6, netlink. Others lead past a network namespace."""
 _INTERNET = (2, 10, 16)
 _STREAM = 1
+_SHARING = 0x2F
+_SHARED_ANONYMOUS = (0x21, 0x23)
+"""How memory is asked for that stays when it is unmapped in part, or let go of, and counts for no process then."""
+_OWNER_BY_FCNTL = (8, 15)
+_OWNER_BY_IOCTL = (0x8901, 0x8902)
+"""Who is sent a signal once a file can be read: that may be any process of the user."""
 _STEP = struct.Struct("HBBI")
 
 _LOAD = 0x20
@@ -146,6 +161,8 @@ def _program(machine: str, families: tuple[int, ...], *, shared: bool) -> list[_
 
     refuse(_REFUSED, errno.EPERM)
     refuse(_UNKNOWN, errno.ENOSYS)
+    refuse(_SESSIONS, 0)
+    look(_MMAP, 3, [(_AND, 0, 0, _SHARING), *_any_of(_SHARED_ANONYMOUS)], errno.EPERM)
     look(_CLONE, 0, [(_IF_ANY, 0, 1, _NEW_NAMESPACES)], errno.EPERM)
     count = len(families)
     tests: list[_Step] = [(_IF_EQUAL, count - at, 0, family) for at, family in enumerate(families)]
@@ -153,8 +170,15 @@ def _program(machine: str, families: tuple[int, ...], *, shared: bool) -> list[_
     if shared:
         refuse(_REACHES_OTHERS, errno.EPERM)
         refuse(_PRETENDED, 0)
+        look(_FCNTL, 1, _any_of(_OWNER_BY_FCNTL), errno.EPERM)
+        look(_IOCTL, 1, _any_of(_OWNER_BY_IOCTL), errno.EPERM)
         look(_PRLIMIT, 0, [(_IF_EQUAL, 1, 0, 0)], errno.EPERM)
         # A pair of streams leads nowhere else; of datagrams either could be sent to any socket with a name.
         look(_SOCKETPAIR, 1, [(_AND, 0, 0, 0xF), (_IF_EQUAL, 1, 0, _STREAM)], errno.EPERM)
     steps.append((_RETURN, 0, 0, _ALLOW))
     return steps
+
+
+def _any_of(values: tuple[int, int]) -> list[_Step]:
+    """Tests that let pass whatever is neither of two values."""
+    return [(_IF_EQUAL, 1, 0, values[0]), (_IF_EQUAL, 0, 1, values[1])]
