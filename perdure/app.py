@@ -8,7 +8,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from perdure import __version__
-from perdure.agents.embedding import ArchiveEmbedding
+from perdure.agents.embedding import Embedding
 from perdure.agents.ingestion import KIND as FILE_INGESTION
 from perdure.agents.ingestion import Ingestion
 from perdure.api.application import create_application
@@ -18,7 +18,7 @@ from perdure.config import Settings, is_loopback
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.tools import CUSTOM, EXTERNAL_MCP
 from perdure.loop.turn import Rooms
-from perdure.memory.embedding import KIND as ARCHIVE_EMBEDDING
+from perdure.memory.embedding import ARCHIVES, FOLDERS
 from perdure.providers.base import Provider
 from perdure.providers.catalog import Catalog
 from perdure.providers.configured import limits
@@ -154,7 +154,7 @@ def _jobs(db: Database, catalog: Catalog, sandbox: Sandbox, runner: Runner) -> J
     """What is worked in the background."""
     handlers = {
         FILE_INGESTION: Ingestion(db, catalog.embed, Reader(sandbox).read),
-        ARCHIVE_EMBEDDING: ArchiveEmbedding(db, catalog.embed),
+        **{each.kind: Embedding(db, catalog.embed, each) for each in (ARCHIVES, FOLDERS)},
     }
     return Jobs(db, handlers, lambda: runner.lease.id)
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from perdure.agents.conversations import open_conversation, resolved
 from perdure.agents.create import MAKER, prepare, store
-from perdure.agents.filed_company import Vet, pack_servers, store_groups, store_servers
+from perdure.agents.filed_company import Vet, company, pack_servers, store_groups, store_servers
 from perdure.agents.filed_knowledge import Models, pack_archives, pack_folders, store_archives, store_folder
 from perdure.agents.model_choice import Catalog
 from perdure.agents.uploads import Background
@@ -36,7 +36,6 @@ from perdure.store import agent_files, conversation_blocks
 from perdure.store import agents as agent_store
 from perdure.store import blocks as block_store
 from perdure.store import conversations as conversation_store
-from perdure.store import groups as group_store
 from perdure.store import messages as message_store
 from perdure.store import tools as tool_store
 from perdure.store.conversations import ConversationFilter
@@ -55,19 +54,26 @@ COPY: Final = "_copy"
 
 
 def pack(
-    conn: Connection, tenant: str, vault: Vault, agent_id: str, *, conversation_id: str | None, scrub: bool
+    conn: Connection,
+    tenant: str,
+    vault: Vault,
+    agent_id: str,
+    *,
+    conversation_id: str | None,
+    scrub: bool,
+    groups: bool = False,
 ) -> Parcel:
     """An agent with its history and all it knows, to be written to a file; with `scrub` without messages and passages.
 
-    Those that look after its memory come along. With a `conversation_id` that is the conversation which a reader of the
-    file goes on with, and the only one. Raises NotFound; Unavailable where secrets cannot be opened.
+    Those that look after its memory come along; with `groups`, all those of its groups. With a `conversation_id` that
+    is the conversation which a reader of the file goes on with, and the only one. Raises NotFound; Unavailable where
+    secrets cannot be opened.
     """
     first = _packed(conn, tenant, vault, agent_id, conversation_id=conversation_id, scrub=scrub)
-    group = group_store.asleep(conn, agent_id)
-    companions = () if group is None else group.agent_ids
-    others = [_packed(conn, tenant, vault, each, conversation_id=None, scrub=scrub) for each in companions]
+    ids, bound = company(conn, agent_id, groups=groups)
+    others = [_packed(conn, tenant, vault, each, conversation_id=None, scrub=scrub) for each in ids]
     agents = (first, *others)
-    return Parcel(agents=agents, groups=() if group is None else (group,), servers=pack_servers(conn, tenant, agents))
+    return Parcel(agents=agents, groups=bound, servers=pack_servers(conn, tenant, agents))
 
 
 def _packed(
@@ -146,19 +152,33 @@ async def import_agents(
     Raises NotFound for a model that is not here, Conflict for two blocks of one label, Invalid where token counts
     contradict, Unprocessable where a prompt is missing.
     """
-    warnings = [f"Left out: {each} of the file, which are not imported." for each in contents.left_out]
+    warnings = [f"Left out: {each} of the file." for each in contents.left_out]
     models = await _embedding_models(catalog, tenant, contents, warnings)
     prepared: list[_Prepared] = []
     for key, unpacked in contents.agents.items():
-        new = _chosen(unpacked.new, options, models)
+        new = _chosen(unpacked.new, options, models, named=not prepared or unpacked.new.agent_type in COMPANIONS)
         agent = await prepare(catalog, tenant, new)
-        fields = [await resolved(catalog, tenant, each.fields) for each in unpacked.others]
+        fields = [await _thread_fields(catalog, tenant, each, options, warnings) for each in unpacked.others]
         prepared.append(_Prepared(key, agent, new, unpacked, [*zip(fields, unpacked.others, strict=True)]))
     made = await db.write(
         lambda conn: _store_all(conn, tenant, vault, jobs, vet, contents, prepared, models, options, warnings)
     )
     jobs.wake()
     return made
+
+
+async def _thread_fields(
+    catalog: Catalog, tenant: str, thread: UnpackedThread, options: ImportOptions, warnings: list[str]
+) -> dict[str, object]:
+    """The fields of a conversation; without a model of its own, where another is wanted for all or that is not here."""
+    without = {**thread.fields, "model": None, "model_settings": None}
+    if options.model is not None:
+        return await resolved(catalog, tenant, without)
+    try:
+        return await resolved(catalog, tenant, thread.fields)
+    except NotFound as error:
+        warnings.append(f"Left out: the model of a conversation, which uses its agent's. {error.message}")
+        return await resolved(catalog, tenant, without)
 
 
 class _Prepared(msgspec.Struct, frozen=True):
@@ -191,15 +211,17 @@ def _embedding_of(new: NewAgent) -> str | None:
     return new.choice.embedding or (new.choice.embedding_config or {}).get("handle")
 
 
-def _chosen(new: NewAgent, options: ImportOptions, models: Models) -> NewAgent:
-    """The agent with its models and its name as they are to be here."""
+def _chosen(new: NewAgent, options: ImportOptions, models: Models, *, named: bool) -> NewAgent:
+    """The agent with its models and its name as they are to be here; a name is given to whoever is to be `named`."""
     choice = new.choice
     if options.model is not None:
         config = choice.llm_config and {**choice.llm_config, "handle": options.model}
         choice = msgspec.structs.replace(choice, model=options.model, llm_config=config)
     if options.embedding is not None or _embedding_of(new) not in models:
         choice = msgspec.structs.replace(choice, embedding=options.embedding, embedding_config=None)
-    given = f"{options.name}-sleeptime" if options.name and new.agent_type in COMPANIONS else options.name
+    given = options.name if named else None
+    if given and new.agent_type in COMPANIONS:
+        given = f"{given}-sleeptime"
     name = given or (f"{new.name}{COPY}" if new.name and options.copy_suffix else new.name)
     secrets = {**new.secrets, **options.secrets}
     attributes = new.attributes if options.project_id is None else {**new.attributes, "project_id": options.project_id}
@@ -225,6 +247,8 @@ def _store_all(
     folder_ids = {
         key: store_folder(conn, jobs, tenant, library, models, told) for key, library in contents.folders.items()
     }
+    shelved = (each for library in contents.folders.values() for each in library.files if each.text is not None)
+    files = {each.key: each.file.id for each in shelved}
     for each in prepared:
         new = each.new
         known = {tool.name for tool in _named(conn, tenant, new.tool_names)}
@@ -238,6 +262,7 @@ def _store_all(
             folder_ids=tuple(folder_ids[key] for key in each.unpacked.folder_ids),
         )
         store(conn, tenant, vault, each.agent, new)
+        agent_files.leave_closed(conn, each.agent.id, [files[key] for key in each.unpacked.closed & files.keys()])
         store_archives(conn, tenant, each.agent.id, each.unpacked.archives, models)
         if not options.strip_messages:
             _fill(conn, tenant, each.agent.id, each.agent.conversation_id, each.unpacked.thread)

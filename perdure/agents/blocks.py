@@ -60,8 +60,10 @@ def edit_block(
 ) -> Block:
     """Change fields of a block, for every agent it is attached to. `seen` is the version that the changes are made for.
 
-    Raises Conflict where that is not the block's any more, and Invalid and Conflict as the store does.
+    Edits at once follow one after the other; who names no version has it as it then is. Raises Conflict where `seen` is
+    not the block's version any more, and NotFound, Invalid and Conflict as the store does.
     """
+    (block,) = block_store.hold(conn, tenant, (block.id,), alone=True)
     if seen not in (None, block.version):
         raise Conflict(
             f"Block {block.id} has version {block.version} by now, not {seen}. Read it again, then repeat the edit."

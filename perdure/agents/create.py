@@ -38,6 +38,9 @@ from perdure.tools.registry import DEFAULT_TOOLS, TENDED_TOOLS
 MAKER: Final = "api"
 """Who wrote what came in by a request, as a block's history says it."""
 
+_ANSWER: Final = frozenset({"response_format", "response_schema"})
+"""Settings of a model that give its answers a form."""
+
 
 async def create_agent(db: Database, catalog: Catalog, vault: Vault, tenant: str, new: NewAgent) -> AgentDetails:
     """Make an agent with its blocks, tools, default conversation and opening messages, all or nothing.
@@ -77,9 +80,12 @@ def give_companion(conn: Connection, tenant: str, vault: Vault, agent: Agent) ->
         blocks=(_persona(),), block_ids=tuple(block.id for block in block_store.of_agent(conn, agent.id)),
         attributes={"timezone": agent.timezone, "project_id": agent.project_id, "hidden": agent.hidden},
     )  # fmt: skip
+    sent = {key: value for key, value in (agent.model_settings or {}).items() if key not in _ANSWER}
     companion = msgspec.structs.replace(
-        _agent(new, agent.model, agent.embedding), context_window=agent.context_window, settings=agent.settings,
-        model_settings=agent.model_settings,
+        _agent(new, agent.model, agent.embedding), context_window=agent.context_window,
+        # The form of an answer that a program reads is not for one that only calls tools.
+        settings=msgspec.structs.replace(agent.settings, response_format=None),
+        model_settings=sent or None,
     )  # fmt: skip
     store(conn, tenant, vault, companion, new)
     config = {"max_message_buffer_length": VOICE_BUFFER, "min_message_buffer_length": VOICE_BUFFER // 2}

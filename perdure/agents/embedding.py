@@ -1,7 +1,7 @@
-"""Works the jobs that give the passages of an archive their vectors, from wherever an earlier process left off.
+"""Works the jobs that give the texts of an archive or of a folder their vectors, from wherever an earlier one left off.
 
-What still lacks a vector by the archive's model is all it goes by, so it may be begun anew at any time, and does not
-mind that passages and even the model change meanwhile.
+What still lacks a vector by its holder's model is all it goes by, so it may be begun anew at any time, and does not
+mind that texts and even the model change meanwhile.
 """
 
 from collections.abc import Callable
@@ -10,74 +10,75 @@ from typing import Final
 from sqlalchemy import Connection
 
 from perdure.agents.ingestion import Task
-from perdure.domain.archives import Archive
 from perdure.domain.errors import NotFound
 from perdure.domain.jobs import Job
+from perdure.domain.models import EmbeddingModel
 from perdure.memory import embedding
+from perdure.memory.embedding import Holding
 from perdure.memory.passages import Embed
-from perdure.store import archives as archive_store
+from perdure.store import embedding as embedding_store
 from perdure.store import jobs as job_store
-from perdure.store import passages as passage_store
 from perdure.store.database import Database
-from perdure.store.passages import Unembedded
+from perdure.store.embedding import Unembedded
 
 BATCH: Final = 100
-"""Passages that are embedded and stored together."""
+"""Texts that are embedded and stored together."""
 
 
-class ArchiveEmbedding:
-    """The handler of those jobs. Raises ModelError where the model cannot be asked: what is done by then stays."""
+class Embedding:
+    """The handler of the jobs of one kind. Raises ModelError where a model cannot be asked: what is done stays."""
 
-    def __init__(self, db: Database, embed: Embed) -> None:
+    def __init__(self, db: Database, embed: Embed, holding: Holding) -> None:
         self._db = db
         self._embed = embed
+        self._holding = holding
 
     async def work(self, task: Task) -> Callable[[Connection], None]:
         """Embed what lacks a vector. What it returns sees to what came in while the job was ending."""
-        tenant, archive_id = task.tenant, task.job.subject or ""
+        holder_id = task.job.subject or ""
         done, after = 0, -1
         while True:
-            found = await self._db.read(lambda conn, at=after: _next(conn, tenant, archive_id, at))
+            found = await self._db.read(lambda conn, at=after: self._next(conn, task.tenant, holder_id, at))
             if found is None:
                 break
-            archive, lacking, left = found
-            if archive.embedding is None or not lacking:
-                break
-            made = await self._embed(tenant, archive.embedding, [each.text for each in lacking])
+            model, lacking, left = found
+            made = await self._embed(task.tenant, model, [each.text for each in lacking])
             done, after = done + len(lacking), lacking[-1].seq
 
             def keep(conn: Connection) -> None:
                 task.check(conn)
-                passage_store.embed(conn, zip(lacking, made, strict=True))  # noqa: B023 - run before the next batch
+                embedding_store.embed(conn, self._holding.corpus, zip(lacking, made, strict=True))  # noqa: B023 - run before the next batch
                 progress = {"embedded": done, "left": max(0, left - len(lacking))}  # noqa: B023
                 job_store.note(conn, task.job.id, {**task.job.metadata, **progress})
 
             await self._db.write(keep)
-        return lambda conn: _begin_again(conn, tenant, task.job)
+        return lambda conn: self._begin_again(conn, task.tenant, task.job)
 
     def failed(self, conn: Connection, tenant: str, job: Job, reason: str) -> None:
-        """Words go on finding the passages, and the next one that is added has them tried again."""
+        """Words go on finding the texts, and the next one that is added has them tried again."""
 
+    def _next(
+        self, conn: Connection, tenant: str, holder_id: str, after: int
+    ) -> tuple[EmbeddingModel, list[Unembedded], int] | None:
+        """The model and the next texts to embed, with how many there are; None where there is nothing to do."""
+        corpus = self._holding.corpus
+        try:
+            model = self._holding.get(conn, tenant, holder_id).embedding
+        except NotFound:
+            return None
+        lacking = model and embedding_store.unembedded(conn, corpus, holder_id, model.handle, after, BATCH)
+        if not (model and lacking):
+            return None
+        return model, lacking, embedding_store.count_unembedded(conn, corpus, holder_id, model.handle)
 
-def _next(conn: Connection, tenant: str, archive_id: str, after: int) -> tuple[Archive, list[Unembedded], int] | None:
-    """An archive with the next of its passages to embed, and how many there are; None where it is gone."""
-    try:
-        archive = archive_store.get(conn, tenant, archive_id)
-    except NotFound:
-        return None
-    if archive.embedding is None:
-        return archive, [], 0
-    handle = archive.embedding.handle
-    lacking = passage_store.unembedded(conn, archive.id, handle, after, BATCH)
-    return archive, lacking, passage_store.count_unembedded(conn, archive.id, handle) if lacking else 0
-
-
-def _begin_again(conn: Connection, tenant: str, job: Job) -> None:
-    """Ask for another job where passages were added or changed behind this one, or the model was."""
-    try:
-        archive = archive_store.get(conn, tenant, job.subject or "", held=True)
-    except NotFound:
-        return
-    if archive.embedding and passage_store.unembedded(conn, archive.id, archive.embedding.handle, -1, 1):
-        job_store.end(conn, job.id, "completed")
-        embedding.ask(conn, tenant, archive)
+    def _begin_again(self, conn: Connection, tenant: str, job: Job) -> None:
+        """Ask for another job where texts were added or changed behind this one, or the model was."""
+        try:
+            holder = self._holding.hold(conn, tenant, job.subject or "")
+        except NotFound:
+            return
+        if embedding.some_lacking(conn, self._holding, holder):
+            job_store.end(conn, job.id, "completed")
+            embedding.ask(conn, tenant, self._holding, holder.id)
+        elif self._holding.done is not None:
+            self._holding.done(conn, holder.id)

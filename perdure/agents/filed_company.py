@@ -12,12 +12,28 @@ from perdure.domain.errors import Invalid, NotFound, Unprocessable
 from perdure.domain.groups import Group
 from perdure.domain.mcp_servers import McpServer
 from perdure.domain.tools import EXTERNAL_MCP, Tool
+from perdure.store import groups as group_store
 from perdure.store import mcp_servers as server_store
 from perdure.store import tools as tool_store
 from perdure.store.secrets import Vault
 
 Vet = Callable[[str], None]
 """Raises Invalid for an address that may not be called."""
+
+
+def company(conn: Connection, agent_id: str, *, groups: bool) -> tuple[list[str], tuple[Group, ...]]:
+    """Who goes with an agent, by their ids, and what binds them: those who look after its memory and after theirs.
+
+    With `groups` all those of its groups go with it, too.
+    """
+    ids, bound = [agent_id], {each.id: each for each in (group_store.involving(conn, agent_id) if groups else ())}
+    for each in bound.values():
+        ids += [member for member in (each.manager_agent_id, *each.agent_ids) if member and member not in ids]
+    for each in tuple(ids):
+        if (tending := group_store.asleep(conn, each)) is not None:
+            bound[tending.id] = tending
+            ids += [member for member in tending.agent_ids if member not in ids]
+    return ids[1:], tuple(bound.values())
 
 
 def pack_servers(conn: Connection, tenant: str, agents: Iterable[Packed]) -> tuple[McpServer, ...]:

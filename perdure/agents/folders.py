@@ -15,6 +15,7 @@ from perdure.domain.errors import Conflict, not_found
 from perdure.domain.files import AgentFile, File
 from perdure.domain.folders import Folder
 from perdure.loop.context import recompile
+from perdure.memory import embedding
 from perdure.memory import files as shown
 from perdure.store import agent_files
 from perdure.store import agents as agent_store
@@ -53,8 +54,13 @@ def replace_folders(conn: Connection, tenant: str, agent_id: str, folder_ids: It
 
 
 def edit_folder(conn: Connection, tenant: str, before: Folder, after: Folder) -> Folder:
-    """Change a folder, for every agent it is attached to. Raises Conflict where its new name is taken."""
+    """Change a folder, for every agent it is attached to; by another model its files are embedded anew.
+
+    Raises Conflict where its new name is taken.
+    """
     changed = folder_store.update(conn, tenant, before, after)
+    if changed.embedding != before.embedding:
+        embedding.ask(conn, tenant, embedding.FOLDERS, changed.id)
     for agent_id in folder_store.agents_of(conn, before.id):
         recompile(conn, tenant, agent_id)
     return changed
@@ -67,7 +73,7 @@ def delete_folder(conn: Connection, tenant: str, folder_id: str) -> None:
     ids = file_store.ids_of(conn, folder.id)
     file_store.drop_pieces(conn, ids)
     chunk_store.forget(conn, folder_id=folder.id)
-    job_store.drop_about(conn, ids)
+    job_store.drop_about(conn, [folder.id, *ids])
     folder_store.delete(conn, tenant, folder.id)
     for agent_id in attached:
         _settle(conn, tenant, agent_id)
@@ -150,13 +156,14 @@ def close_files(conn: Connection, tenant: str, agent_id: str, file_id: str | Non
 async def announced(db: Database, tenant: str, file: File, text: str) -> Callable[[Connection], None]:
     """What opens a file that has been read for the agents that see its folder, and closes what that leaves no room for.
 
-    To be called in the transaction that says the file is read. Agents that come in between see it closed.
+    To be called in the transaction that says the file is read. Agents that come in between see it closed, and so do
+    those that have closed it where they came from.
     """
 
     def find(conn: Connection) -> list[tuple[Agent, AgentFile]]:
         ids = folder_store.agents_of(conn, file.folder_id)
         pairs = ((agent_store.get(conn, tenant, each), agent_files.find(conn, each, file.id)) for each in ids)
-        return [(agent, own) for agent, own in pairs if own is not None]
+        return [(agent, own) for agent, own in pairs if own is not None and own.opened_at is None]
 
     found = await db.read(find)
     openings = await asyncio.to_thread(lambda: {agent.id: shown.seen(agent, own, text) for agent, own in found})

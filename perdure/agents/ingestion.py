@@ -20,6 +20,7 @@ from perdure.domain.jobs import Job
 from perdure.domain.models import Embedding
 from perdure.logs import Log
 from perdure.loop.context import recompile
+from perdure.memory import embedding
 from perdure.memory.chunking import chunks
 from perdure.memory.passages import Embed
 from perdure.providers.text import storable
@@ -88,6 +89,10 @@ class Ingestion:
         def finish(conn: Connection) -> None:
             file_store.change(conn, file.id, status="completed", error_message=trouble)
             tell(conn)
+            # The model may have become another one meanwhile, or can be asked again for files that had to do without.
+            changed = folder_store.get(conn, task.tenant, folder.id).embedding != folder.embedding
+            if trouble is None and (changed or file_store.some_trouble(conn, folder.id)):
+                embedding.ask(conn, task.tenant, embedding.FOLDERS, folder.id)
 
         return finish
 

@@ -140,7 +140,8 @@ def _update(
             passage_memory.edit_archive(conn, tenant, archive_id, {}, chosen.embedding)
     moved = changes.block_ids is not None and replace_blocks(conn, tenant, agent_id, changes.block_ids)
     after = agent_store.get(conn, tenant, agent_id)
-    if after.enable_sleeptime and not before.enable_sleeptime:
+    # Also where it is so already: the companion may have been deleted.
+    if changes.attributes.get("enable_sleeptime"):
         give_companion(conn, tenant, vault, after)
     if limits(after) != limits(before):
         open_files(conn, after, ())

@@ -27,18 +27,26 @@ async def export_agent(
     scrub_messages: bool = False,
     use_legacy_format: bool = False,
     max_steps: int | None = None,
+    include_groups: bool = False,
 ) -> Response:
     """Write an agent with its blocks, tools, messages and companions as an agent file. Secrets stay here.
 
-    With a `conversation_id` its messages are those of that conversation; with `scrub_messages` there are none.
-    `max_steps` was for the older format and changes nothing.
+    With a `conversation_id` its messages are those of that conversation; with `scrub_messages` there are none. With
+    `include_groups` the other agents of its groups come along, so that these can be made anew. `max_steps` was for the
+    older format and changes nothing.
     """
     if use_legacy_format:
         raise Invalid("The older format of agent files is no longer written. Leave use_legacy_format out.")
     vault = caller.server.vault
     parcel = await caller.server.db.read(
         lambda conn: agent_file.pack(
-            conn, caller.tenant, vault, agent_id, conversation_id=conversation_id, scrub=scrub_messages
+            conn,
+            caller.tenant,
+            vault,
+            agent_id,
+            conversation_id=conversation_id,
+            scrub=scrub_messages,
+            groups=include_groups,
         )
     )
     # Long histories take a while, in which others want the event loop.

@@ -77,7 +77,7 @@ async def retrieve_folder(caller: CallerDep, folder_id: FolderId) -> Response:
 
 
 async def update_folder(caller: CallerDep, folder_id: FolderId, body: UpdateFolderBody) -> Response:
-    """Change a folder, for every agent it is attached to. A new embedding model is for files that come from now on."""
+    """Change a folder, for every agent it is attached to. By another embedding model its files are embedded anew."""
     fields = body.changes()
     model = await resolve_embedding(caller.server.catalog, caller.tenant, body.choice())
     if model is not None:
@@ -87,7 +87,9 @@ async def update_folder(caller: CallerDep, folder_id: FolderId, body: UpdateFold
         before = folder_store.hold(conn, caller.tenant, folder_id)
         return changes.edit_folder(conn, caller.tenant, before, msgspec.structs.replace(before, **fields))
 
-    return reply(folder(await caller.server.db.write(edit)))
+    edited = await caller.server.db.write(edit)
+    caller.server.jobs.wake()
+    return reply(folder(edited))
 
 
 async def delete_folder(caller: CallerDep, folder_id: FolderId) -> Response:

@@ -145,9 +145,9 @@ async def _found(caller: Caller, group_id: str) -> Group:
 async def _request(caller: Caller, group_id: str, body: SendMessageBody, run_type: str) -> TurnRequest:
     """A request to a group, recorded under its manager or its first member."""
     found = await _found(caller, group_id)
-    owner = found.manager_agent_id or next(iter(found.agent_ids), None)
-    if owner is None:
-        raise Unprocessable("This group has no agents. Give it some.", ("path", "group_id"))
+    if found.lacking is not None:
+        raise Unprocessable(found.lacking, ("path", "group_id"))
+    owner = found.manager_agent_id or found.agent_ids[0]
     await read_images(caller, body.contents())
     request = turn_request(body, owner, caller.generation, run_type=run_type, project=caller.project)
     if request.decisions or request.client_tools:

@@ -11,6 +11,7 @@ from perdure.api.auth import authenticate, server_of
 from perdure.api.reply import reply
 from perdure.domain.errors import Unauthorized, Unavailable
 from perdure.runs.policy import State
+from perdure.store import servers
 
 READY_SECONDS: Final = 2.0
 """How long the database may take to answer."""
@@ -40,7 +41,7 @@ async def check_ready(request: Request) -> Response:
     if state == "ready":
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await server.db.write(lambda conn: None)
+                await server.db.write(lambda conn: servers.is_here(conn, server.runner.lease.id))
         except (Unavailable, TimeoutError):
             state = "storage_unavailable"
     body = {"version": server.version, "status": state}

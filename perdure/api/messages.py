@@ -174,17 +174,19 @@ async def list_all_messages(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     order: Order = "desc",
     conversation_id: str | None = None,
+    include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
 ) -> Response:
     """History across all agents. The cursors go on in the order asked for."""
     older, newer = (after, before) if order == "desc" else (before, after)
-    thread = None if conversation_id == "default" else conversation_id
+    kinds = None if include_return_message_types is None else frozenset(include_return_message_types)
     stored = await caller.server.db.read(
         lambda conn: message_store.history(
-            conn, caller.tenant, conversation_id=thread, before=older, after=newer, newest_first=order == "desc",
-            limit=limit,
+            conn, caller.tenant, conversation_id=conversation_id, before=older, after=newer,
+            newest_first=order == "desc", limit=limit, roles=_roles(kinds),
+            keep=lambda message: bool(public_all([message], caller.generation, kinds)),
         )
     )  # fmt: skip
-    return reply(public_all(stored, caller.generation))
+    return reply(public_all(stored, caller.generation, kinds))
 
 
 async def retrieve_message(caller: CallerDep, message_id: MessageId) -> Response:

@@ -14,6 +14,7 @@ from perdure.api.paths import AgentId, PassageId
 from perdure.api.reply import reply
 from perdure.domain.agents import Agent
 from perdure.domain.archives import Archive
+from perdure.domain.conversations import DEFAULT_CONVERSATION
 from perdure.domain.messages import Message
 from perdure.domain.passages import Passage
 from perdure.memory import passages as memory
@@ -106,32 +107,37 @@ async def search_passages(caller: CallerDep, body: SearchPassagesBody) -> Respon
 
 async def search_all_messages(caller: CallerDep, body: SearchMessagesBody) -> Response:
     """What was said to and by the agents of a tenant, or in one conversation."""
-    return reply(found_messages(await _said(caller, body)))
+    return reply(found_messages(*await _said(caller, body)))
 
 
 async def search_agent_messages(caller: CallerDep, body: SearchMessagesBody) -> Response:
     """The same in the form that 0.1.x expects."""
-    return reply(ranked_messages(await _said(caller, body)))
+    found, _ = await _said(caller, body)
+    return reply(ranked_messages(found))
 
 
-async def _said(caller: Caller, body: SearchMessagesBody) -> list[tuple[Message, float]]:
+async def _said(caller: Caller, body: SearchMessagesBody) -> tuple[list[tuple[Message, float]], dict[int, str]]:
+    """The messages that answer, and the conversations in which they do, by their seqs."""
     start = None if body.start_date is None else microseconds(body.start_date)
     end = None if body.end_date is None else microseconds(body.end_date) + 1
 
-    def find(conn: Connection) -> list[tuple[Message, float]]:
-        conversation = agents = None
+    def find(conn: Connection) -> tuple[list[tuple[Message, float]], dict[int, str]]:
+        conversation, agents = body.conversation_id, None
         if body.agent_id is not None:
             agents = [agent_store.get(conn, caller.tenant, body.agent_id).id]
-        if body.conversation_id not in (None, "default"):
-            found = conversation_store.get(conn, caller.tenant, body.conversation_id)
-            conversation = found.id
-            agents = [found.agent_id] if agents in (None, [found.agent_id]) else []
+        if conversation not in (None, DEFAULT_CONVERSATION):
+            owner = conversation_store.get(conn, caller.tenant, conversation).agent_id
+            agents = [owner] if agents in (None, [owner]) else []
         if agents is None:
             agents = agent_store.all_ids(conn, caller.tenant)
-        return search_messages(
+        found = search_messages(
             conn, caller.tenant, agents, body.query or "", roles=body.roles or DEFAULT_ROLES, limit=body.limit,
             conversation_id=conversation, start=start, end=end,
         )  # fmt: skip
+        seqs = [message.seq for message, _ in found]
+        if conversation in (None, DEFAULT_CONVERSATION):
+            return found, conversation_store.of_messages(conn, seqs)
+        return found, dict.fromkeys(seqs, conversation)
 
     return await caller.server.db.read(find)
 

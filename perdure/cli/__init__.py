@@ -167,8 +167,9 @@ def export(
     agent_id: Annotated[str, typer.Argument(metavar="AGENT_ID")],
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None,
     url: Url = None,
+    groups: Annotated[bool, typer.Option("--groups", help="With the other agents of its groups.")] = False,
 ) -> None:
-    move_command.export(read_settings(os.environ), url, agent_id, file)
+    move_command.export(read_settings(os.environ), url, agent_id, file, groups=groups)
 
 
 @application.command("import", help="Make the agents of an agent file on a running server, and print their ids.")

@@ -22,9 +22,10 @@ from perdure.store.secrets import Vault, find_vault, unreadable
 from perdure.store.sqlite_file import DATA_FILE, examine
 
 CHECKS: Final[Sequence[Check]] = (
-    check.integrity, check.orphans, check_runs.homeless, check.unreadable_messages, check.default_conversations,
-    check.doubled_messages, contexts, check_runs.rivals, check_runs.records, check_runs.event_logs,
-    check.block_labels, check.block_versions, check_search.search_index, check_search.chunk_counts,
+    check.integrity, check.orphans, check.documents, check_runs.homeless, check.unreadable_messages,
+    check.default_conversations, check.doubled_messages, contexts, check_runs.rivals, check_runs.records,
+    check_runs.event_logs, check.block_labels, check.block_versions, check_search.search_index,
+    check_search.chunk_counts,
 )  # fmt: skip
 """In this order: each may count on what those before it have mended."""
 
@@ -135,4 +136,11 @@ def _looked_at(conn: Connection, location: str, vault: Vault | None) -> Report:
 
 def _found(conn: Connection, *, repair: bool) -> Iterator[Finding]:
     for each in CHECKS:
-        yield from each(conn, repair)
+        try:
+            yield from each(conn, repair)
+        except msgspec.MsgspecError as error:
+            yield finding(
+                "documents",
+                f"{each.__name__} could not be looked at, since of what it needs something is damaged ({error})",
+                (),
+            )

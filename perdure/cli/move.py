@@ -17,9 +17,13 @@ ANSWER_SECONDS: Final = 300.0
 """How long an answer may take: files are large, and imports wait for their turn to write."""
 
 
-def export(settings: Settings, url: str | None, agent_id: str, place: Path | None) -> None:
-    """Write an agent to a new file, or to stdout. Raises Conflict where the file is there, and what `_asked` raises."""
-    written = _asked(settings, url, f"/v1/agents/{quote(agent_id, safe='')}/export")
+def export(settings: Settings, url: str | None, agent_id: str, place: Path | None, *, groups: bool) -> None:
+    """Write an agent to a new file, or to stdout; with `groups`, the others of its groups too.
+
+    Raises Conflict where the file is there, and what `_asked` raises.
+    """
+    query = "?include_groups=true" if groups else ""
+    written = _asked(settings, url, f"/v1/agents/{quote(agent_id, safe='')}/export{query}")
     if place is None:
         typer.echo(written)
         return

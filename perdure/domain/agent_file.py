@@ -43,10 +43,14 @@ class Stock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shelved(msgspec.Struct, frozen=True):
-    """A file with its text; None where it has not been read, or nothing else would fit beside it."""
+    """A file with its text; None where it has not been read, or nothing else would fit beside it.
+
+    `key` is its id in the agent file, where it comes in.
+    """
 
     file: File
     text: str | None
+    key: str = ""
 
 
 class Library(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,13 +91,14 @@ class UnpackedThread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent as a file has it. The ids are those of the file."""
+    """An agent as a file has it. The ids are those of the file; `closed` are files that it does not have open."""
 
     new: NewAgent
     block_ids: tuple[str, ...]
     tool_ids: tuple[str, ...]
     folder_ids: tuple[str, ...]
     thread: UnpackedThread
+    closed: frozenset[str] = frozenset()
     others: tuple[UnpackedThread, ...] = ()
     archives: tuple[Stock, ...] = ()
 

@@ -39,6 +39,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     base_template_id: str | None = None
     deployment_id: str | None = None
 
+    @property
+    def lacking(self) -> str | None:
+        """What it needs before anybody in it can speak; None where it has that."""
+        if self.manager_agent_id is None and self.manager_type != "round_robin":
+            return "The agent that managed this group is gone. Give the group another one."
+        if not self.agent_ids and self.manager_type in ("round_robin", "dynamic"):
+            return "This group has no agents. Give it some."
+        return None
+
 
 class GroupChanges(msgspec.Struct, frozen=True, kw_only=True):
     """What to change of a group. None leaves a thing as it is, a list replaces it whole."""

@@ -97,6 +97,7 @@ class ToolRound:
         self._following = following
         self._calls = [self._admitted(call) for call in calls]
         self._outcomes: dict[str, Outcome] = {}
+        self._ran_in: set[str] = set()
         self._started = time.monotonic_ns()
 
     def _admitted(self, call: ToolCallPart) -> ToolCallPart:
@@ -176,7 +177,10 @@ class ToolRound:
             return self._executor.kept(conn, tool, call, outcome)
         if self._turn.interrupted:
             return Outcome(_error(call, NOT_RUN["cancelled"]))
-        return self._executor.run_in(conn, tool, call, self._context(call))
+        again = call.call_id in self._ran_in
+        outcome = self._executor.run_in(conn, tool, call, self._context(call), again=again)
+        self._ran_in.add(call.call_id)
+        return outcome
 
     def _conclude(self, parts: Sequence[ToolReturnPart]) -> None:
         denied = {part.call_id for part in self._denied}

@@ -1,8 +1,8 @@
 """What vectors add to what words found, without ever taking the best of it away.
 
-Words keep their order. Vectors fill the places that words leave empty, and only where both agree on more than chance
-would have it, also the last third of the others: a small model's idea of what is near is often wrong, and ranks fused
-one to one then lose what words had found (docs/adr/0015).
+Words keep their order. Vectors fill the places that words leave empty. Only where both agree on more than chance would
+have it, they also get some of the last places, and of these only such as words give to what hardly fits: a small
+model's idea of what is near is often wrong, and ranks fused one to one then lose what words had found (docs/adr/0015).
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from typing import Final
 
 SHARE: Final = 0.3
 """The part of the places that trusted vectors may take."""
+WEAK: Final = 0.3
+"""What has less of the best score by words hardly fits: in `bench/recall` none of it was what was asked for."""
 COMPARED: Final = 10
 """The best by words that are looked for among the nearest."""
 LEAST_COMMON: Final = 2
@@ -27,8 +29,8 @@ def fused(by_words: Hits, near: Hits, limit: int, total: int) -> list[tuple[int,
     for seq, fit in words:
         score[seq] = fit / best
     fresh = [(seq, cosine) for seq, cosine in near if seq not in score and cosine > 0]
-    places = int(limit * SHARE) if trusted(by_words, near, total) else 0
-    kept = [seq for seq, _ in words[: max(limit - min(places, len(fresh)), 0)]]
+    places = min(int(limit * SHARE), len(fresh)) if trusted(by_words, near, total) else 0
+    kept = [seq for place, (seq, _) in enumerate(words[:limit]) if place < limit - places or score[seq] >= WEAK]
     added = [seq for seq, _ in fresh[: limit - len(kept)]]
     lowest = min((score[seq] for seq in kept), default=1.0)
     # Of another kind than the words' scores, a cosine only says which of the added comes first.

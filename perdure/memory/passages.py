@@ -65,10 +65,13 @@ def new_passage(
 
 def insert(conn: Connection, tenant: str, archive: Archive, new: Sequence[Passage]) -> list[Passage]:
     """Put passages into an archive. Their vectors are made later, so that nobody waits for them."""
+    if new and archive.embedding is not None:
+        # As `ask` is about to hold it: two units that both had stored passages first would wait for each other.
+        archive_store.get(conn, tenant, archive.id, held=True)
     own = [msgspec.structs.replace(each, archive_id=archive.id) for each in new]
     stored = passage_store.add(conn, tenant, archive.id, own)
     if stored:
-        embedding.ask(conn, tenant, archive)
+        embedding.ask(conn, tenant, embedding.ARCHIVES, archive.id)
     return stored
 
 
@@ -78,7 +81,7 @@ def edit(conn: Connection, tenant: str, passage: Passage, changes: dict[str, Any
     _check(changed.text)
     passage_store.update(conn, passage, changed)
     if changed.text != passage.text:
-        embedding.ask(conn, tenant, archive_store.get(conn, tenant, passage.archive_id))
+        embedding.ask(conn, tenant, embedding.ARCHIVES, passage.archive_id)
     return changed
 
 
@@ -95,7 +98,7 @@ def edit_archive(
     )  # fmt: skip
     archive_store.update(conn, edited)
     if model is not None:
-        embedding.ask(conn, tenant, edited)
+        embedding.ask(conn, tenant, embedding.ARCHIVES, edited.id)
     return edited
 
 

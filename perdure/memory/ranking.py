@@ -9,7 +9,7 @@ The figures were chosen by the conversations in `bench/recall/` (docs/adr/0014).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from perdure.memory.question import Question
@@ -30,27 +30,39 @@ SATURATION: Final = 1.2
 FLATNESS: Final = 0.5
 """BM25's k1 and b: how soon more of the same word says no more, and how much the length of a text takes away."""
 SUBSTANCE: Final = 10
-"""Words of which a text needs some to be an answer: with so many it counts for two thirds; never for less than half,
-since one that holds just what was asked has to stay first."""
+"""Words of which a text needs some to be an answer: with so many it counts for two thirds, never for less than half.
+
+One that holds all the words that were asked counts in full, since it has to come before what stands beside it.
+"""
 ASKING: Final = 0.6
 """What a text counts for that ends in a question."""
-SPEAKER: Final = 3.0
-"""What it adds that a text is by a person the question names."""
+SPEAKER: Final = 1.5
+"""What it adds that a text is by a person the question names. Not more, since questions err about who said it."""
 MENTION: Final = 0.5
 """How much of a name's rarity counts that only stands in a text: of two who talk, both are named all the time."""
 DATE: Final = 0.5
 """How much of a date's rarity counts."""
+REPEATED: Final = 0.5
+"""What a text counts for that only repeats another, so that it comes after what it repeats."""
 
 
 def ranked(
-    question: Question, candidates: Sequence[Surroundings], counts: Mapping[str, int]
+    question: Question,
+    candidates: Sequence[Surroundings],
+    counts: Mapping[str, int],
+    repeating: Collection[int] = (),
 ) -> list[tuple[int, float]]:
     """The candidates that answer at all, best first, as (seq, score above 0); of two alike the newer one first.
 
-    `counts` says how many rows there are in all (`SCOPE`), and how many hold each word and mark of the question.
+    `counts` says how many rows there are in all (`SCOPE`), and how many hold each word and mark of the question;
+    `repeating` are seqs of texts that say nothing of their own.
     """
     ranking = _Ranking(question, candidates, counts)
-    found = ((each.entry.seq, ranking.score(each)) for each in candidates)
+    found = [
+        (seq, ranking.score(each) * (REPEATED if seq in repeating else 1))
+        for each in candidates
+        for seq in [each.entry.seq]
+    ]
     return sorted((hit for hit in found if hit[1] > 0), key=lambda hit: (-hit[1], -hit[0]))
 
 
@@ -82,6 +94,7 @@ class _Ranking:
     def __init__(self, question: Question, candidates: Sequence[Surroundings], counts: Mapping[str, int]) -> None:
         self._names = [word for word in question.words if counts.get(speaker_mark(word))]
         self._words = [word for word in question.words if word not in self._names]
+        self._known = [counts[word] for word in self._words]
         self._dates = question.dates
         self._rarity = rarities(counts)
         entries = {each.seq: each for one in candidates for each in (one.entry, *one.before, *one.after)}
@@ -104,7 +117,8 @@ class _Ranking:
             score += MENTION * self._rarity[name] * _saturated(mentions)
         if score and self._count(entry, ASKS):
             score *= ASKING
-        return score * max(0.5, 1 - math.exp(-text.length / SUBSTANCE))
+        complete = text.words and all(count or not known for count, known in zip(text.words, self._known, strict=True))
+        return score if complete else score * max(0.5, 1 - math.exp(-text.length / SUBSTANCE))
 
     def _by_words(self, candidate: Surroundings) -> float:
         own = self._texts[candidate.entry.seq]

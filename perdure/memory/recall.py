@@ -1,12 +1,13 @@
 """Finding what answers a question among many texts: a few hundred by the index, and the best of them by their words."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from perdure.memory.question import Question, asked
 from perdure.memory.ranking import REACH, ranked, rarities, speaker_mark
+from perdure.memory.repeats import repeating
 from perdure.store import search
 from perdure.store.search import SCOPE, Corpus
 from perdure.store.surroundings import Surroundings, surroundings
@@ -44,9 +45,10 @@ def recall(
     most = max(limit, LOOKED_AT_IN_SMALL if counts[SCOPE] <= SMALL else LOOKED_AT)
     likely = _likely(conn, corpus, scopes, question, counts, wanted if narrow else None)[:most]
     read = surroundings(conn, corpus, likely, BESIDE + REACH)
-    candidates = _candidates(read)
+    repeats = repeating(read)
+    candidates = _candidates(read, repeats)
     allowed = _among(conn, corpus, [each.entry.seq for each in candidates], wanted)
-    found = ranked(question, [each for each in candidates if each.entry.seq in allowed], counts)
+    found = ranked(question, [each for each in candidates if each.entry.seq in allowed], counts, repeats)
     return found[:limit]
 
 
@@ -75,11 +77,17 @@ def _likely(
     return sorted(worth, key=lambda seq: (-worth[seq], -seq))
 
 
-def _candidates(read: Sequence[Surroundings]) -> list[Surroundings]:
-    """The rows read, and their neighbours: an answer may hold no word of its question."""
+def _candidates(read: Sequence[Surroundings], repeats: Collection[int]) -> list[Surroundings]:
+    """The rows read, and their neighbours: an answer may hold no word of its question.
+
+    What only repeats is nobody's neighbour and takes no step between two that are.
+    """
     found: dict[int, Surroundings] = {}
     for each in read:
-        before, after = each.before, each.after
+        if each.entry.seq in repeats:
+            found[each.entry.seq] = Surroundings(each.entry, [], [])
+            continue
+        before, after = ([entry for entry in side if entry.seq not in repeats] for side in (each.before, each.after))
         line = [*reversed(before), each.entry, *after]
         middle = len(before)
         for at in range(max(0, middle - BESIDE), min(len(line), middle + BESIDE + 1)):

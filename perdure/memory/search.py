@@ -20,6 +20,8 @@ from perdure.store.message_search import MESSAGES, among, text_of
 DEFAULT_ROLES: Final[tuple[Role, ...]] = ("user", "assistant")
 DEFAULT_LIMIT: Final = 5
 MAX_LIMIT: Final = 50
+UNDER_WAY: Final = 10
+"""Messages of the turn under way that may be found beside those that are wanted, at most."""
 CONTENT_CHARS: Final = 10_000
 """Characters shown of one message, so that a huge one does not hide the others."""
 
@@ -37,20 +39,26 @@ def conversation_search(
     limit: int = DEFAULT_LIMIT,
     start_date: str | None = None,
     end_date: str | None = None,
+    run_id: str = "",
 ) -> str:
     """What an agent's history holds on `query`, best first, as JSON `{message, results}`; without a query, the newest.
 
     `limit` is 1 to MAX_LIMIT. Dates are ISO 8601, in the agent's timezone unless they name another; both are
-    included, an end that is a mere date to the end of that day. Raises Invalid for a wrong limit or date.
+    included, an end that is a mere date to the end of that day. What belongs to the run `run_id` is only found where
+    nothing else is: a question that is being answered would be its own best match. Raises Invalid for a wrong limit or
+    date.
     """
     if limit < 1:
         raise Invalid(f"limit is {limit}; it has to be 1 to {MAX_LIMIT}.")
     zone = ZoneInfo(agent.timezone)
     start, end = period(start_date, end_date, zone)
+    limit = min(limit, MAX_LIMIT)
     found = search_messages(
         conn, tenant, [agent.id], query,
-        roles=roles or DEFAULT_ROLES, start=start, end=end, limit=min(limit, MAX_LIMIT),
+        roles=roles or DEFAULT_ROLES, start=start, end=end, limit=limit + UNDER_WAY,
     )  # fmt: skip
+    before = [hit for hit in found if hit[0].run_id != run_id or not hit[1]]
+    found = (before or found)[:limit]
     best = max((relevance for _, relevance in found), default=0.0)
     at = now()
     results = [_result(message, relevance / best if best else None, at, zone) for message, relevance in found]

@@ -35,8 +35,6 @@ from perdure.store.database import Database
 RUN_TYPE: Final = "group_turn"
 MOST_SAID: Final = 1000
 """Messages of a turn that are read for what was said in it."""
-NO_MANAGER: Final = "The agent that managed this group is gone. Give the group another one."
-NO_MEMBERS: Final = "This group has no agents. Give it some."
 
 
 class GroupTurns:
@@ -87,10 +85,8 @@ class GroupTurns:
         members = [agent_store.get(conn, tenant, agent_id) for agent_id in group.agent_ids]
         led = group.manager_agent_id
         manager = None if led is None else agent_store.get(conn, tenant, led)
-        if manager is None and group.manager_type != "round_robin":
-            raise Invalid(NO_MANAGER)
-        if not members and group.manager_type in ("round_robin", "dynamic"):
-            raise Invalid(NO_MEMBERS)
+        if group.lacking is not None:
+            raise Invalid(group.lacking)
         self._repeated = run_store.last_seq(conn, run_id) - 1
         return group, Talk(group, members, manager), errand_store.turns(conn, run_id)
 

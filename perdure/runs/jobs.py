@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from perdure.domain.errors import PerdureError, Unavailable
 from perdure.domain.jobs import Job
 from perdure.logs import Log
+from perdure.runs.chores import Chores, Trouble
 from perdure.store import jobs as job_store
 from perdure.store import signals
 from perdure.store.database import Database
@@ -79,13 +80,13 @@ class Jobs:
         self._server_id = server_id
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wanted = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._chores = Chores()
 
     def start(self) -> None:
         """Take up what is there, from now on. To be called once this process has signed on."""
         self._db.listen(self._heard)
         self._wanted.set()
-        self._looking = asyncio.create_task(self._look(), name="jobs")
+        self._chores.begin(self._look)
 
     def submit(self, conn: Connection, tenant: str, job: Job) -> None:
         """Store a job with whatever else is stored in this unit. Call `wake` once that is done."""
@@ -114,7 +115,8 @@ class Jobs:
 
     async def close(self) -> None:
         """Stop; the next process goes on with what is left."""
-        tasks = [task for task in (self._looking, *self._tasks.values()) if task is not None]
+        await self._chores.close()
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -124,6 +126,7 @@ class Jobs:
             self.wake()
 
     async def _look(self) -> None:
+        trouble = Trouble("cannot look for jobs")
         while True:
             pause = LOOK_SECONDS if self._db.shared or self._tasks else IDLE_SECONDS
             try:
@@ -134,8 +137,9 @@ class Jobs:
             self._wanted.clear()
             try:
                 await self._take_up()
+                trouble.is_over()
             except Unavailable as error:
-                log.warning("cannot look for jobs; trying again", error=error.message)
+                trouble.is_there(error)
                 await asyncio.sleep(WAIT_SECONDS)
                 self.wake()
 

@@ -42,7 +42,6 @@ COLLISIONS: Final = 3
 """Tries in which a violated constraint is put down to another process at the same rows, and the batch repeated."""
 WATCHED: Final = 30.0
 """Seconds for which processes that read a run from the database are told of its commits, unless they ask again."""
-IDS_IN_A_SIGNAL: Final = 150
 
 log = Log(__name__)
 
@@ -298,8 +297,7 @@ class _Batch:
             self._store_one_by_one(conn, rows)
         if self._watched:
             told = [run.run_id for run in by_run if run.run_id in self._watched]
-            for at in range(0, len(told), IDS_IN_A_SIGNAL):
-                signals.notify(conn, f"log {','.join(told[at : at + IDS_IN_A_SIGNAL])}")
+            signals.notify_of(conn, "log", told)
 
     def _store_one_by_one(self, conn: Connection, rows: list[tuple[RunLog, int, list[AnyEvent]]]) -> None:
         """Something of this batch cannot be stored, perhaps since its run was deleted: that run alone fails."""

@@ -11,7 +11,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from perdure.domain import events
-from perdure.domain.events import AnyEvent, Started, message_type
+from perdure.domain.events import AnyEvent, Started, last_events, message_type
+from perdure.domain.ids import now
 from perdure.domain.messages import AnyPart, HiddenReasoningPart, Message, ReasoningPart, TextPart, ToolCallPart
 from perdure.domain.runs import Run, Usage, is_group_run
 from perdure.domain.tools import Tool
@@ -88,11 +89,13 @@ def take_up(
     return TakenUp(_accepted(conn, run_id, snapshots), run_store.last_seq(conn, run_id))
 
 
-def give_up(conn: Connection, run_id: str, server_id: str, take: Take) -> None:
-    """End a run that cannot be taken up."""
-    if run_store.hold(conn, run_id, server_id) is not None:
-        tenant, run, _ = run_store.stored(conn, run_id)
-        _end(conn, tenant, run, "error", take)
+def give_up(conn: Connection, run_id: str, server_id: str) -> str | None:
+    """End a run that cannot be taken up, whatever of it cannot be read; its conversation, if it was this process's."""
+    if run_store.hold(conn, run_id, server_id) is None:
+        return None
+    conversation_id = run_store.write_off(conn, run_id, now(), INTERRUPTED)
+    run_store.log(conn, [(run_id, run_store.last_seq(conn, run_id) + 1, last_events("error", Usage(), INTERRUPTED))])
+    return conversation_id
 
 
 def _accepted(conn: Connection, run_id: str, snapshots: Snapshots) -> Accepted:

@@ -14,9 +14,10 @@ from perdure.domain.requests import TurnRequest
 from perdure.logs import Log
 from perdure.loop.turn import Rooms
 from perdure.runs import recovery
-from perdure.runs.accept import Accepted, Repeated, Snapshots, Terms, accept
+from perdure.runs.accept import Accepted, Repeated, Snapshots, Terms, accept, hand_over
 from perdure.runs.attempts import WINDOW, Attempt, Attempts
 from perdure.runs.cancel import Cancelling, Which
+from perdure.runs.chores import Chores, Trouble
 from perdure.runs.ending import Ended
 from perdure.runs.follower import Follower
 from perdure.runs.lease import Found, Lease, Lost
@@ -61,9 +62,9 @@ class Runner:
         self._stopping = False
         self._hurry = asyncio.Event()
         self._closed = False
-        self._chores = [
-            asyncio.create_task(chore, name="chore") for chore in (self._ping(), keep_tidy(rooms.db, policy))
-        ]
+        self._chores = Chores()
+        self._chores.begin(self._ping)
+        self._chores.begin(lambda: keep_tidy(rooms.db, policy))
 
     async def recover(self) -> None:
         """Sign on among the processes of this database, and take up the runs that nobody holds."""
@@ -72,7 +73,7 @@ class Runner:
         while await self._see_to(await self.lease.look()):
             pass
         if self._db.shared:
-            self._chores.append(asyncio.create_task(self._look(), name="chore"))
+            self._chores.begin(self._look)
 
     async def start(
         self, tenant: str, request: TurnRequest, *, queue: bool = True, attempt: Attempt | None = None
@@ -204,9 +205,7 @@ class Runner:
             await asyncio.wait(tasks, timeout=LAST_SECONDS)
         for work in self._works.values():
             work.live.leave()
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self._chores.close()
         await self._tails.close()
         await self._log.close(LAST_SECONDS)
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -268,8 +267,9 @@ class Runner:
         kind, _, rest = text.partition(" ")
         if kind == "log":
             self._tails.look(rest.split(","))
-        elif kind == "watch" and rest in self._works:
-            self._log.watch(rest)
+        elif kind == "watch":
+            for run_id in self._works.keys() & rest.split(","):
+                self._log.watch(run_id)
         elif kind == "turn" and rest in self._works:
             self._grant(rest)
         elif kind == "cancel" and (work := self._works.get(rest)) is not None:
@@ -280,6 +280,7 @@ class Runner:
 
     async def _look(self) -> None:
         """Stay alive among the processes, and see to what was left for this one."""
+        trouble = Trouble("cannot renew the lease")
         while True:
             await self.lease.next_look()
             lease_id = self.lease.id
@@ -289,8 +290,9 @@ class Runner:
                 await self.lease.start_over(lease_id)
                 continue
             except Unavailable as error:
-                log.warning("cannot renew the lease; trying again", error=error.message)
+                trouble.is_there(error)
                 continue
+            trouble.is_over()
             if not self._stopping:
                 await self._see_to(found)
 
@@ -320,9 +322,19 @@ class Runner:
                 log.warning("cannot take up a run; trying again", run_id=run_id, error=error.message)
             except Exception:
                 log.exception("a run cannot be taken up and ends", run_id=run_id)
-                await self._db.write(
-                    lambda conn, run_id=run_id: recovery.give_up(conn, run_id, self.lease.id, self._accept)
-                )
+                await self._give_up(run_id)
+
+    async def _give_up(self, run_id: str) -> None:
+        """End a run of which something cannot be read, and let go on what waits behind it."""
+        owner = self.lease.id
+        try:
+            conversation_id = await self._db.write(lambda conn: recovery.give_up(conn, run_id, owner))
+            if conversation_id is not None:
+                following = await self._db.write(lambda conn: hand_over(conn, conversation_id))
+                if following is not None:
+                    self._grant(following)
+        except Exception:
+            log.exception("a run is left as it is; `perdure check` says what is wrong", run_id=run_id)
 
     async def _take_up_one(self, run_id: str) -> None:
         may_repeat = self._rooms.executor.may_repeat

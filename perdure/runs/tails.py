@@ -1,31 +1,27 @@
 """The logs of runs that other processes work, read from the database while somebody here follows them.
 
-The process that works such a run is asked to tell of its commits; where that is not heard, looking now and then does.
+The processes that work such runs are asked to tell of their commits; where that is not heard, looking now and then
+does. One look is for all runs of which something was told meanwhile, so that many cost little more than one.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
-from weakref import WeakValueDictionary, ref
-
-from sqlalchemy import Connection
+from weakref import WeakValueDictionary
 
 from perdure.domain.errors import Unavailable
-from perdure.domain.events import AnyEvent
-from perdure.logs import Log
+from perdure.runs.chores import Chores, Trouble
 from perdure.runs.log import RunLog
-from perdure.store import runs as run_store
 from perdure.store import signals
 from perdure.store.database import Database
+from perdure.store.tails import MOST_RUNS, news
 
 LOOK: Final = 1.0
-"""Seconds between looks while commits are told of."""
+"""Seconds between looks at all runs while commits are told of."""
 LOOK_WITHOUT_WAKING: Final = 0.1
 ASK: Final = 10.0
 """Seconds between requests to be told."""
-
-log = Log(__name__)
 
 
 class Tails:
@@ -34,8 +30,13 @@ class Tails:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._logs: WeakValueDictionary[str, RunLog] = WeakValueDictionary()
-        self._wakes: dict[str, asyncio.Event] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: dict[str, float] = {}
+        """The runs of which more is to come, and when somebody was last asked to tell of them."""
+        self._told: set[str] = set()
+        """Those of which something may have come."""
+        self._wake = asyncio.Event()
+        self._chores = Chores()
+        self._began = False
 
     def of(self, run_id: str, last: int) -> RunLog:
         """The log of a run whose events up to number `last` are stored."""
@@ -43,17 +44,19 @@ class Tails:
         if live is None:
             live = self._logs[run_id] = RunLog(run_id, lambda event: True)
             live.last = last
-            self._wakes[run_id] = asyncio.Event()
-            task = asyncio.create_task(self._feed(run_id, ref(live)), name=f"tail of {run_id}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._asked[run_id] = -ASK
+            self.look((run_id,))
+            if not self._began:
+                self._began = True
+                self._chores.begin(self._feed)
         return live
 
     def look(self, run_ids: Iterable[str] | None = None) -> None:
         """Something was committed of these runs, or perhaps of all."""
-        for run_id in self._wakes if run_ids is None else run_ids:
-            if (wake := self._wakes.get(run_id)) is not None:
-                wake.set()
+        told = self._asked.keys() if run_ids is None else self._asked.keys() & run_ids
+        if told:
+            self._told |= told
+            self._wake.set()
 
     def wake_silent(self, seconds: float) -> None:
         """Wake the readers of runs that were silent for so long."""
@@ -66,51 +69,65 @@ class Tails:
         """Stop reading, and send away whoever reads here."""
         for live in list(self._logs.values()):
             live.leave()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._chores.close()
 
-    async def _feed(self, run_id: str, log_of: "ref[RunLog]") -> None:
-        """Release what is stored of a run to its readers here, until it has ended or nobody holds its log."""
-        asked_at = -ASK
-        wake = self._wakes[run_id]
-        try:
-            while True:
-                wake.clear()
-                ask = self._db.wakes and time.monotonic() - asked_at > ASK
-                try:
-                    if ask:
-                        await self._db.write(lambda conn: signals.notify(conn, f"watch {run_id}"))
-                        asked_at = time.monotonic()
-                    if await self._release_new(run_id, log_of):
-                        return
-                except Unavailable as error:
-                    log.warning("cannot follow a run; trying again", run_id=run_id, error=error.message)
-                await self._next_look(wake)
-        finally:
-            if self._wakes.get(run_id) is wake:
-                del self._wakes[run_id]
-
-    async def _release_new(self, run_id: str, log_of: "ref[RunLog]") -> bool:
-        """Whether there is nothing more to come, or nobody to read it."""
+    async def _feed(self) -> None:
+        """Release what is stored of runs to their readers here."""
+        looked_at_all, trouble = -LOOK, Trouble("cannot follow runs of other processes")
         while True:
-            live = log_of()
-            if live is None:
-                return True
-            after = live.last
+            await self._next_look()
+            pause = LOOK if self._db.wakes else LOOK_WITHOUT_WAKING
+            if time.monotonic() - looked_at_all >= pause:
+                looked_at_all = time.monotonic()
+                self.look()
+            told, self._told = self._told, set()
+            try:
+                await self._ask(told)
+                for run_ids in _some_at_a_time(list(told)):
+                    await self._release_new(run_ids)
+                trouble.is_over()
+            except Unavailable as error:
+                self.look(told)
+                trouble.is_there(error)
+                await asyncio.sleep(pause)
 
-            def unit(conn: Connection, after: int = after) -> tuple[bool, list[tuple[int, AnyEvent]]]:
-                return bool(run_store.under_way(conn, (run_id,))), run_store.events_after(conn, run_id, after)
-
-            under_way, found = await self._db.read(unit)
-            if found or not under_way:
-                live.released([event for _, event in found], ended=not (under_way or found))
-            if not found:
-                return not under_way
-
-    async def _next_look(self, wake: asyncio.Event) -> None:
+    async def _next_look(self) -> None:
+        """Wait until something was told, or for a while; for as long as it takes where there is nothing to look at."""
+        self._wake.clear()
+        if self._told:
+            return
+        limit = None if not self._asked else LOOK if self._db.wakes else LOOK_WITHOUT_WAKING
         try:
-            async with asyncio.timeout(LOOK if self._db.wakes else LOOK_WITHOUT_WAKING):
-                await wake.wait()
+            async with asyncio.timeout(limit):
+                await self._wake.wait()
         except TimeoutError:
             pass
+
+    async def _ask(self, told: Iterable[str]) -> None:
+        """Have whoever works these runs tell of their commits, where that was not asked for lately."""
+        moment = time.monotonic()
+        to_ask = [run_id for run_id in told if moment - self._asked.get(run_id, moment) > ASK]
+        if to_ask and self._db.wakes:
+            await self._db.write(lambda conn: signals.notify_of(conn, "watch", to_ask))
+            self._asked |= dict.fromkeys(to_ask, moment)
+
+    async def _release_new(self, run_ids: Iterable[str]) -> None:
+        """Show what came of these runs, and let go of those that have ended, or that nobody reads any more."""
+        logs = {run_id: live for run_id in run_ids if (live := self._logs.get(run_id)) is not None}
+        for run_id in run_ids:
+            if run_id not in logs:
+                self._asked.pop(run_id, None)
+        whole = not logs
+        while not whole:
+            known = {run_id: live.last for run_id, live in logs.items()}
+            found = await self._db.read(lambda conn, known=known: news(conn, known))
+            whole = found.whole
+            for run_id in found.events.keys() | found.ended:
+                logs[run_id].released(found.events.get(run_id, ()), ended=run_id in found.ended)
+            for run_id in found.ended:
+                self._asked.pop(run_id, None)
+
+
+def _some_at_a_time(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for at in range(0, len(run_ids), MOST_RUNS):
+        yield run_ids[at : at + MOST_RUNS]

@@ -7,8 +7,8 @@ from typing import Final
 
 from perdure.domain.errors import Unavailable
 from perdure.domain.ids import surely_now
-from perdure.logs import Log
 from perdure.loop.approval import EXPIRED
+from perdure.runs.chores import Trouble
 from perdure.runs.pending import refuse_pending
 from perdure.runs.policy import Policy
 from perdure.store import files as file_store
@@ -20,14 +20,12 @@ TIDY_SECONDS: Final = 3600.0
 STRAY_MICROSECONDS: Final = 3_600_000_000
 """How long an upload may take from its first piece to its last."""
 
-log = Log(__name__)
-
 
 async def keep_tidy(db: Database, policy: Policy) -> None:
     """Deny approvals that nobody gave in time, and drop what is past its keeping, until cancelled."""
     limit = policy.approval_seconds
     last_forgotten = -math.inf
-    told = False
+    trouble = Trouble("cannot tidy up")
     while True:
         await asyncio.sleep(min(limit / 10, 1.0) if limit else 1.0)
         # A clock that was set forward by mistake must not make things look older than they are.
@@ -40,8 +38,6 @@ async def keep_tidy(db: Database, policy: Policy) -> None:
                 await forget_events(db, ended_before)
                 await db.write(lambda conn: file_store.drop_stray_pieces(conn, surely_now() - STRAY_MICROSECONDS))
                 last_forgotten = time.monotonic()
-            told = False
+            trouble.is_over()
         except Unavailable as error:
-            if not told:
-                log.warning("could not tidy up; trying again", error=error.message)
-            told = True
+            trouble.is_there(error)

@@ -8,7 +8,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from perdure.domain.errors import PerdureError
-from perdure.domain.events import AnyEvent, message_type
+from perdure.domain.events import AnyEvent, last_events, message_type
+from perdure.domain.ids import now
 from perdure.domain.models import Model
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import RunError, StopReason, Usage, is_group_run
@@ -23,6 +24,7 @@ from perdure.runs.errands import Runs
 from perdure.runs.group_turns import GroupTurns
 from perdure.runs.log import MAX_PENDING, EventLog, RunLog
 from perdure.runs.sleeptime import Take
+from perdure.store import runs as run_store
 from perdure.telemetry.watch import RunWatch
 
 ALWAYS_SHOWN: Final = frozenset(
@@ -136,14 +138,17 @@ class Worker:
         await self._end(work, end)
 
     async def _keep_shown(self, work: Work) -> None:
-        """After a fault of our own: what readers were shown becomes history, as after a crash."""
+        """After a fault of our own: what readers were shown becomes history, as after a crash, if that can be read."""
         run = work.accepted.run
         if is_group_run(run):
             return
-        await _undisturbed(self._log.write(work.live, lambda conn: ()))
-        await _undisturbed(
-            self._log.write(work.live, lambda conn: recovery.keep_shown(conn, work.accepted.tenant, run).events)
-        )
+        try:
+            await _undisturbed(self._log.write(work.live, lambda conn: ()))
+            await _undisturbed(
+                self._log.write(work.live, lambda conn: recovery.keep_shown(conn, work.accepted.tenant, run).events)
+            )
+        except Exception:
+            log.exception("what a run had shown could not be kept", run_id=run.id)
 
     async def _loop(self, work: Work) -> End:
         of, turn = work.accepted, work.turn
@@ -189,7 +194,7 @@ class Worker:
                 log.error("run is left to another process", run_id=work.accepted.run.id)
                 return
             log.exception("run could not be kept", run_id=work.accepted.run.id)
-            kept = await self._end_otherwise(work, write, error)
+            kept = await self._end_otherwise(work, write, ended, error)
         if kept is None:
             self._gone(work)
         else:
@@ -197,18 +202,38 @@ class Worker:
             self._ended(work, ended[0])
 
     async def _end_otherwise(
-        self, work: Work, write: Callable[[Connection, End], Sequence[AnyEvent]], error: Exception
+        self,
+        work: Work,
+        write: Callable[[Connection, End], Sequence[AnyEvent]],
+        ended: list[Ended],
+        error: Exception,
     ) -> End | None:
-        """End a run that could not be kept as it was, with the reason. None where there is no such run any more."""
-        work.live.fault = None
+        """End a run that could not be kept as it was, with the reason. None where there is no such run any more.
+
+        Where what stands around it is damaged too, the run alone is ended.
+        """
+        run_id = work.accepted.run.id
         text = "What the agent said could not be stored."
-        failed = End("error", Usage(), RunError(error_type="internal_error", message=text, detail=repr(error)))
-        try:
-            await _undisturbed(self._log.write(work.live, lambda conn: write(conn, failed), ends=True))
-        except Exception:
-            log.exception("run is gone", run_id=work.accepted.run.id)
-            return None
-        return failed
+        why = RunError(error_type="internal_error", message=text, detail=repr(error))
+        failed = End("error", Usage(), why)
+
+        def with_reason(conn: Connection) -> Sequence[AnyEvent]:
+            return write(conn, failed)
+
+        def alone(conn: Connection) -> Sequence[AnyEvent]:
+            run_store.write_off(conn, run_id, now(), why)
+            ended[:] = [Ended(last_events(failed.stop_reason, failed.usage, why), None, ())]
+            return ended[0].events
+
+        for attempt in (with_reason, alone):
+            work.live.fault = None
+            try:
+                await _undisturbed(self._log.write(work.live, attempt, ends=True))
+            except Exception:
+                log.exception("run cannot be ended", run_id=run_id)
+            else:
+                return failed
+        return None
 
 
 def _first_shown(work: Work) -> None:

@@ -88,6 +88,16 @@ def open_file(conn: Connection, agent_id: str, file_id: str, view: str, start: i
         conn.execute(insert(agents_files).values(agent_id=agent_id, file_id=file_id, **fields))
 
 
+def leave_closed(conn: Connection, agent_id: str, file_ids: Iterable[str]) -> None:
+    """Note of files that an agent has closed them, before they have been read: they do not open by themselves then."""
+    rows = [
+        {"agent_id": agent_id, "file_id": each, "is_open": False, "last_accessed_at": now(), "position": 0}
+        for each in file_ids
+    ]  # fmt: skip
+    if rows:
+        conn.execute(insert(agents_files), rows)
+
+
 def close(conn: Connection, agent_id: str, file_ids: Iterable[str]) -> None:
     """Close files of an agent."""
     same = (agents_files.c.agent_id == agent_id) & agents_files.c.file_id.in_(list(file_ids))

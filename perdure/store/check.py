@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, ForeignKey, Table, delete, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, ForeignKey, Table, delete, exists, func, insert, literal, select, text, update
 
 from perdure.domain.conversations import Conversation
 from perdure.domain.ids import new_id, now
@@ -23,7 +23,9 @@ from perdure.store.tables import (
     conversations,
     messages,
     metadata,
+    runs,
 )
+from perdure.store.tables.columns import Json
 
 BATCH: Final = 500
 """Messages looked at together."""
@@ -64,6 +66,28 @@ def _mend_orphans(conn: Connection, table: Table, key: ForeignKey, lost: Any, ta
     return f"made the rows of {key.column.table.name} that they name"
 
 
+def documents(conn: Connection, repair: bool) -> Iterator[Finding]:
+    """What is JSON can be read. A run where it cannot goes; of everything else only a backup knows what it was."""
+    for table in metadata.sorted_tables:
+        for column in table.columns:
+            if isinstance(column.type, Json):
+                broken = text(_NOT_JSON[conn.dialect.name].format(f"{table.name}.{column.name}"))
+                rows = conn.execute(select(*table.primary_key.columns).select_from(table).where(broken)).all()
+                if rows:
+                    done = None
+                    if repair and table is runs:
+                        conn.execute(delete(runs).where(broken))
+                        done = "deleted them"
+                    what = f"{table.name} rows whose {column.name} cannot be read"
+                    yield finding("documents", what, ("/".join(map(str, row)) for row in rows), done)
+
+
+_NOT_JSON: Final[Mapping[str, str]] = {
+    "sqlite": "{0} IS NOT NULL AND NOT json_valid({0})",
+    "postgresql": "{0} IS NOT JSON",
+}
+
+
 def unreadable_messages(conn: Connection, repair: bool) -> Iterator[Finding]:
     """Messages whose parts cannot be decoded: they would keep their agent from every later turn."""
     for rows in _message_batches(conn):
@@ -73,8 +97,8 @@ def unreadable_messages(conn: Connection, repair: bool) -> Iterator[Finding]:
             except msgspec.MsgspecError as error:
                 done = None
                 if repair:
-                    text = PARTS_ENCODER.encode((TextPart(text=DAMAGED),)).decode()
-                    conn.execute(update(messages).where(messages.c.seq == row.seq).values(parts=text))
+                    parts = PARTS_ENCODER.encode((TextPart(text=DAMAGED),)).decode()
+                    conn.execute(update(messages).where(messages.c.seq == row.seq).values(parts=parts))
                     done = "put a text in its place that says so"
                 yield finding("messages", f"a message that cannot be read ({error})", (row.id,), done)
 

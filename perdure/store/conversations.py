@@ -16,7 +16,7 @@ from perdure.store import messages as message_store
 from perdure.store.hot import Hot
 from perdure.store.pages import Page, select_page
 from perdure.store.rows import to_struct
-from perdure.store.tables import conversations, runs
+from perdure.store.tables import conversation_messages, conversations, runs
 
 OrderBy = Literal["created_at", "last_message_at", "last_run_completion"]
 
@@ -86,6 +86,19 @@ def addressed(conn: Connection, tenant: str, address: str, agent_id: str | None)
     if row is None:
         raise not_found("Agent", owner)
     return _conversation(row)
+
+
+def of_messages(conn: Connection, seqs: Collection[int]) -> dict[int, str]:
+    """The conversation in which each of these messages was said first, by their seqs; those of default ones are out."""
+    link = conversation_messages.c
+    found = (
+        select(link.message_seq, conversations.c.id, conversations.c.is_default)
+        .join(conversations, conversations.c.id == link.conversation_id)
+        .where(link.message_seq.in_(list(seqs)))
+        .order_by(conversations.c.created_at.desc(), conversations.c.id)
+    )
+    first = {row.message_seq: row for row in conn.execute(found)}
+    return {seq: row.id for seq, row in first.items() if not row.is_default}
 
 
 def list_page(

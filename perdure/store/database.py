@@ -87,8 +87,9 @@ class Database(Protocol):
         ...
 
 
-_PASSING: Final = ("08", "25P03", "40", "53", "55P03", "57", "58")
-"""SQLSTATEs, by their beginnings, of connections that broke, transactions that collided, and lack of resources."""
+_PASSING: Final = ("08", "25P03", "3F", "40", "42501", "42P01", "53", "55P03", "57", "58")
+"""SQLSTATEs, by their beginnings: connections that broke, transactions that collided, lack of resources, and tables or
+rights that somebody took away."""
 
 
 def is_passing(error: BaseException) -> bool:

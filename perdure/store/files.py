@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, insert, select
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import update as update_rows
 
@@ -55,6 +55,16 @@ def list_page(conn: Connection, tenant: str, folder_id: str, page: Page) -> list
         noun="File", sort=files.c.created_at, key=files.c.id, known=own,
     )  # fmt: skip
     return [to_struct(row, File) for row in rows]
+
+
+def some_trouble(conn: Connection, folder_id: str) -> bool:
+    """Whether something is amiss with files of a folder that have been read."""
+    return conn.execute(select(files.c.id).where(_troubled(folder_id)).limit(1)).first() is not None
+
+
+def clear_troubles(conn: Connection, folder_id: str) -> None:
+    """Note that nothing is amiss with them any more."""
+    conn.execute(update_rows(files).where(_troubled(folder_id)).values(error_message=None))
 
 
 def ids_of(conn: Connection, folder_id: str) -> Sequence[str]:
@@ -125,3 +135,8 @@ def drop_stray_pieces(conn: Connection, before: int) -> None:
 def _of(tenant: str, file_id: str, folder_id: str | None) -> Select[Any]:
     found = select(*_COLUMNS).where(files.c.id == file_id, files.c.tenant_id == tenant)
     return found if folder_id is None else found.where(files.c.folder_id == folder_id)
+
+
+def _troubled(folder_id: str) -> ColumnElement[bool]:
+    read = (files.c.folder_id == folder_id) & (files.c.status == "completed")
+    return read & files.c.error_message.is_not(None)

@@ -78,6 +78,13 @@ def managed_by(conn: Connection, agent_ids: Sequence[str]) -> dict[str, Group]:
     return {group.manager_agent_id or "": group for group in _with_links(conn, rows)}
 
 
+def involving(conn: Connection, agent_id: str) -> list[Group]:
+    """The groups that an agent is a member of or manages, the oldest first."""
+    member = select(groups_agents.c.group_id).where(groups_agents.c.agent_id == agent_id)
+    found = select(*_COLUMNS).where((groups.c.manager_agent_id == agent_id) | groups.c.id.in_(member))
+    return _with_links(conn, conn.execute(found.order_by(groups.c.created_at, groups.c.id)).mappings().all())
+
+
 def asleep(conn: Connection, agent_id: str) -> Group | None:
     """The group whose members look after an agent's memory; None where there is none."""
     found = select(*_COLUMNS).where(groups.c.manager_agent_id == agent_id, groups.c.manager_type.in_(SLEEPTIME))

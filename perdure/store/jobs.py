@@ -23,7 +23,7 @@ _COLUMNS: Final = tuple(jobs.c[name] for name in _FIELDS)
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs of a tenant are meant; None means any. `folder_id` leaves those that read its files."""
+    """Which jobs of a tenant are meant; None means any. `folder_id` leaves those about it and its files."""
 
     active: bool = False
     folder_id: str | None = None
@@ -55,7 +55,8 @@ def list_page(conn: Connection, tenant: str, wanted: JobFilter, page: Page) -> l
     if wanted.active:
         found = found.where(jobs.c.status.in_(UNFINISHED))
     if wanted.folder_id is not None:
-        found = found.where(jobs.c.subject.in_(select(files.c.id).where(files.c.folder_id == wanted.folder_id)))
+        own = jobs.c.subject.in_(select(files.c.id).where(files.c.folder_id == wanted.folder_id))
+        found = found.where(own | (jobs.c.subject == wanted.folder_id))
     rows = select_page(
         conn, found, page, noun="Job", sort=jobs.c.created_at, key=jobs.c.id, known=jobs.c.tenant_id == tenant
     )

@@ -4,12 +4,14 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, select
 
+from perdure.domain.conversations import DEFAULT_CONVERSATION
 from perdure.domain.messages import Message, Role, ToolCallPart, envelope_in
 from perdure.store import search
 from perdure.store.search import Corpus
-from perdure.store.tables import agents, conversation_messages, messages
+from perdure.store.search_words import speaker_of
+from perdure.store.tables import agents, conversation_messages, conversations, messages
 
 SEARCH_TOOL: Final = "conversation_search"
 """Its own calls and returns are never found, since they only repeat what is found without them."""
@@ -28,7 +30,7 @@ MESSAGES: Final = Corpus(
 
 def index(conn: Connection, rows: Iterable[tuple[int, Message]]) -> None:
     """Make stored messages of one agent findable, given with their seqs, where they hold any text to find."""
-    found = [(seq, message, text) for seq, message in rows if (text := text_of(message))]
+    found = [(seq, message, text) for seq, message in rows if (text := _by_whom(message))]
     if found:
         agent_id = found[0][1].agent_id
         search.add(conn, MESSAGES, agent_id, [(seq, text, message.created_at) for seq, message, text in found])
@@ -42,7 +44,7 @@ def reindex(conn: Connection, message: Message) -> None:
 
 def indexed(message: Message) -> str | None:
     """What the index has to hold of a message; None for nothing."""
-    text = text_of(message)
+    text = _by_whom(message)
     return search.indexed(message.agent_id, text, message.created_at) if text else None
 
 
@@ -55,12 +57,17 @@ def among(
     start: int | None = None,
     end: int | None = None,
 ) -> ColumnElement[bool]:
-    """Which messages are searched. `start` (included) and `end` (not) are microseconds UTC."""
+    """Which messages are searched. `start` (included) and `end` (not) are microseconds UTC.
+
+    With `default` for a `conversation_id` those are meant that stand in a default conversation.
+    """
     # By way of the agents, so that the index on their messages is used and not the one on all of the tenant's.
     own = select(agents.c.id).where(agents.c.id.in_(list(agent_ids)), agents.c.tenant_id == tenant)
     theirs = messages.c.agent_id == own.scalar_subquery() if len(agent_ids) == 1 else messages.c.agent_id.in_(own)
     wanted = [theirs, messages.c.role.in_(sorted(roles))]
-    if conversation_id is not None:
+    if conversation_id == DEFAULT_CONVERSATION:
+        wanted.append(in_default_conversation())
+    elif conversation_id is not None:
         link = conversation_messages.c
         wanted.append(messages.c.seq.in_(select(link.message_seq).where(link.conversation_id == conversation_id)))
     if start is not None:
@@ -68,6 +75,13 @@ def among(
     if end is not None:
         wanted.append(messages.c.created_at < end)
     return and_(*wanted)
+
+
+def in_default_conversation() -> ColumnElement[bool]:
+    """Whether a message stands in the default conversation of its agent."""
+    link = conversation_messages.c
+    standing = conversations.c.id == link.conversation_id
+    return exists().where(link.message_seq == messages.c.seq, standing, conversations.c.is_default.is_(True))
 
 
 def text_of(message: Message) -> str:
@@ -83,6 +97,12 @@ def text_of(message: Message) -> str:
     if message.role == "tool":
         return "\n".join(part.text for part in message.tool_returns if part.name not in (SEARCH_TOOL, SPEAKING_TOOL))
     return ""
+
+
+def _by_whom(message: Message) -> str:
+    """The text with the name of who said it before it, where the message has one and the text does not."""
+    text = text_of(message)
+    return f"{message.name}: {text}" if text and message.name and not speaker_of(text) else text
 
 
 class _Spoken(msgspec.Struct):

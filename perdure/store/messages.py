@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, literal, select, text, update
 
+from perdure.domain.conversations import DEFAULT_CONVERSATION
 from perdure.domain.errors import not_found
 from perdure.domain.messages import PARTS_DECODER, PARTS_ENCODER, AnyPart, Message, Role
 from perdure.store import message_search, search
@@ -278,12 +279,18 @@ def history(
 ) -> list[Message]:
     """A page of stored messages, those of one conversation by their place in it, others by when they were stored.
 
+    With `default` for a `conversation_id` those of all default conversations are meant.
+
     `before` and `after` are message ids and always mean older and newer (decision 13 of the contract); with `after`
     alone the page is the one nearest that cursor. `limit` counts messages that `keep` keeps. Raises NotFound for a
     cursor that does not exist, or is not in the conversation.
     """
+    where = [messages.c.tenant_id == tenant]
+    if conversation_id == DEFAULT_CONVERSATION:
+        conversation_id = None
+        where.append(message_search.in_default_conversation())
     place, found = _history(agent_id, conversation_id)
-    found = found.where(messages.c.tenant_id == tenant)
+    found = found.where(*where)
     own = messages.alias()
     for column, values in ((own.c.run_id, run_ids), (own.c.step_id, step_id and (step_id,))):
         if values is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     steps: ModuleType = lazy_module("perdure.store.migrations.steps")
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """The newest migration; a test compares it with the files."""
 
 log = Log(__name__)

@@ -9,7 +9,6 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import update as update_rows
 
 from perdure.domain.errors import not_found
-from perdure.domain.models import Embedding
 from perdure.domain.passages import Passage
 from perdure.store import passage_search, search
 from perdure.store.pages import Page, select_page
@@ -19,14 +18,6 @@ from perdure.store.tables import passage_tags, passages
 
 _FIELDS: Final = tuple(name for name in Passage.__struct_fields__ if name != "tags")
 _COLUMNS: Final = tuple(passages.c[name] for name in _FIELDS)
-
-
-class Unembedded(msgspec.Struct, frozen=True):
-    """A passage that still needs a vector. `version` tells whether its text is still that one."""
-
-    seq: int
-    text: str
-    version: int
 
 
 def add(conn: Connection, tenant: str, archive_id: str, new: Sequence[Passage]) -> list[Passage]:
@@ -118,33 +109,6 @@ def tags_of(conn: Connection, archive_ids: Sequence[str], among: int, most: int)
     tag = passage_tags.c.tag
     found = select(tag).where(passage_tags.c.passage_id.in_(newest)).distinct().order_by(tag).limit(most)
     return list(conn.execute(found).scalars())
-
-
-def unembedded(conn: Connection, archive_id: str, handle: str, after: int, most: int) -> list[Unembedded]:
-    """Passages of an archive without a vector by the model `handle`, in order of their seq, those after `after`."""
-    found = (
-        select(passages.c.seq, passages.c.text, passages.c.updated_at)
-        .where(passages.c.archive_id == archive_id, passages.c.seq > after)
-        .where(passages.c.embedding_model.is_distinct_from(handle))
-        .order_by(passages.c.seq)
-        .limit(most)
-    )
-    return [Unembedded(*row) for row in conn.execute(found)]
-
-
-def count_unembedded(conn: Connection, archive_id: str, handle: str) -> int:
-    """How many passages of an archive have no vector by the model `handle`."""
-    found = select(func.count()).select_from(passages).where(passages.c.archive_id == archive_id)
-    return conn.execute(found.where(passages.c.embedding_model.is_distinct_from(handle))).scalar_one()
-
-
-def embed(conn: Connection, made: Iterable[tuple[Unembedded, Embedding]]) -> None:
-    """Store the vectors of passages; one whose text has changed meanwhile is left for later."""
-    for each, embedding in made:
-        same = (passages.c.seq == each.seq) & (passages.c.updated_at == each.version)
-        conn.execute(
-            update_rows(passages).where(same).values(embedding=embedding.vector, embedding_model=embedding.model)
-        )
 
 
 def _add_tags(conn: Connection, stored: Iterable[Passage]) -> None:

@@ -21,7 +21,7 @@ FAULTS: Final = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyn
 _AGAIN: Final = ("40", "55P03")
 _TAKEN: Final = ("23505", "23503")
 _LOST: Final = ("08", "57P", "25P03")
-_OUTSIDE: Final = ("53", "58", "25006", "57014", "XX001", "XX002")
+_OUTSIDE: Final = ("53", "58", "25006", "57014", "3F", "42501", "42P01", "XX001", "XX002")
 
 
 def kind_of(error: BaseException) -> Kind:
@@ -53,6 +53,7 @@ def unavailable(location: str, error: BaseException) -> Unavailable:
 _ADVICE: Final = {
     ("28",): "Correct the user and password in PERDURE_DATABASE_URL.",
     ("3D000",): "Create that database (createdb), or correct its name in PERDURE_DATABASE_URL.",
+    ("3F", "42P01"): "Tables are missing that were there: restore them, and the server goes on.",
     ("42501",): "Give the user the right to do that, or name another one in PERDURE_DATABASE_URL.",
     ("53300",): "Lower PERDURE_DATABASE_CONNECTIONS for each server, or raise the database's max_connections.",
     ("53",): "Give it more room, on its disk first. Requests are served again once there is some.",

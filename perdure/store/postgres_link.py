@@ -85,7 +85,6 @@ class Link:
     async def read(self, unit: Unit[T]) -> T:
         """Run `unit` on one snapshot."""
         self._conn.info["savepoints"] = True
-        self._conn.info["savepoints"] = True
         await self._raw.execute(_READ + self._prologue)
         try:
             return await greenlet_spawn(unit, self._conn)

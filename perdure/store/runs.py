@@ -10,7 +10,7 @@ from sqlalchemy import delete as delete_rows
 from perdure.domain.conversations import DEFAULT_CONVERSATION
 from perdure.domain.errors import Busy, Expired, not_found
 from perdure.domain.events import EVENTS_DECODER, EVENTS_ENCODER, AnyEvent, UsageReported
-from perdure.domain.runs import ACTIVE, Logprobs, Run, RunStatus, Step, StopReason, Usage
+from perdure.domain.runs import ACTIVE, Logprobs, Run, RunError, RunStatus, Step, StopReason, Usage
 from perdure.store.hot import Hot, insert_into
 from perdure.store.pages import Page, select_page
 from perdure.store.rows import to_struct
@@ -179,6 +179,14 @@ def finish(
         conn, run=run_id, new_status=status, why=stop_reason, used=_text(usage), meta=_text(metadata), at=at,
         first_ns=ttft_ns, total_ns=total_ns,
     )  # fmt: skip
+
+
+def write_off(conn: Connection, run_id: str, at: int, error: RunError) -> str:
+    """Record that a run ended by an error, without reading what is stored of it; returns its conversation's id."""
+    failed = update(runs).where(runs.c.id == run_id)
+    ended = {"status": "failed", "stop_reason": "error", "completed_at": at}
+    told = {"metadata": {"error": msgspec.structs.asdict(error)}, "usage": msgspec.structs.asdict(Usage())}
+    return conn.execute(failed.values({**ended, **told}).returning(runs.c.conversation_id)).scalar_one()
 
 
 def cancel_ended(conn: Connection, run_ids: Collection[str]) -> None:

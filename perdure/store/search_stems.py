@@ -10,28 +10,40 @@ from functools import lru_cache
 from typing import Final
 
 _FORMS: Final = """
-be am is are was were been being; have has had; do did done does; go went gone goes; buy bought; bring brought;
-catch caught; fight fought; seek sought; teach taught; think thought; become became; begin began begun; bend bent;
-bet bet; bite bit bitten; bleed bled; blow blew blown; break broke broken; breed bred; build built; burn burnt;
-choose chose chosen; cling clung; come came; creep crept; deal dealt; dig dug; draw drew drawn; dream dreamt;
-drink drank drunk; drive drove driven; eat ate eaten; fall fell fallen; feed fed; feel felt; find found; flee fled;
-fly flew flown; forbid forbade forbidden; forget forgot forgotten; forgive forgave forgiven; freeze froze frozen;
-get got gotten; give gave given; grow grew grown; hang hung; hear heard; hide hid hidden; hold held; keep kept;
-kneel knelt; know knew known; lead led; lean leant; learn learnt; leave left; lend lent; light lit; lose lost;
-make made; mean meant; meet met; mistake mistook mistaken; overcome overcame; pay paid; prove proven; ride rode ridden;
-ring rang rung; rise rose risen; run ran; say said; see saw seen; sell sold; send sent; sew sewn; shake shook shaken;
-shine shone; shoot shot; show shown; shrink shrank shrunk; sing sang sung; sink sank sunk; sit sat; sleep slept;
-slide slid; speak spoke spoken; speed sped; spend spent; spin spun; spring sprang sprung; stand stood;
-steal stole stolen; stick stuck; sting stung; strike struck; swear swore sworn; sweep swept; swim swam swum;
-swing swung; take took taken; tear tore torn; tell told; throw threw thrown; understand understood; wake woke woken;
-wear wore worn; weave wove woven; weep wept; win won; withdraw withdrew withdrawn; write wrote written;
-child children; man men; woman women; person people; foot feet; tooth teeth; goose geese; mouse mice; life lives;
-wife wives; knife knives; leaf leaves; half halves; shelf shelves; wolf wolves; loaf loaves; thief thieves;
-calf calves; scarf scarves; potato potatoes; tomato tomatoes; hero heroes;
-2 two; 3 three; 4 four; 5 five; 6 six; 7 seven; 8 eight; 9 nine; 10 ten; 11 eleven; 12 twelve;
+arise arose arisen; awake awoke awoken; be am is are was were been being; beat beaten; become became;
+begin began begun; bend bent; bet bet; bite bit bitten; bleed bled; blow blew blown; break broke broken; breed bred;
+bring brought; build built; burn burnt; buy bought; catch caught; choose chose chosen; cling clung; come came;
+creep crept; deal dealt; die died dies dying; dig dug; do did done does; draw drew drawn; dream dreamt;
+drink drank drunk; drive drove driven; eat ate eaten; fall fell fallen; feed fed; feel felt; fight fought;
+find found; flee fled; fly flew flown; forbid forbade forbidden; forget forgot forgotten; forgive forgave forgiven;
+freeze froze frozen; get got gotten; give gave given; go went gone goes; grow grew grown; hang hung; have has had;
+hear heard; hide hid hidden; hold held; keep kept; kneel knelt; know knew known; lay laid; lead led; lean leant;
+leap leapt; learn learnt; leave left; lend lent; lie lies lied lying; light lit; lose lost; make made; mean meant;
+meet met; mistake mistook mistaken; overcome overcame; oversleep overslept; pay paid; prove proven; rebuild rebuilt;
+rewrite rewrote rewritten; ride rode ridden; ring rang rung; rise rose risen; run ran; say said; see saw seen;
+seek sought; sell sold; send sent; sew sewn; shake shook shaken; shine shone; shoot shot; show shown;
+shrink shrank shrunk; sing sang sung; sink sank sunk; sit sat; sleep slept; slide slid; smell smelt;
+speak spoke spoken; speed sped; spell spelt; spend spent; spill spilt; spin spun; spit spat; spoil spoilt;
+spring sprang sprung; stand stood; steal stole stolen; stick stuck; sting stung; stink stank stunk; strike struck;
+swear swore sworn; sweep swept; swell swollen; swim swam swum; swing swung; take took taken; teach taught;
+tear tore torn; tell told; think thought; throw threw thrown; tie ties tied tying; tread trod trodden;
+understand understood; undertake undertook undertaken; undo undid undone; wake woke woken; wear wore worn;
+weave wove woven; weep wept; win won; withdraw withdrew withdrawn; wring wrung; write wrote written;
+child children; man men; woman women; person people; foot feet; tooth teeth; goose geese; mouse mice; wife wives;
+knife knives; half halves; shelf shelves; wolf wolves; loaf loaves; thief thieves; calf calves; scarf scarves;
+elf elves; hoof hooves; bus buses; gas gases; quiz quizzes; pie pies; ox oxen; potato potatoes; tomato tomatoes;
+hero heroes;
+2 two; 3 three third; 4 four fourth; 5 five fifth; 6 six sixth; 7 seven seventh; 8 eight eighth; 9 nine ninth;
+10 ten tenth; 11 eleven eleventh; 12 twelve twelfth; 13 thirteen thirteenth; 14 fourteen fourteenth;
+15 fifteen fifteenth; 16 sixteen sixteenth; 17 seventeen seventeenth; 18 eighteen eighteenth; 19 nineteen nineteenth;
+20 twenty twentieth; 30 thirty thirtieth; 40 forty; 50 fifty; 60 sixty; 70 seventy; 80 eighty; 90 ninety;
+january jan; february feb; april apr; august aug; september sep sept; october oct; november nov; december dec;
 mother mom mum mommy mummy; father dad daddy; grandmother grandma granny; grandfather grandpa; television tv;
-photograph photo photos; bicycle bike bikes; refrigerator fridge; telephone phone; favorite favourite favourites;
-color colour colours;
+photograph photo photos; bicycle bike bikes; refrigerator fridge; telephone phone; center centre centres;
+theater theatre theatres; gray grey; jewelry jewellery; program programme programmes; pajama pajamas pyjama pyjamas;
+mustache moustache; cozy cosy; plow plough; donut doughnut doughnuts; yogurt yoghurt; license licence;
+defense defence; offense offence; practice practise practised practising practiced practicing; catalog catalogue;
+dialog dialogue; skeptical sceptical; aluminum aluminium; airplane aeroplane; mold mould; artifact artefact;
 """
 _BASES: Final[Mapping[str, str]] = {
     form: base for line in _FORMS.replace("\n", " ").split(";") if line.strip() for base, *forms in [line.split()]
@@ -53,6 +65,7 @@ _SECOND: Final[Mapping[str, str]] = {
     "ational": "ate", "tional": "tion", "enci": "ence", "anci": "ance", "izer": "ize", "bli": "ble", "alli": "al",
     "entli": "ent", "eli": "e", "ousli": "ous", "ization": "ize", "ation": "ate", "ator": "ate", "alism": "al",
     "iveness": "ive", "fulness": "ful", "ousness": "ous", "aliti": "al", "iviti": "ive", "biliti": "ble", "logi": "log",
+    "fulli": "ful", "lessli": "less",
 }  # fmt: skip
 _THIRD: Final[Mapping[str, str]] = {
     "icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic", "ful": "", "ness": "",
@@ -62,6 +75,16 @@ _FOURTH: Final = re.compile(
 )
 _SECOND_ENDS: Final = re.compile(f"({'|'.join(sorted(_SECOND, key=len, reverse=True))})$")
 _THIRD_ENDS: Final = re.compile(f"({'|'.join(sorted(_THIRD, key=len, reverse=True))})$")
+_BRITISH: Final = (
+    (
+        re.compile(
+            "^(arm|behavi|col|endeav|fav|flav|harb|hon|hum|lab|neighb|od|parl|rum|sav|savi|splend|tum|vap|vig)our"
+        ),
+        r"\1or",
+    ),
+    (re.compile("(?<=..[^vw])(?<!prec)(?<!conc)(?<!exerc)(?<!advert)([iy])s(?=(?:e[ds]?|ing|ations?|ers?)$)"), r"\1z"),
+)
+"""Spellings that are taken for the American ones: `neighbours`, `organising`, `analysed`."""
 
 
 @lru_cache(maxsize=20_000)
@@ -70,6 +93,8 @@ def stem(word: str) -> str:
     word = _BASES.get(word, word)
     if len(word) < 3 or not (word.isascii() and word.isalpha()):
         return word
+    for spelling, instead in _BRITISH:
+        word = spelling.sub(instead, word)
     if word[0] == "y":  # a consonant there, which the patterns above would not take for one
         word = "Y" + word[1:]
     word = _without_e(_without_suffixes(_first(word)))

@@ -20,20 +20,31 @@ INDEXED_CHARS: Final = 100_000
 
 # A run of letters is taken for one word, and these scripts put no spaces between words.
 _UNSPACED: Final = re.compile(
-    "[\u1100-\u11ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+    "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 ASKS: Final = "?"
 _QUESTION_MARKS: Final = ("?", "\uff1f", "\u061f")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ACCENTS: Final = re.compile("[\u0300-\u036f]")
-_APOSTROPHES: Final = "'\u2019"
+_APOSTROPHES: Final = "'\u2018\u2019\u02bc"
 _ORDINAL: Final = re.compile(r"(\d+)(?:st|nd|rd|th)")
+_MONTHS: Final = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_DAYS: Final = "mon|tue|wed|thu|fri|sat|sun"
+_WHEN: Final = rf"(?:[^\s\d]{{0,4}}\d\S*|\W?(?:am|pm|on|at|utc|(?:{_MONTHS}|{_DAYS})[a-z]{{0,6}})\W?|[^\w\s])"
+_SAID: Final = "said|says|asked|asks|wrote|replied|answered"
 _SPEAKER: Final = re.compile(
-    r"\s*(?:[\[(][^\])\n]{1,60}[\])]\s*)?([^\W\d_][\w.\-]*(?: [^\W\d_][\w.\-]*){0,2})(?: said| says| asked)?:\s"
+    rf"""(?xi)
+    \s* (?:[\[(][^\])\n]{{1,60}}[\])]\s*)? (?:{_WHEN}\s+){{0,9}}?
+    [*_<]{{0,3}} ([^\W\d_][\w.\-]*(?:[ ][^\W\d_][\w.\-]*){{0,2}}?) [*_>]{{0,3}}
+    (?:[ ][\[(][^\])\n]{{1,40}}[\])])? (?::[*_]{{0,2}}|[ ](?:{_SAID})[:,])\s
+    """
 )
-"""`Anna:` or `Anna Lee said:` at the start of a text, perhaps after a date in brackets."""
+"""`Anna: …` or `Anna Lee said, "…"` at the start of a text, perhaps after when that was."""
+_NAMED: Final = re.compile(r"""(?i)\b(?:speaker|author)\b["']?\s*[:=]\s*["']?([^\W\d_][\w.\-]*)""")
+_HEAD: Final = 160
+"""Characters at the start of a text in which it may be said whose it is."""
 
 
 class _Letters(dict[int, int]):
@@ -75,15 +86,16 @@ def marks_of(text: str, at: int) -> list[str]:
 
 
 def speaker_of(text: str) -> list[str]:
-    """Who a text begins with, `Anna: …`, as a mark for each word of the name."""
-    found = _SPEAKER.match(text)
+    """Who a text says it is by, as a mark for each word of the name."""
+    head = text[:_HEAD]
+    found = _NAMED.search(head) or _SPEAKER.match(head)
     return [f":{word}" for word in words_of(found[1])] if found else []
 
 
 def _words(text: str, *, pairs_only: bool = False) -> Iterator[str]:
     small = text.casefold()
     if not small.isascii():
-        small = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", small)))
+        small = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", small))).casefold()
     for chunk in small.translate(_LETTERS).split():
         for word in _uncontracted(chunk) if "'" in chunk else (chunk,):
             if word.isascii():

@@ -4,7 +4,7 @@ A signal says that something is worth looking at, and is never the only way to f
 receiver's connection is down is lost (see `Database.wakes`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, func, select
@@ -14,6 +14,7 @@ from perdure.store.hot import Hot
 CHANNEL: Final = "perdure"
 MAX_BYTES: Final = 7_999
 """What one signal may hold, encoded as UTF-8."""
+IDS_IN_A_SIGNAL: Final = 150
 
 _NOTIFY: Final = Hot(select(func.pg_notify(CHANNEL, bindparam("text"))))
 
@@ -25,6 +26,12 @@ def notify(conn: Connection, text: str) -> None:
     that only one process can open.
     """
     _SENDERS[conn.dialect.name](conn, text)
+
+
+def notify_of(conn: Connection, what: str, ids: Sequence[str]) -> None:
+    """Send the word `what`, and after a space these ids with commas between; as several signals, if need be."""
+    for at in range(0, len(ids), IDS_IN_A_SIGNAL):
+        notify(conn, f"{what} {','.join(ids[at : at + IDS_IN_A_SIGNAL])}")
 
 
 def _notify_nobody(conn: Connection, text: str) -> None:

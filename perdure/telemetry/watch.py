@@ -188,11 +188,17 @@ class StepWatch:
 
 
 class ToolWatch:
-    """A tool call, watched while the `with` lasts. Say what came of it with `ended`; else it was cancelled."""
+    """A tool call, watched while the `with` lasts. Say what came of it with `ended`; else it was cancelled.
 
-    __slots__ = ("_began_ns", "_outcome", "_result", "_span", "_token")
+    One that is tried `again`, since the transaction it belongs to is repeated, was counted before.
+    """
 
-    def __init__(self, name: str, call_id: str, arguments: str, *, run_id: str, step_id: str) -> None:
+    __slots__ = ("_again", "_began_ns", "_outcome", "_result", "_span", "_token")
+
+    def __init__(
+        self, name: str, call_id: str, arguments: str, *, run_id: str, step_id: str, again: bool = False
+    ) -> None:
+        self._again = again
         self._outcome: ToolOutcome = "cancelled"
         self._result: str | None = None
         self._token: Token[Context] | None = None
@@ -224,7 +230,7 @@ class ToolWatch:
         if lost:
             # A call in a transaction, which is lost with it: it is answered when that is repeated, and counted then.
             self._outcome = "error"
-        else:
+        elif not self._again:
             metrics.tool_ended(self._outcome, (time.monotonic_ns() - self._began_ns) / 1e9)
         if self._span is None or self._token is None:
             return

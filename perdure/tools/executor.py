@@ -108,15 +108,18 @@ class Executor:
             return runner(tool)
         return implementation
 
-    def run_in(self, conn: Connection, tool: Tool, call: ToolCallPart, context: ToolContext) -> Outcome:
+    def run_in(
+        self, conn: Connection, tool: Tool, call: ToolCallPart, context: ToolContext, *, again: bool = False
+    ) -> Outcome:
         """Run a transactional tool in the caller's transaction. A refusal undoes the call alone and is its answer.
 
-        Raises what the database raises, since then the caller's transaction is lost as well.
+        `again` says that it ran before in the same transaction, which is repeated. Raises what the database raises,
+        since then the caller's transaction is lost as well.
         """
         implementation = self._find(tool)
         if not isinstance(implementation, Writes):
             raise TypeError(f"Tool {tool.name} is not transactional: call run")
-        with _watch(tool, call, context) as watch:
+        with _watch(tool, call, context, again=again) as watch:
             try:
                 values = arguments.check(arguments.parse(call.arguments), implementation.parameters)
                 with Savepoint(conn):
@@ -222,8 +225,10 @@ class Executor:
         return Outcome(_part(tool, call, "error", text, stderr=cut(said, tool.return_char_limit)))
 
 
-def _watch(tool: Tool, call: ToolCallPart, context: ToolContext) -> ToolWatch:
-    return ToolWatch(tool.name, call.call_id, call.arguments, run_id=context.run_id, step_id=context.step_id)
+def _watch(tool: Tool, call: ToolCallPart, context: ToolContext, *, again: bool = False) -> ToolWatch:
+    return ToolWatch(
+        tool.name, call.call_id, call.arguments, run_id=context.run_id, step_id=context.step_id, again=again
+    )
 
 
 async def _in_thread(edge: _Edge, work: Callable[[], Any], done: Callable[[], None]) -> None:

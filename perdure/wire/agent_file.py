@@ -24,6 +24,7 @@ from perdure.wire import tools as tool_wire
 from perdure.wire.agent_bodies import CreateAgentBody, check_environment
 from perdure.wire.conversations import CreateConversationBody
 from perdure.wire.filed_messages import filed, unfiled_all
+from perdure.wire.filed_older import is_older, newer
 from perdure.wire.filed_tools import FiledToolBody
 from perdure.wire.filing import OURS, Names, body, listed, maps, texts
 from perdure.wire.models import embedding_config, llm_config, model_settings
@@ -156,20 +157,22 @@ def contents(file: Any) -> Contents:
     """What a file holds. Raises Invalid saying what is wrong with it, and where."""
     if not isinstance(file, dict):
         raise Invalid("An agent file is a JSON object with a list of agents; this is something else.")
+    if is_older(file):
+        file = newer(file)
     if not isinstance(file.get("agents"), list):
-        raise Invalid(
-            "This is no agent file that can be imported: it has no list of agents. If it holds a single agent with its "
-            "tools and blocks inside, it is of the older format: open it with a Letta server of its time, and export "
-            "it from there without use_legacy_format."
-        )
-    blocks = listed(file, "blocks", lambda wire: body(block_wire.CreateBlockBody, wire).block())
+        raise Invalid("This is no agent file: it has neither a list of agents nor the settings of a single one.")
+    blocks = listed(
+        file,
+        "blocks",
+        lambda wire: body(block_wire.CreateBlockBody, {**wire, "value": wire.get("value") or ""}).block(),
+    )
     tools = listed(file, "tools", lambda wire: body(FiledToolBody, wire).tool())
     folders = filed_knowledge.libraries(file)
     agents = listed(file, "agents", lambda wire: _unpacked(wire, blocks, tools, folders))
     left_out = [f"{len(maps(file.get(key)))} {what}" for key, what in LEFT_OUT.items() if maps(file.get(key))]
     return Contents(
-        agents=agents, blocks=blocks, tools=tools, folders=folders, groups=filed_company.read_groups(file),
-        servers=filed_company.read_servers(file), left_out=tuple(left_out),
+        agents=agents, blocks=blocks, tools=tools, folders=folders, groups=filed_company.read_groups(file, left_out),
+        servers=filed_company.read_servers(file, left_out), left_out=tuple(left_out),
     )  # fmt: skip
 
 
@@ -191,7 +194,8 @@ def _unpacked(
     folder_ids = _ids(wire, "source_ids", folders) or _ids(wire, "folder_ids", folders)
     inline = [] if block_ids else _inline_blocks(wire)
     names = texts(wire.get("tools"))
-    read = body(CreateAgentBody, {**wire, **_NOT_TAKEN, "name": _name(wire.get("name"))})
+    said_twice = _IN_CONFIG if isinstance(wire.get("llm_config"), dict) else {}
+    read = body(CreateAgentBody, {**wire, **_NOT_TAKEN, **said_twice, "name": _name(wire.get("name"))})
     new = msgspec.structs.replace(
         read.new_agent(), blocks=tuple(inline), tool_names=tuple(names), opening=(), secrets=_secrets(wire),
         include_base_tools=False, include_base_tool_rules=False,
@@ -202,7 +206,7 @@ def _unpacked(
     first = _first_thread(wire, ours, new.agent_type)
     return Unpacked(
         new=new, block_ids=block_ids, tool_ids=tool_ids, folder_ids=folder_ids, thread=first, others=threads,
-        archives=filed_knowledge.stocks(ours.get("archives")),
+        archives=filed_knowledge.stocks(ours.get("archives")), closed=filed_knowledge.closed(wire.get("files_agents")),
     )  # fmt: skip
 
 
@@ -212,6 +216,11 @@ _NOT_TAKEN: Final = dict.fromkeys(
      "include_multi_agent_tools", "project_id", "template_id", "base_template_id")
 )  # fmt: skip
 """Fields of an agent in a file that mean nothing here, or are read in another way."""
+
+_IN_CONFIG: Final = dict.fromkeys(
+    ("enable_reasoner", "reasoning", "max_tokens", "max_reasoning_tokens", "parallel_tool_calls")
+)  # fmt: skip
+"""Settings of the model, which in files stand in `llm_config`, and beside it as they are by default."""
 
 
 def _ids(wire: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> tuple[str, ...]:

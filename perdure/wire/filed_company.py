@@ -1,9 +1,10 @@
 """Whom agents work with, as agent files hold it: groups, and MCP servers without their secrets."""
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from perdure.domain.errors import Invalid
 from perdure.domain.groups import Group
 from perdure.domain.ids import new_id, now
 from perdure.domain.mcp_servers import McpServer, ServerType
@@ -13,6 +14,7 @@ from perdure.wire.mcp_servers import ServerName
 from perdure.wire.text import Body, Text
 
 Wire = dict[str, Any]
+R = TypeVar("R")
 
 
 class FiledServerBody(Body):
@@ -44,6 +46,7 @@ def groups(written: Iterable[Group], blocks: Collection[str], name: Names) -> li
                 "manager_type": each.manager_type,
                 "manager_agent_id": each.manager_agent_id and name("agent", each.manager_agent_id),
             },
+            "hidden": each.hidden,
             "project_id": None,
         }
         for each in written
@@ -71,11 +74,29 @@ def _plain(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def read_groups(file: Mapping[str, Any]) -> dict[str, Group]:
-    """The groups in a file; they name agents and blocks as it does. Raises Invalid saying what is wrong with one."""
-    return listed(file, "groups", lambda wire: body(CreateGroupBody, {**wire, "project_id": None}).group())
+def read_groups(file: Mapping[str, Any], left_out: list[str]) -> dict[str, Group]:
+    """The groups in a file; they name agents and blocks as it does. What cannot be read is said in `left_out`."""
+
+    def read(wire: Mapping[str, Any]) -> Group | None:
+        given = {**wire, "description": wire.get("description") or "", "project_id": None}
+        return _readable(lambda: body(CreateGroupBody, given).group(), "group", wire.get("id"), left_out)
+
+    return {own: group for own, group in listed(file, "groups", read).items() if group is not None}
 
 
-def read_servers(file: Mapping[str, Any]) -> tuple[McpServer, ...]:
-    """The MCP servers in a file. Raises Invalid saying what is wrong with one."""
-    return tuple(listed(file, "mcp_servers", lambda wire: body(FiledServerBody, wire).server()).values())
+def read_servers(file: Mapping[str, Any], left_out: list[str]) -> tuple[McpServer, ...]:
+    """The MCP servers in a file. What cannot be read is said in `left_out`."""
+
+    def read(wire: Mapping[str, Any]) -> McpServer | None:
+        return _readable(lambda: body(FiledServerBody, wire).server(), "MCP server", wire.get("server_name"), left_out)
+
+    return tuple(server for server in listed(file, "mcp_servers", read).values() if server is not None)
+
+
+def _readable(read: Callable[[], R], noun: str, name: Any, left_out: list[str]) -> R | None:
+    """What is read, or None where it cannot be: agents can do without."""
+    try:
+        return read()
+    except Invalid as error:
+        left_out.append(f"the {noun} {str(name)[:60]!r} ({error.message})")
+        return None

@@ -14,7 +14,7 @@ from perdure.wire import files as file_wire
 from perdure.wire import folders as folder_wire
 from perdure.wire.archives import CreateArchiveBody
 from perdure.wire.archives import archive as archive_wire
-from perdure.wire.filing import Names, body, listed, maps
+from perdure.wire.filing import Names, body, listed, maps, texts
 from perdure.wire.passages import CreatePassageBody
 from perdure.wire.text import Body, Text
 from perdure.wire.times import precise
@@ -31,7 +31,7 @@ class FiledFileBody(Body):
     file_size: int | None = None
     content: Text | None = None
 
-    def shelved(self) -> Shelved:
+    def shelved(self, key: str) -> Shelved:
         """The file, in no folder yet."""
         name = safe_name(self.file_name or self.original_file_name or "")
         if not name:
@@ -42,7 +42,7 @@ class FiledFileBody(Body):
             file_type=type_of(name, self.file_type), file_size=self.file_size, status="parsing", created_at=at,
             updated_at=at,
         )  # fmt: skip
-        return Shelved(file, self.content)
+        return Shelved(file, self.content, key)
 
 
 def sources(libraries: Iterable[Library], name: Names) -> list[Wire]:
@@ -83,6 +83,11 @@ def files_of(packed: Packed, name: Names) -> list[Wire]:
     ]
 
 
+def closed(wires: Any) -> frozenset[str]:
+    """The ids of the files that an agent in a file does not have open."""
+    return frozenset(texts([each.get("file_id") for each in maps(wires) if each.get("is_open") is False]))
+
+
 def archives(stocks: Iterable[Stock]) -> list[Wire]:
     """An agent's archives with their passages, without their vectors."""
     return [
@@ -115,7 +120,10 @@ def libraries(file: Mapping[str, Any]) -> dict[str, Library]:
     shelved = listed(
         file,
         "files",
-        lambda wire: (wire.get("source_id") or wire.get("folder_id"), body(FiledFileBody, wire).shelved()),
+        lambda wire: (
+            wire.get("source_id") or wire.get("folder_id"),
+            body(FiledFileBody, wire).shelved("".join(texts([wire.get("id")]))),
+        ),
     )
     found = listed(file, key, _library)
     for own, (folder_id, _) in shelved.items():

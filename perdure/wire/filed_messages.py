@@ -238,7 +238,7 @@ def _part(piece: Mapping[str, Any]) -> AnyPart | None:
     """A piece of content; None for one that says nothing by itself here."""
     match piece.get("type", "text"):
         case "text":
-            return TextPart(text=_string(piece, "text"))
+            return TextPart(text="" if piece.get("text") is None else _string(piece, "text"))
         case "reasoning":
             return ReasoningPart(
                 text=_string(piece, "reasoning"), native=piece.get("is_native") is not False,

@@ -65,7 +65,7 @@ class CreateFolderBody(FolderBody):
 
 
 class UpdateFolderBody(FolderBody):
-    """Changes of a folder; null leaves a field as it is. Files that are there keep the embeddings they have."""
+    """Changes of a folder; null leaves a field as it is. By another model its files are embedded anew."""
 
     name: Name | None = None
 

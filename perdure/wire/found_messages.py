@@ -1,6 +1,6 @@
 """Messages that a search found, in the form of either SDK generation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from perdure.domain.messages import Message
@@ -15,12 +15,13 @@ _SAID: Final = ("user_message", "assistant_message", "tool_return_message")
 """The public messages whose text is searched, of those that one stored message may be."""
 
 
-def found_messages(found: Iterable[tuple[Message, float]]) -> list[Wire]:
-    """As 1.x reads them: one item for each message, told apart by its type."""
+def found_messages(found: Iterable[tuple[Message, float]], conversations: Mapping[int, str]) -> list[Wire]:
+    """As 1.x reads them: one item for each message, told apart by its type; `conversations` go by their seqs."""
     return [
         {
             "message_type": said["message_type"], "message_id": message.id, "agent_id": message.agent_id,
-            "conversation_id": None, "created_at": precise(message.created_at), "content": _text(said), "score": score,
+            "conversation_id": conversations.get(message.seq), "created_at": precise(message.created_at),
+            "content": _text(said), "score": score,
         }
         for message, score in found
         for said in _said(message)[:1]

@@ -39,11 +39,10 @@ class Scene:
         studio.write(lambda conn: blocks.create(conn, DEFAULT_TENANT, self.loose, actor="test"))
         self.tools = {tool.name: tool.id for tool in studio.read(lambda conn: _tools(conn))}
 
-    def edit(self, block: Block, **changes: Any) -> Work:
+    def edit(self, block: Block, *, seen: int | None = None, **changes: Any) -> Work:
         def edit(conn: Any) -> Block:
-            return edits.edit_block(
-                conn, DEFAULT_TENANT, blocks.get(conn, DEFAULT_TENANT, block.id), changes, actor="x"
-            )
+            found = blocks.get(conn, DEFAULT_TENANT, block.id)
+            return edits.edit_block(conn, DEFAULT_TENANT, found, changes, actor="x", seen=seen)
 
         return unit(edit)
 
@@ -127,8 +126,15 @@ def test_system_messages_say_what_is_stored(scene: Scene, place: PostgresPlace, 
     assert scene.stale() == []
 
 
-def test_of_two_edits_of_one_block_one_is_refused(scene: Scene, place: PostgresPlace) -> None:
+def test_two_edits_of_one_block_follow_one_after_the_other(scene: Scene, place: PostgresPlace) -> None:
     works = (scene.edit(scene.block, value="one"), scene.edit(scene.block, value="two"))
+    results = scene.studio.run(race(place, scene.studio.db, *works))
+    assert [(block.value, block.version) for block in results] == [("one", 2), ("two", 3)]
+    assert scene.stale() == []
+
+
+def test_of_two_edits_for_one_version_of_a_block_one_is_refused(scene: Scene, place: PostgresPlace) -> None:
+    works = (scene.edit(scene.block, seen=1, value="one"), scene.edit(scene.block, seen=1, value="two"))
     results = scene.studio.run(race(place, scene.studio.db, *works))
     assert [type(result).__name__ for result in results] == ["Block", "Conflict"]
     assert scene.stale() == []

@@ -31,6 +31,9 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "a message that cannot be read": (
         "messages", f"UPDATE messages SET parts = '[{{' WHERE seq = {seq_of('user')}", "put a text in its place",
     ),
+    "a run that cannot be read": (
+        "documents", f"UPDATE runs SET request = '{{' WHERE id = {RUN}", "deleted them",
+    ),
     "a message that stands twice": (
         "messages",
         "INSERT INTO conversation_messages (conversation_id, position, message_seq, in_context) "

@@ -338,7 +338,6 @@ def test_files_of_other_shapes_and_ages(server: Server, script: Script) -> None:
 
 
 def test_files_that_are_refused_say_why(server: Server, script: Script) -> None:
-    legacy = {"name": "Ada", "core_memory": [], "messages": [], "llm_config": {}}
     twice = {**one_agent(script), "blocks": [{"id": "block-0", "label": "a", "value": ""}] * 2}
     same = [{"id": f"block-{number}", "label": "a", "value": ""} for number in range(2)]
     for file, status, why in (
@@ -346,7 +345,7 @@ def test_files_that_are_refused_say_why(server: Server, script: Script) -> None:
         (b"[" * 100_000, 400, "not JSON"),
         (b'{"agents": [{"name": "\\u0000"}]}', 400, "NUL"),
         ([1], 400, "something else"),
-        (legacy, 400, "of the older format"),
+        ({"name": "Ada", "messages": []}, 400, "neither a list of agents"),
         (twice, 400, "two blocks with the id block-0"),
         (one_agent(script, block_ids=["block-9"]), 400, "names 'block-9', which is not in the file"),
         (one_agent(script, tool_ids=[7]), 400, "names '7'"),

@@ -135,6 +135,7 @@ def test_s40_denied(py: Client, server: Server, script: Script, tokens: bool) ->
     returned = next(item for item in items if item.type == "tool_return_message")
     assert returned["status"] == "error"
     assert returned["tool_return"] == "Error: request to call tool denied. User reason: no"
+    assert script.asked[-1].said == returned["tool_return"]
     assert said(items) == "Then not."
 
 

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from bench.recall.conversations import FIRST_HALF, read
 from tests.rig.answers import call
 from tests.rig.model import EMBEDDING, Script
 from tests.rig.sdks import Client, SdkError
 from tests.rig.server import Server
+from tests.rig.stores import SQLITE
 
 SMALL = f"openai/{EMBEDDING}"
 LIMIT = 30.0
@@ -145,6 +148,36 @@ def test_what_was_said_is_searched_across_agents_and_in_one_conversation(
         assert later == []
 
 
+def test_what_was_said_is_told_apart_by_its_conversation(server: Server, py1: Client, script: Script) -> None:
+    agent = server.new_agent(model=script.handle)["id"]
+    word = f"okapi{agent[-6:]}"
+    script.say("Yes.").say("No.").say("Well.")
+    py1.all("create", agent_id=agent, input=f"The {word} of all")
+    threads = [server.post(f"/v1/conversations/?agent_id={agent}", {}).json["id"] for _ in range(2)]
+    for thread in threads:
+        server.post(f"/v1/conversations/{thread}/messages", {"input": f"The {word} of {thread}", "streaming": False})
+    fork = server.post(f"/v1/conversations/{threads[0]}/fork", {}).json["id"]
+
+    def found(**query: str) -> set[tuple[str | None, str]]:
+        items = py1.all("search_messages", query=word, **query)
+        return {(each["conversation_id"], each["content"]) for each in items if word in each["content"]}
+
+    first, second = ((thread, f"The {word} of {thread}") for thread in threads)
+    assert found() == {(None, f"The {word} of all"), first, second}
+    assert found(conversation_id="default") == {(None, f"The {word} of all")}
+    assert found(conversation_id=threads[1], agent_id=agent) == {second}
+    assert found(conversation_id=fork) == {(fork, first[1])}
+
+    def listed(**query: Any) -> list[tuple[str, str]]:
+        return [(each.type, each["content"]) for each in py1.all("method", path="messages.list", **query)]
+
+    spoken = {"include_return_message_types": ["assistant_message", "user_message"]}
+    assert listed(conversation_id=threads[0], **spoken, order="asc", limit=1) == [("user_message", first[1])]
+    newest = server.get("/v1/messages/?conversation_id=default&limit=3&include_return_message_types=user_message").json
+    assert newest[0]["content"] == f"The {word} of all"
+    assert not {first[1], second[1]} & {each["content"] for each in newest}
+
+
 def test_bad_passages_are_refused_with_what_to_do(server: Server) -> None:
     agent = server.new_agent(model="perdure/offline")["id"]
     path = f"/v1/agents/{agent}/archival-memory"
@@ -161,3 +194,27 @@ def test_bad_passages_are_refused_with_what_to_do(server: Server) -> None:
     assert server.get(f"{path}/search?query=x&top_k=0").status == 422
     assert server.get(f"{path}/search").status == 422
     assert server.get(path).json == []
+
+
+@pytest.mark.stores(SQLITE)
+def test_a_hash_for_an_embedding_model_takes_no_evidence_away(server: Server) -> None:
+    conversation = read(FIRST_HALF[1])
+    texts = [{"text": turn, "created_at": at} for turn, at in conversation.turns]
+
+    def evidence(embedding: str | None) -> list[set[str]]:
+        """What is found of that for each question, as texts."""
+        agent = server.new_agent(model="perdure/offline")["id"]
+        archive = server.post("/v1/archives/", {"name": "told", "embedding": embedding}).json["id"]
+        server.request("PATCH", f"/v1/agents/{agent}/archives/attach/{archive}")
+        assert server.post(f"/v1/archives/{archive}/passages/batch", {"passages": texts}).status == 200
+        if embedding is not None:
+            until(lambda: all(each["embedding_model"] == embedding for each in passages(server, agent)))
+        found: list[set[str]] = []
+        for question in conversation.questions[:60]:
+            path = f"/v1/agents/{agent}/archival-memory/search?{urlencode({'query': question.text, 'top_k': 10})}"
+            turns = {each["content"] for each in server.get(path).json["results"]}
+            assert len(turns) == 10
+            found.append(turns & {conversation.turns[number][0] for number in question.evidence})
+        return found
+
+    assert all(words <= both for words, both in zip(evidence(None), evidence(SMALL), strict=True))

@@ -79,6 +79,8 @@ def test_s47_while_tokens_flow(client: Client, server: Server, script: Script) -
         cancelled = cancel(server, agent)
         items += stream
     assert cancelled == {items[-1]["run_id"]: "cancelled"}
+    run = server.get(f"/v1/runs/{items[-1]['run_id']}").json
+    assert (run["status"], run["stop_reason"]) == ("cancelled", "cancelled")
     assert types(items) == ["assistant_message", "stop_reason", "usage_statistics"]
     assert items[-2]["stop_reason"] == "cancelled"
     assert said(items) == "Half of"

@@ -66,7 +66,11 @@ def test_s58_a_call_that_overflows(server: Server, new_client: Client, script: S
     assert said(items) == "Still here."
     assert [item["stop_reason"] for item in items if item.type == "stop_reason"] == ["end_turn"]
     assert len({item["run_id"] for item in items if item.type != "usage_statistics"}) == 1
-    (shown,) = [item for item in history(server, agent) if item["message_type"] == "summary_message"]
+    everything = history(server, agent)
+    assert [item["content"][:10] for item in everything if item["message_type"] == "user_message"] == [
+        "question 0", "question 1", "question 2", "still ther",
+    ]  # fmt: skip
+    (shown,) = [item for item in everything if item["message_type"] == "summary_message"]
     assert {name: shown[name] for name in ("id", "otid", "summary", "compaction_stats")} == {
         name: summary[name] for name in ("id", "otid", "summary", "compaction_stats")
     }
@@ -254,8 +258,13 @@ def test_the_overview_of_another_conversation(server: Server, script: Script) ->
     agent = agent_of(server, script)
     thread = server.post(f"/v1/conversations/?agent_id={agent}", {"context_window_limit": 4_000}).json["id"]
     talk(server, script, agent, 1, thread=thread)
+    script.say("Long.")
+    long = server.post(f"/v1/agents/{agent}/messages", {"messages": user("word " * 20_000)})
+    assert long.status == 200
+    # What is too large by itself is cut before it is sent, and counted like that.
+    assert server.get(f"/v1/agents/{agent}/context").json["context_window_size_current"] < WINDOW
     found = server.get(f"/v1/agents/{agent}/context?conversation_id={thread}").json
     assert (found["num_messages"], found["context_window_size_max"]) == (3, 4_000)
-    assert server.get(f"/v1/agents/{agent}/context").json["num_messages"] == 1
+    assert server.get(f"/v1/agents/{agent}/context").json["num_messages"] == 3
     nobody = "conv-123e4567-e89b-42d3-8456-426614174000"
     assert server.get(f"/v1/agents/{agent}/context?conversation_id={nobody}").status == 404

@@ -220,6 +220,25 @@ def test_a_file_and_its_job_can_be_given_up(server: Server) -> None:
     assert uploaded(server, folder, "next.txt", b"Next.")["processing_status"] == "completed"
 
 
+def test_a_folder_that_gets_another_model_has_its_files_embedded_anew(server: Server, py1: Client) -> None:
+    folder = folder_of(server)
+    uploaded(server, folder, "tale.txt", b"Words and more words. " * 500)
+    config = {"handle": f"openai/{EMBEDDING}", "embedding_model": EMBEDDING, "embedding_dim": 1536,
+              "embedding_endpoint_type": "openai"}  # fmt: skip
+    changed = py1.one("update_folder", folder_id=folder, embedding_config=config)
+    assert changed["embedding_config"]["handle"] == config["handle"]
+
+    def done() -> list[Any]:
+        jobs = server.get(f"/v1/jobs/?source_id={folder}").json
+        return [
+            each for each in jobs if each["metadata"]["type"] == "folder_embedding" and each["status"] == "completed"
+        ]
+
+    (job,) = soon(done)
+    chunks = len(server.get(f"/v1/folders/{folder}/passages?limit=1000").json)
+    assert (job["metadata"]["embedded"], job["metadata"]["left"], chunks > 1) == (chunks, 0, True)
+
+
 def test_files_are_searched_by_words_and_by_meaning(server: Server, script: Script) -> None:
     by_words, by_meaning = folder_of(server), folder_of(server, embedding=f"openai/{EMBEDDING}")
     tale = "\n\n".join(f"Chapter {n}. " + f"The weather was fair on day {n}. " * 60 for n in range(20))

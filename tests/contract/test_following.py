@@ -84,12 +84,16 @@ def test_s53_a_background_client_that_leaves(py: Client, server: Server, script:
     agent = fresh_agent(py, script)
     body = {"messages": user("hi"), "stream_tokens": True, "background": True}
     with server.stream(f"/v1/agents/{agent}/messages/stream", body) as stream:
-        run_id = stream.until("assistant_message").json["run_id"]
+        last = stream.until("assistant_message").json
+    run_id = last["run_id"]
     hold.release()
     items = stored(py, server, run_id)
     assert types(items) == ["assistant_message", *ENDING]
     assert [item["seq_id"] for item in items] == list(range(1, 6))
     assert said(items) == "Half of it."
+    rest = stored(py, server, run_id, starting_after=last["seq_id"])
+    assert [item.json["seq_id"] for item in stream.frames] + [item["seq_id"] for item in rest] == list(range(1, 6))
+    assert (said_in(stream.frames), said(rest)) == ("Half", " of it.")
     with server.stream(f"/v1/runs/{run_id}/stream", {}) as again:
         assert kinds(again.read())[-1] == "[DONE]"
     assert server.get(f"/v1/runs/{run_id}").json["status"] == "completed"

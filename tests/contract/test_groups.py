@@ -226,6 +226,11 @@ def test_wrong_groups_are_refused(server: Server, script: Script) -> None:
     assert server.post("/v1/groups/", {**fields, "agent_ids": ["agent-nope"]}).status == 404
     empty = group_of(server, [])
     assert server.post(f"/v1/groups/{empty}/messages", {"messages": user("hi")}).status == 422
+    boss = member(server, script, "Boss")
+    led = group_of(server, [agent], manager_type="supervisor", manager_agent_id=boss)
+    server.request("DELETE", f"/v1/agents/{boss}")
+    gone = server.post(f"/v1/groups/{led}/messages", {"messages": user("hi")})
+    assert (gone.status, "Give the group another one" in gone.text) == (422, True)
     assert server.get("/v1/groups/count").json >= 1
     assert empty in [each["id"] for each in server.get("/v1/groups/?manager_type=round_robin").json]
     block = server.post("/v1/blocks/", {"label": "plans", "value": "Turin"}).json["id"]

@@ -1,6 +1,7 @@
 """What agents remember, through the SDKs: edits, shared blocks, every version of a block, system messages anew."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.contract.told import fresh_agent, user
@@ -114,6 +115,18 @@ def test_an_edit_made_for_an_older_version_is_refused(server: Server) -> None:
     late = server.request("PATCH", path, {"value": "three", "version": block["version"]})
     assert (late.status, "has version 2 by now, not 1" in late.json["detail"]) == (409, True)
     assert server.get(path).json["value"] == "two"
+
+
+def test_edits_at_once_that_name_no_version_follow_one_after_the_other(server: Server) -> None:
+    block = server.post("/v1/blocks/", {"label": "human", "value": "begin"}).json["id"]
+
+    def edit(number: int) -> int:
+        return server.request("PATCH", f"/v1/blocks/{block}", {"value": f"value {number}"}).status
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(edit, range(30))) == {200}
+    versions = server.get(f"/v1/blocks/{block}/history").json
+    assert {each["value"] for each in versions} == {"begin", *(f"value {number}" for number in range(30))}
 
 
 def test_templates_in_memory_and_prompts_are_text(server: Server, script: Script) -> None:

@@ -152,6 +152,29 @@ def test_nothing_is_lost_when_the_way_to_the_database_is_cut(models: ModelServer
         bustled(models, tmp_path, through, lambda: (proxy.cut(), time.sleep(0.3), proxy.mend()))
 
 
+def test_tables_that_are_away_for_a_while_are_waited_for(start: Start, script: Script) -> None:
+    hold = Hold()
+    script.answer(text("half"), hold, text(" and half")).say("Well.")
+    with postgres.database() as url:
+        one, other = start(url), start(url)
+        agent = agent_of(one, script)
+        path = f"/v1/agents/{agent}/messages"
+        with one.stream(f"{path}/stream", {"messages": user("hi"), "stream_tokens": True}) as stream:
+            stream.until("assistant_message")
+            postgres.query(url, "ALTER SCHEMA public RENAME TO away")
+            hold.release()
+            assert one.get("/v1/health/ready").status == 503
+            refused = [one.get(f"/v1/agents/{agent}"), other.post(path, {"messages": user("now?")})]
+            assert [(reply.status, "Tables are missing" in reply.text) for reply in refused] == [(503, True)] * 2
+            wait_for(lambda: all("cannot renew the lease; trying again" in server.log for server in (one, other)))
+            postgres.query(url, "ALTER SCHEMA away RENAME TO public")
+            assert (said(stream.read()), ending(stream.frames)) == ("half and half", ("end_turn", None))
+        wait_for(lambda: all("cannot renew the lease: that is over" in server.log for server in (one, other)))
+        assert "Well." in other.post(path, {"messages": user("now?")}).text
+        assert one.get("/v1/health/ready").status == 200
+        assert one.log.count("cannot renew the lease; trying again") == 1
+
+
 def bustled(models: ModelServer, folder: Path, url: str, disturb: Callable[[], Any]) -> None:
     """Keeps agents busy, disturbs them twice, and holds what is left against what was promised."""
     environment = {**models.environment, "PERDURE_DATABASE_URL": url, "PERDURE_LEASE_SECONDS": "1"}

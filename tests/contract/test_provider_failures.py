@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.told import user
 from tests.contract.turns import ENDING, TEA, agent_of, frames, kinds, said_in, turn
 from tests.rig.answers import Cut, Hold, call, text
 from tests.rig.http import Frame
@@ -42,7 +43,11 @@ def test_s23_a_key_that_is_refused(server: Server, script: Script) -> None:
 
 
 def test_s24_a_rate_limit(server: Server, script: Script) -> None:
-    assert_failed(server, *refused(server, script, 429), "llm_rate_limit")
+    agent, found = refused(server, script, 429)
+    assert_failed(server, agent, found, "llm_rate_limit")
+    # Scenario 29: whoever asked for JSON gets the status itself, before anything was said.
+    answer = server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")})
+    assert (answer.status, answer.headers["x-should-retry"]) == (429, "false")
 
 
 def test_s25_a_provider_that_is_too_slow(

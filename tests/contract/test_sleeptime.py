@@ -71,9 +71,14 @@ def test_the_companion_shares_all_blocks(server: Server, script: Script) -> None
         server.request("PATCH", f"/v1/agents/{agent['id']}/core-memory/blocks/{change}/{block}")
         shared = server.get(f"/v1/agents/{companion['id']}/core-memory/blocks?order=asc").json
         assert sorted(each["label"] for each in shared) == sorted(labels)
+    # One that was deleted by itself is made anew for whoever asks for it again.
+    server.request("DELETE", f"/v1/agents/{companion['id']}")
+    assert server.get(f"/v1/agents/{agent['id']}").json["managed_group"] is None
+    again = server.request("PATCH", f"/v1/agents/{agent['id']}", {"enable_sleeptime": True}).json["managed_group"]
+    assert len(again["agent_ids"]) == 1
     assert server.request("DELETE", f"/v1/agents/{agent['id']}").status == 200
-    assert server.get(f"/v1/agents/{companion['id']}").status == 404
-    assert server.get(f"/v1/groups/{group['id']}").status == 404
+    assert server.get(f"/v1/agents/{again['agent_ids'][0]}").status == 404
+    assert server.get(f"/v1/groups/{again['id']}").status == 404
 
 
 def test_scenario_38_the_fifth_request_lets_the_companion_work(server: Server, py: Client, script: Script) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract.told import fresh_agent, told, types
 from tests.contract.turns import ENDING, TEA, agent_of, frames, of_type, tail, turn
-from tests.rig.answers import Parallel, call, parallel
+from tests.rig.answers import Answer, Parallel, call, parallel
 from tests.rig.model import Script
 from tests.rig.sdks import PY1, Client, Decoded
 from tests.rig.server import Server
@@ -155,7 +155,8 @@ def test_s15_two_calls_where_parallel_is_off(py: Client, script: Script, tokens:
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["steps", "tokens"])
 def test_s16_max_steps(py: Client, script: Script, tokens: bool) -> None:
-    script.answer(call("memory_insert", TEA))
-    items = turn(py, fresh_agent(py, script), max_steps=1, stream_tokens=tokens)
-    assert types(items) == ["tool_call_message", "tool_return_message", *ENDING]
-    assert tail(items) == ("max_steps", 1)
+    script.otherwise(lambda asked: Answer((call("weather", {"city": "Oslo"}),)))
+    agent = fresh_agent(py, script, tools=["weather"])
+    items = turn(py, agent, max_steps=2, stream_tokens=tokens)
+    assert types(items) == ["tool_call_message", "tool_return_message"] * 2 + ENDING
+    assert (tail(items), len(script.asked)) == (("max_steps", 2), 2)

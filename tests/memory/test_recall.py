@@ -13,15 +13,17 @@ from bench.recall import baselines
 from bench.recall.conversations import SECOND_HALF, Conversation, read, recall
 from perdure.domain.archives import Archive
 from perdure.domain.ids import DEFAULT_TENANT, new_id
+from perdure.domain.messages import Message, Role, TextPart
 from perdure.memory import passages
 from perdure.memory import recall as recalling
 from perdure.memory.passages import Wanted
 from perdure.memory.question import asked
-from perdure.store import archives, passage_search, search
+from perdure.memory.search import search_messages
+from perdure.store import archives, messages, passage_search, search
 from perdure.store import passages as passage_store
 from perdure.store.passage_search import PASSAGES
 from perdure.store.search import SCOPE
-from perdure.store.search_words import words_of
+from perdure.store.search_words import speaker_of, words_of
 from perdure.wire.times import microseconds
 from tests.memory.home import Home
 from tests.rig.stores import POSTGRESQL, SQLITE, Place, places
@@ -171,6 +173,101 @@ def test_filters_come_before_limits_and_every_word_counts(home: Home) -> None:
     assert found(home, kept, "green tea", tags=["home", "shop"], every_tag=True) == []
     assert found(home, kept, "tea", end=MAY_7 + 1) == ["black tea at home"]
     assert len(found(home, kept, "green tea", tags=["home", "shop"], limit=100)) == 41
+
+
+@pytest.mark.stores(SQLITE)
+@pytest.mark.parametrize("answer", ["OK.", "You said: {}"])
+def test_answers_that_only_repeat_take_no_place_and_stand_between_no_two_turns(place: Place, answer: str) -> None:
+    conversation = read(SECOND_HALF[0])
+    roles: tuple[Role, ...] = ("user", "assistant")
+    numbers = {turn: number for number, (turn, _) in enumerate(conversation.turns)}
+    with Home(place) as home:
+        agent = home.agent()
+        said = [
+            Message(id=new_id("message"), agent_id=agent.id, role=role, parts=(TextPart(text=text),), created_at=MAY_7)
+            for turn in numbers
+            for role, text in zip(roles, (turn, answer.format(turn)), strict=True)
+        ]
+        home.write(lambda conn: messages.append(conn, DEFAULT_TENANT, agent.conversation_id, tuple(said)))
+
+        def find(conn: Connection, query: str) -> list[int]:
+            hits = search_messages(conn, DEFAULT_TENANT, [agent.id], query, limit=LIMIT)
+            return [numbers.get(message.text, -1) for message, _ in hits]
+
+        among_answers = home.read(lambda conn: [find(conn, each.text) for each in conversation.questions])
+        alone = answers(home, *told(home, conversation), conversation)
+    assert recall(conversation, among_answers) > recall(conversation, alone) - 0.03
+
+
+def test_what_holds_all_that_is_asked_comes_before_what_stands_beside_it(home: Home) -> None:
+    kept = archive(home)
+    for text in (
+        "We spent a whole week in Lisbon in spring and ate far too many custard tarts by the river",
+        "The secret code is 4711",
+        "Later we took the tram up the hill, looked at the castle and walked back down through the old town",
+        "Rex barks",
+        "Nobody in the street could sleep that night, and in the morning the neighbours came over to complain",
+    ):
+        added(home, kept, text)
+    assert found(home, kept, "secret code", limit=1) == ["The secret code is 4711"]
+    assert found(home, kept, "What is the secret code?", limit=1) == ["The secret code is 4711"]
+    assert found(home, kept, "Rex", limit=1) == found(home, kept, "Does Rex bark?", limit=1) == ["Rex barks"]
+
+
+def test_what_is_said_often_is_found_by_its_words_and_by_no_others(home: Home) -> None:
+    kept = archive(home)
+    for number in range(6):
+        added(home, kept, f"the heron number {number} nests", "noted, as ever", created_at=MAY_7 + number)
+    assert all("heron" in text for text in found(home, kept, "heron", limit=20))
+    assert found(home, kept, "noted", limit=20).count("noted, as ever") == 6
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Anna: yes", 'Anna said, "yes"', "[2023-05-08] Anna: yes", "1:56 pm on 8 May, 2023\nAnna: yes",
+     "2023-05-08 13:56 - Anna: yes", "On Monday, 8 May 2023, Anna wrote: yes", "D1:3 Anna: yes", "**Anna:** yes",
+     "Anna (8 May 2023): yes", "Date: 8 May 2023\nSpeaker: Anna\nText: yes", '{"speaker": "Anna", "text": "yes"}'],
+)  # fmt: skip
+def test_who_a_text_is_by_is_known_in_the_ways_it_is_written_down(text: str) -> None:
+    assert speaker_of(text) == [":anna"]
+
+
+def test_a_text_that_begins_otherwise_is_by_nobody() -> None:
+    for text in ("Well, I think: no", "https://x.y: z", "Yes, said Anna: no", "8: no", "(: no", "Anna, who said: no"):
+        assert speaker_of(text) == [], text
+    assert speaker_of("Marcus Lee: May I?") == [":marcu", ":lee"]
+
+
+@given(st.text(max_size=300) | st.from_regex(r"([\w.\-]{0,9}[\[(* 1:]{1,9}){1,40}", fullmatch=True))
+def test_any_text_has_words_and_a_speaker_or_none(text: str) -> None:
+    assert all(word and " " not in word for word in words_of(text) + speaker_of(text))
+
+
+@pytest.mark.parametrize(
+    "forms",
+    ["die died dies dying", "tie ties tied tying", "pie pies", "live lives lived", "leave leaves left", "bus buses",
+     "organise organized organisation", "analyse analyzed", "neighbours neighbor", "colourful color", "grey gray",
+     "exercise exercising", "precise precision", "twentieth 20th twenty", "sept September", "teach taught", "go went",
+     "travelling traveled", "beautifully beautiful", "advertise advertisement", "practise practicing"],
+)  # fmt: skip
+def test_forms_of_a_word_meet(forms: str) -> None:
+    assert len({word for form in forms.split() for word in words_of(form)}) == 1
+
+
+def test_texts_of_many_scripts_are_found(home: Home) -> None:
+    kept = archive(home)
+    texts = (
+        "ผมชื่อสมชาย และผมชอบแมว",
+        "Собаку зовут Рекс",
+        "Η γάτα κοιμάται",
+        "ＦＵＬＬ ｗｉｄｔｈ",
+        "Straße",
+        "ﬁsh 🐟",
+        "annaʼs hat",
+    )
+    added(home, kept, *texts)
+    for query, wanted in zip(("แมว", "рекс", "γατα", "full", "STRASSE", "fish", "Anna"), texts, strict=True):
+        assert found(home, kept, query, limit=1) == [wanted], query
 
 
 def test_irregular_forms_and_contractions_meet() -> None:

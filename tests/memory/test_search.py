@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, select, text
 
 from perdure.domain.agents import Agent
 from perdure.domain.errors import Invalid
-from perdure.domain.ids import DEFAULT_TENANT, now
-from perdure.domain.messages import Role, TextPart, ToolCallPart, ToolReturnPart
+from perdure.domain.ids import DEFAULT_TENANT, new_id, now
+from perdure.domain.messages import Message, Role, TextPart, ToolCallPart, ToolReturnPart
 from perdure.memory.search import CONTENT_CHARS, conversation_search, search_messages, time_ago
 from perdure.store import messages, search
 from perdure.store.message_search import MESSAGES
@@ -117,6 +117,34 @@ def test_send_message_is_what_the_agent_said(home: Home) -> None:
     call = ToolCallPart(call_id="c", name="send_message", arguments='{"message": "Your dog is called Rex."}')
     home.say(agent, "assistant", call)
     assert found(home, agent, "dog") == ["Your dog is called Rex."]
+
+
+def test_the_question_that_is_being_answered_is_not_its_own_answer(home: Home) -> None:
+    agent = home.agent()
+    question = Message(
+        id=new_id("message"), agent_id=agent.id, role="user", parts=(TextPart(text="Where does the heron nest?"),),
+        created_at=2, run_id="run-1",
+    )  # fmt: skip
+    home.write(lambda conn: messages.append(conn, DEFAULT_TENANT, agent.conversation_id, (question,)))
+    assert found(home, agent, "heron nest", run_id="run-1") == ["Where does the heron nest?"]
+    home.say(agent, "user", "A heron nests at the mill")
+    assert found(home, agent, "heron nest", run_id="run-1") == ["A heron nests at the mill"]
+    assert "Where does the heron nest?" in found(home, agent, "heron nest", run_id="run-2")
+    assert "Where does the heron nest?" in found(home, agent, run_id="run-1")
+
+
+def test_who_said_a_message_is_known_by_its_name(home: Home) -> None:
+    agent = home.agent()
+    for name in ("Anna", "Tom"):
+        said = Message(
+            id=new_id("message"), agent_id=agent.id, role="user", parts=(TextPart(text="I went to the sea"),),
+            created_at=1, name=name,
+        )  # fmt: skip
+        home.write(lambda conn, said=said: messages.append(conn, DEFAULT_TENANT, agent.conversation_id, (said,)))
+    hits = home.read(lambda conn: search_messages(conn, DEFAULT_TENANT, [agent.id], "Where did Anna go?", limit=5))
+    assert [message.name for message, _ in hits] == ["Anna", "Tom"]
+    hits = home.read(lambda conn: search_messages(conn, DEFAULT_TENANT, [agent.id], "Where did Tom go?", limit=5))
+    assert [message.name for message, _ in hits] == ["Tom", "Anna"]
 
 
 def test_tool_returns_are_found_when_asked_for_and_never_its_own(home: Home) -> None:

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.contract.told import user
 from tests.operation.scrape import scrape
-from tests.rig import http
+from tests.rig import http, postgres
 from tests.rig.answers import Hold, call, text
 from tests.rig.model import ModelServer, Script
 from tests.rig.server import ROOT, Server
@@ -77,6 +79,31 @@ def test_a_tool_that_takes_too_long_is_counted_as_that(
     script.answer(call("hang", {"mark": str(tmp_path / "began")})).say("It hangs.")
     assert send(server, agent).status == 200
     assert scrape(server)("tool_calls_total", outcome="timeout") == 1
+
+
+BETWEEN: str = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION come_between() RETURNS trigger AS $$ BEGIN
+  IF NEW.role = 'tool' AND nextval('tries') <= 2 THEN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END IF;
+  RETURN NEW;
+END $$ LANGUAGE plpgsql;
+CREATE TRIGGER between BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION come_between();
+"""
+"""Another transaction is in the way twice of whatever keeps the returns of tools."""
+
+
+@pytest.mark.stores("postgresql")
+def test_a_call_whose_transaction_is_repeated_is_counted_once(
+    new_server: Callable[..., Server], script: Script
+) -> None:
+    server = new_server().start()
+    agent = server.new_agent(model=script.handle, memory_blocks=[{"label": "human", "value": "-"}])["id"]
+    postgres.execute(server.environment["PERDURE_DATABASE_URL"], BETWEEN)
+    script.answer(call("memory_insert", {"label": "human", "new_string": "tea"})).say("Done.")
+    assert send(server, agent).status == 200
+    (block,) = server.get(f"/v1/agents/{agent}").json["blocks"]
+    assert block["value"] == "-\ntea"
+    assert scrape(server)("tool_calls_total", outcome="success") == 1
 
 
 def test_no_label_holds_an_id_a_tool_or_a_model(new_server: Callable[..., Server], script: Script) -> None:

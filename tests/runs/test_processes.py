@@ -39,7 +39,7 @@ async def houses(count: int = 2) -> AsyncIterator[list[House]]:
 
 async def die(house: House) -> None:
     """As a killed process would: nothing more is done, and nobody is told."""
-    tasks = [work.task for work in house.runner._works.values() if work.task] + house.runner._chores
+    tasks = [work.task for work in house.runner._works.values() if work.task] + house.runner._chores.tasks
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -137,7 +137,7 @@ def test_what_a_late_process_writes_is_refused_and_it_serves_on() -> None:
             late.voice.says("half", hold, " and more").says("new")
             reader = await late.ask(agent, "hi")
             before = await until(reader, "half")
-            stopped = late.runner._chores.pop()
+            stopped = late.runner._chores.tasks.pop()
             stopped.cancel()
             await soon_async(lambda: _finished(other, reader))
             hold.set()
@@ -160,7 +160,7 @@ def test_a_late_process_starts_no_tool() -> None:
             other.voice.says("Asked again.")
             reader = await late.ask(agent, "go")
             await soon(lambda: late.voice.asked)
-            late.runner._chores.pop().cancel()
+            late.runner._chores.tasks.pop().cancel()
             await soon_async(lambda: _finished(other, reader))
             hold.set()
             assert said(await read(reader)) == "Asked again."

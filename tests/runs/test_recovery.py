@@ -2,6 +2,8 @@
 
 import asyncio
 
+from sqlalchemy import text
+
 from perdure.domain.agents import Agent
 from perdure.domain.events import Piece
 from perdure.domain.ids import DEFAULT_TENANT
@@ -243,5 +245,38 @@ def test_an_intact_file_is_left_alone(place: Place) -> None:
             runs = after.stored("SELECT id FROM runs")
             assert await read(await after.follow(runs[0][0])) == found
             assert await after.history(agent) == ["hi", "Hello"]
+
+    run(go())
+
+
+def test_a_run_that_cannot_be_read_ends_and_keeps_no_server_from_its_start(place: Place) -> None:
+    async def go() -> None:
+        async with house(place) as at:
+            damaged, other = await at.agent(), await at.agent()
+            at.voice.says(asyncio.Event()).says(asyncio.Event())
+            lost, waiting, whole = [(await at.ask(agent, "hi")).run_id for agent in (damaged, damaged, other)]
+            await soon(lambda: len(at.voice.asked) == 2)
+            spoil = text("UPDATE runs SET request = '{' WHERE id = :id")
+            await at.db.write(lambda conn: conn.execute(spoil, {"id": lost}))
+            left = place.crashed()
+        async with house(left, at.voice.says("One.").says("Two.").says("Three.")) as at:
+            ends = [ending(await read(await at.follow(run_id))) for run_id in (lost, waiting, whole)]
+            assert ends == [("error", "run_interrupted"), ("end_turn", None), ("end_turn", None)]
+            assert said(await read(await at.ask(damaged, "and now?"))) == "Three."
+
+    run(go())
+
+
+def test_a_conversation_that_cannot_be_read_ends_its_run_and_no_other(place: Place) -> None:
+    async def go() -> None:
+        async with house(place) as at:
+            agent = await at.agent()
+            at.voice.says("One.").says("Two.")
+            await read(await at.ask(agent, "hi"))
+            await at.db.write(lambda conn: conn.execute(text("UPDATE messages SET parts = '{' WHERE role = 'user'")))
+            reader = await at.ask(agent, "again")
+            assert ending(await read(reader)) == ("error", "internal_error")
+            assert (await at.run_of(reader.run_id)).status == "failed"
+            assert ending(await read(await at.ask(await at.agent(), "hi"))) == ("end_turn", None)
 
     run(go())

@@ -10,7 +10,7 @@ from perdure.tools.implementation import Arguments, Reads, ToolContext, define, 
 
 
 def _search(conn: Connection, context: ToolContext, arguments: Arguments) -> str:
-    return search.conversation_search(conn, context.tenant, context.agent, **arguments)
+    return search.conversation_search(conn, context.tenant, context.agent, run_id=context.run_id, **arguments)
 
 
 CONVERSATION_SEARCH: Final = define(

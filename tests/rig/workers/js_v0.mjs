@@ -56,6 +56,9 @@ const OPERATIONS = {
   delete_provider: async (client, { providerId }) => [await client.providers.delete(providerId)],
   list_providers: (client, query) => client.providers.list(query),
   check_provider: async (client, fields) => [await client.providers.checkProvider(fields)],
+  upload: async (client, { folderId, name, content, ...query }) => [
+    await client.folders.files.upload(new File([Buffer.from(content, "latin1")], name), folderId, query),
+  ],
   create_group: async (client, fields) => [await client.groups.create(fields)],
   update_group: async (client, { groupId, ...fields }) => [await client.groups.modify(groupId, fields)],
   delete_group: async (client, { groupId }) => [await client.groups.delete(groupId)],

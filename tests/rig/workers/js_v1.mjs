@@ -71,6 +71,9 @@ const OPERATIONS = {
   delete_passage: async (client, { agent_id, memory_id }) => [
     await client.agents.passages.delete(memory_id, { agent_id }),
   ],
+  upload: async (client, { folder_id, name, content, ...query }) => [
+    await client.folders.files.upload(folder_id, { file: new File([Buffer.from(content, "latin1")], name), ...query }),
+  ],
   search_messages: (client, fields) => client.messages.search(fields),
   retrieve_run: async (client, { run_id }) => [await client.runs.retrieve(run_id)],
   stream_run: (client, { run_id, ...fields }) => client.runs.messages.stream(run_id, fields),
