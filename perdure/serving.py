@@ -35,6 +35,8 @@ CLOSE_SECONDS = 5
 """How long answers may take to reach their readers once all runs have ended."""
 TRY_SANDBOX_SECONDS = 2.0
 """After the start; before that it is tried when it is first needed."""
+BY_PARENT = signal.SIGUSR1
+"""What a parent sends its workers when it is told to stop: some systems tell them as well, and that counts once."""
 MANY_FILES = 1 << 20
 KEEPALIVE_SECONDS = 60
 """Silence on a connection after which the kernel asks whether the other side still lives."""
@@ -173,6 +175,8 @@ class _Http(uvicorn.Server):
         self._door = door
         self._ready = ready
         self._stopping: asyncio.Task[None] | None = None
+        self._told = {True: 0, False: 0}
+        """How often it was told to stop: by its parent, and by others."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -190,11 +194,15 @@ class _Http(uvicorn.Server):
         """Stop on SIGINT and SIGTERM without raising them again: what is open is still to be closed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, False)
+        loop.add_signal_handler(BY_PARENT, self._stop, True)
         yield
 
-    def _stop(self) -> None:
+    def _stop(self, by_parent: bool) -> None:
         """The first signal lets runs finish, a second one interrupts them, a third waits for nobody."""
+        self._told[by_parent] += 1
+        if self._told[by_parent] <= self._told[not by_parent]:
+            return
         self._runner.stop()
         if self._stopping is None:
             log.info("stopping", **self._runner.counts())

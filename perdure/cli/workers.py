@@ -56,7 +56,7 @@ def work(settings: Settings, handed: str) -> None:
 
 def _stop_with_parent(life: socket.socket) -> None:
     asyncio.get_running_loop().remove_reader(life)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), serving.BY_PARENT)
 
 
 class _Worker(NamedTuple):
@@ -91,14 +91,16 @@ class _Workers:
             places = [asyncio.create_task(self._keep(worker)) for worker in self._alive]
             await self._stopping.wait()
         finally:
-            self._stop()
+            # Told already, they must not take it for the second time.
+            if not self._stopping.is_set():
+                self._stop()
             await asyncio.gather(*places, *(worker.process.wait() for worker in self._alive))
 
     def _stop(self) -> None:
         """Have all stop; told a second time, they hurry."""
         self._stopping.set()
         for worker in self._alive:
-            worker.send(signal.SIGTERM)
+            worker.send(serving.BY_PARENT)
 
     async def _start(self) -> _Worker:
         """A worker that serves. Raises Unavailable where it does not come to that."""

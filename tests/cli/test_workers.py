@@ -1,5 +1,6 @@
 """Several workers behind one port: looked after while they live, and gone together."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from perdure.config import read_settings
 from perdure.domain.errors import Invalid
 from tests.contract.told import user
 from tests.rig import postgres
+from tests.rig.answers import Hold, text
 from tests.rig.model import ModelServer, Script
 from tests.rig.server import Server
 
@@ -52,6 +54,31 @@ def test_all_stop_together(server: Server) -> None:
     alive = workers(server)
     assert server.stop() == 0
     assert not any(each.is_running() for each in alive)
+
+
+def test_a_stop_that_parent_and_workers_are_told_of_lets_runs_finish(server: Server, script: Script) -> None:
+    holds = [Hold() for _ in range(4)]
+    for hold in holds:
+        script.answer(text("One"), hold, text(" and two."))
+    agents = [server.new_agent(model=script.handle)["id"] for _ in holds]
+    body = {"messages": user("hi"), "stream_tokens": True}
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(server.stream(f"/v1/agents/{agent}/messages/stream", body)) for agent in agents]
+        for stream in streams:
+            stream.until("assistant_message")
+        # As systemd does: it tells every process of a service.
+        alive = workers(server)
+        server.terminate()
+        for each in alive:
+            each.terminate()
+        until(lambda: server.log.count("stopping") == COUNT)
+        for hold in holds:
+            hold.release()
+        for stream in streams:
+            stream.read()
+            (stopped,) = (frame.json for frame in stream.frames if frame.kind == "stop_reason")
+            assert stopped["stop_reason"] == "end_turn"
+    assert server.wait() == 0
 
 
 def test_no_worker_outlives_its_parent(server: Server) -> None:
