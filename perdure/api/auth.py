@@ -23,6 +23,7 @@ from perdure.api.reply import COMMITTED
 from perdure.api.server import Server
 from perdure.domain.errors import Unauthorized
 from perdure.domain.ids import DEFAULT_TENANT
+from perdure.tools.door import Pass
 from perdure.wire.generations import Generation, of_headers
 
 _CALLER: Final = "perdure.caller"
@@ -31,10 +32,14 @@ _AUTHORITY: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One authenticated request. `tenant` follows from the credentials and from nothing else."""
+    """One authenticated request. `tenant` follows from the credentials and from nothing else.
+
+    `run_id` is the run whose tool asks, through the `client` that it was given.
+    """
 
     server: Server
     tenant: str
+    run_id: str | None
     generation: Generation
     project: str | None
     headers: Headers
@@ -55,15 +60,16 @@ def authenticate(connection: HTTPConnection) -> Caller:
         return known
     server = server_of(connection)
     headers = connection.headers
-    tenant = _tenant_of_pass(server, headers)
+    shown = _pass_of(server, headers)
     if server.password is None:
         _check_host(server, headers)
         _check_origin(server, headers)
-    elif tenant is None and not _shows(server.password, headers):
+    elif shown is None and not _shows(server.password, headers):
         raise Unauthorized("Unauthorized")
     caller = Caller(
         server=server,
-        tenant=tenant or DEFAULT_TENANT,
+        tenant=DEFAULT_TENANT if shown is None else shown.tenant,
+        run_id=None if shown is None else shown.run_id,
         generation=of_headers(headers),
         project=headers.get("x-project") or headers.get("x-project-id"),
         headers=headers,
@@ -85,9 +91,9 @@ def server_of(connection: HTTPConnection) -> Server:
     return cast("Server", connection.app.state.server)
 
 
-def _tenant_of_pass(server: Server, headers: Headers) -> str | None:
-    """The tenant of a tool that shows the key of its call."""
-    return next((found for given in _credentials(headers) if (found := server.passes.tenant_of(given))), None)
+def _pass_of(server: Server, headers: Headers) -> Pass | None:
+    """What a tool is let in with that shows the key of its call."""
+    return next((found for given in _credentials(headers) if (found := server.passes.find(given))), None)
 
 
 def _shows(password: str, headers: Headers) -> bool:

@@ -21,7 +21,7 @@ from perdure.api.results import result
 from perdure.api.runs import shown_run
 from perdure.domain.errors import Conflict, Invalid, Unprocessable, not_found
 from perdure.domain.messages import VOICE, AnyPart, Message, ReasoningPart, Role, TextPart, ToolCallPart, Voice
-from perdure.domain.requests import TurnRequest
+from perdure.domain.requests import Errand, TurnRequest
 from perdure.domain.runs import RunError
 from perdure.runs.callback import check_callback
 from perdure.runs.follower import Follower, read_to_end
@@ -106,7 +106,13 @@ async def read_images(caller: Caller, contents: Iterable[SentContent]) -> None:
 
 
 async def start(caller: Caller, request: TurnRequest, *, queue: bool = True) -> Follower:
-    """Start a run, or find the one that this request started when it was sent before; from here on it is durable."""
+    """Start a run, or find the one that this request started when it was sent before; from here on it is durable.
+
+    What a tool at work asks for is an errand of its run. Raises Conflict where the two would wait for each other.
+    """
+    if caller.run_id is not None:
+        errand = Errand(caller.run_id, waits=not request.background)
+        request = msgspec.structs.replace(request, errand=errand)
     follower = await caller.server.runner.start(caller.tenant, request, queue=queue, attempt=attempt_of(caller.scope))
     caller.committed()
     return follower

@@ -11,7 +11,7 @@ from typing import Final
 SHARE: Final = 0.3
 """The part of the places that trusted vectors may take."""
 WEAK: Final = 0.3
-"""What has less of the best score by words hardly fits: in `bench/recall` none of it was what was asked for."""
+"""What has less of the best score by words hardly fits: in `bench/recall` one in 600 was what was asked for."""
 COMPARED: Final = 10
 """The best by words that are looked for among the nearest."""
 LEAST_COMMON: Final = 2

@@ -91,7 +91,7 @@ class Courier:
         )  # fmt: skip
         request = TurnRequest(
             agent_id=agent_id, input=(message,), background=True, otids=(otid,), run_type=RUN_TYPE,
-            errand=Errand(sender.run_id, waits),
+            errand=Errand(sender.run_id, waits) if sender.run_id else None,
         )  # fmt: skip
         return await begin(runner, sender.tenant, request)
 

@@ -23,7 +23,7 @@ from perdure.store import secrets as secret_store
 from perdure.store.database import Database
 from perdure.store.secrets import Vault
 from perdure.tools import arguments
-from perdure.tools.door import Door
+from perdure.tools.door import Door, Pass
 from perdure.tools.executor import part_of
 from perdure.tools.implementation import Acts, Arguments, Returned, ToolContext
 from perdure.tools.making import TYPESCRIPT
@@ -117,7 +117,7 @@ class CustomTools:
         """Run a call. Raises Unavailable where nothing can be run apart here."""
         held, environment = await self._db.read(functools.partial(self._known, call=call))
         argv, asked, shown = await self._prepared(call, held)
-        async with self._door.open(call.tenant) as door:
+        async with self._door.open(Pass(call.tenant, call.run_id or None)) as door:
             limits = Limits(seconds=self._terms.seconds, memory=self._terms.memory, output=OUTPUT_BYTES)
             job = Job(
                 argv=argv,

@@ -8,30 +8,39 @@ import socket
 from collections.abc import AsyncGenerator, Generator
 from typing import Final
 
+import msgspec
+
 MOST_CONNECTIONS: Final = 64
 """Connections that one call may open."""
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """Whom a key is for: a tenant, and the run whose call it serves; None for a call outside of runs."""
+
+    tenant: str
+    run_id: str | None = None
 
 
 class Passes:
     """Keys for callers that this process started itself, each for one tenant and as long as it is needed."""
 
     def __init__(self) -> None:
-        self._tenants: dict[bytes, str] = {}
+        self._issued: dict[bytes, Pass] = {}
 
     @contextlib.contextmanager
-    def issue(self, tenant: str) -> Generator[str]:
+    def issue(self, held: Pass) -> Generator[str]:
         """A key that is good until the end of the block."""
         key = f"tool-{secrets.token_urlsafe(32)}"
         digest = _digest(key.encode())
-        self._tenants[digest] = tenant
+        self._issued[digest] = held
         try:
             yield key
         finally:
-            del self._tenants[digest]
+            del self._issued[digest]
 
-    def tenant_of(self, key: bytes) -> str | None:
-        """Whose key it is; None for one that is not, or no longer, good."""
-        return self._tenants.get(_digest(key)) if self._tenants else None
+    def find(self, key: bytes) -> Pass | None:
+        """Whom a key is for; None for one that is not, or no longer, good."""
+        return self._issued.get(_digest(key)) if self._issued else None
 
 
 def _digest(key: bytes) -> bytes:
@@ -47,14 +56,14 @@ class Door:
         self._path = path
 
     @contextlib.asynccontextmanager
-    async def open(self, tenant: str) -> AsyncGenerator[tuple[socket.socket, str] | None]:
+    async def open(self, held: Pass) -> AsyncGenerator[tuple[socket.socket, str] | None]:
         """A channel for one job, over which it asks for connections, and the key to show there."""
         if self._path is None:
             yield None
             return
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        with ours, theirs, self._passes.issue(tenant) as key:
+        with ours, theirs, self._passes.issue(held) as key:
             porter = asyncio.create_task(self._answer(ours, self._path))
             try:
                 yield theirs, key

@@ -131,6 +131,42 @@ def test_a_circle_through_tags_is_refused_and_others_are_asked(server: Server, n
     assert "not sent" in entries[a]["error"]
 
 
+ASKING = '''
+def ask_through_the_client(other: str):
+    """Asks.
+
+    Args:
+        other: Whom.
+    """
+    answered = client.agents.messages.create(other, messages=[{"role": "user", "content": "What is new?"}])
+    return [each.content for each in answered.messages if each.message_type == "assistant_message"]
+'''
+
+
+@pytest.mark.stores("sqlite")
+def test_a_tool_that_asks_its_own_agent_through_its_client_is_refused_at_once(
+    server: Server, new_script: Scripts
+) -> None:
+    asker, asked = new_script(), new_script()
+    tool = server.request("PUT", "/v1/tools/", {"source_code": ASKING}).json["name"]
+    agent, other = talker(server, asker, tools=[tool]), talker(server, asked)
+    asker.answer(call(tool, {"other": agent})).answer(call(tool, {"other": other})).say("Done.")
+    asked.say("Nothing.")
+    (itself, others) = returned(frames(server, agent))
+    assert (itself[0], "cannot wait for yourself" in itself[1]) == ("error", True)
+    assert others == ("success", '["Nothing."]')
+
+
+@pytest.mark.stores("sqlite")
+def test_messages_are_sent_by_whoever_runs_the_tools_by_hand(server: Server, new_script: Scripts) -> None:
+    asked = new_script()
+    agent, other = talker(server, new_script()), talker(server, asked)
+    asked.say("Nothing.")
+    arguments = {"args": {"message": "What is new?", "other_agent_id": other}}
+    answer = server.post(f"/v1/agents/{agent}/tools/{ASK}/run", arguments, limit=LIMIT).json
+    assert (answer["status"], "Nothing." in answer["func_return"]) == ("success", True)
+
+
 @pytest.mark.stores("sqlite")
 def test_fifty_agents_are_asked_at_once_and_not_one_more(server: Server, new_script: Scripts) -> None:
     boss, crew = new_script(), new_script()

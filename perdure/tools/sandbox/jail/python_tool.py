@@ -73,7 +73,7 @@ def _ran(call: dict[str, Any]) -> dict[str, Any]:
     exec(compile(call["source"], _FILE, "exec"), scope)
     function: Callable[..., Any] = scope[call["name"]]
     state = None
-    inner = function
+    inner: Any = function
     while hasattr(inner, "__wrapped__"):  # by a decorator, which passes on what it is given
         inner = inner.__wrapped__
     code = getattr(inner, "__code__", None)
