@@ -14,6 +14,9 @@ from perdure.store.surroundings import Surroundings, surroundings
 
 LOOKED_UP: Final = 1_000
 """Rows that are looked up by the words of a question, those with its rarest words first."""
+COMMON: Final = 4_000
+"""Rows that hold a word from which on it is looked up only where there is hardly any other: it tells little and takes
+long."""
 LOOKED_AT: Final = 40
 """Of these, rows whose words and surroundings are read."""
 SMALL: Final = 10_000
@@ -28,26 +31,27 @@ def recall(
     corpus: Corpus,
     scopes: Sequence[str],
     query: str,
-    wanted: ColumnElement[bool],
+    wanted: ColumnElement[bool] | None,
     limit: int,
-    *,
-    narrow: bool = True,
 ) -> list[tuple[int, float]] | None:
     """Rows of these scopes that answer `query`, best first, as (seq, score above 0); None where it holds no word.
 
-    Only rows that are `wanted` are found, though others may say what these are about. Where those are all of the
-    scopes it is not `narrow`, and found in less time.
+    Only rows that are `wanted` are found, though others may say what these are about; None means all of the scopes,
+    among which is found in less time.
     """
     question = asked(query)
     if not (question.words or question.dates):
         return None
     counts = search.counts(conn, corpus, scopes, _marks(question))
     most = max(limit, LOOKED_AT_IN_SMALL if counts[SCOPE] <= SMALL else LOOKED_AT)
-    likely = _likely(conn, corpus, scopes, question, counts, wanted if narrow else None)[:most]
+    likely = _likely(conn, corpus, scopes, question, counts, wanted)[:most]
     read = surroundings(conn, corpus, likely, BESIDE + REACH)
     repeats = repeating(read)
     candidates = _candidates(read, repeats)
-    allowed = _among(conn, corpus, [each.entry.seq for each in candidates], wanted)
+    if wanted is None:  # of another scope with the same sign some may have been found, too
+        allowed = {each.entry.seq for each in candidates if each.entry.scope in scopes}
+    else:
+        allowed = _among(conn, corpus, [each.entry.seq for each in candidates], wanted)
     found = ranked(question, [each for each in candidates if each.entry.seq in allowed], counts, repeats)
     return found[:limit]
 
@@ -70,7 +74,7 @@ def _likely(
     # A name tells little where its bearer talks all the time, so it is looked up last.
     words = sorted((word for word in (*question.words, *question.dates) if counts[word]), key=counts.__getitem__)
     for word in words:
-        if len(worth) >= LOOKED_UP:
+        if len(worth) >= (LOOKED_AT_IN_SMALL if counts[word] > COMMON else LOOKED_UP):
             break
         for seq in search.holding(conn, corpus, scopes, word, wanted, LOOKED_UP):
             worth[seq] = worth.get(seq, 0.0) + rarity[word]
