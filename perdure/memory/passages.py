@@ -158,7 +158,7 @@ def _found(
         tenant, ids, tags=wanted.tags, every_tag=wanted.every_tag, start=wanted.start, end=wanted.end
     )  # fmt: skip
     narrow = bool(wanted.tags) or wanted.start is not None or wanted.end is not None
-    by_words = recall(conn, PASSAGES, ids, wanted.query, where if narrow else None, max(wanted.limit, NEAR))
+    by_words = recall(conn, PASSAGES, ids, wanted.query, where, max(wanted.limit, NEAR), narrow=narrow)
     near: Found = []
     for handle, made in vectors.items():
         same = where & (passages.c.embedding_model == handle)

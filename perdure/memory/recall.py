@@ -15,8 +15,7 @@ from perdure.store.surroundings import Surroundings, surroundings
 LOOKED_UP: Final = 1_000
 """Rows that are looked up by the words of a question, those with its rarest words first."""
 COMMON: Final = 4_000
-"""Rows that hold a word from which on it is looked up only where there is hardly any other: it tells little and takes
-long."""
+"""Rows that hold a word from which on it is looked up only where there are few others: it tells little, slowly."""
 LOOKED_AT: Final = 40
 """Of these, rows whose words and surroundings are read."""
 SMALL: Final = 10_000
@@ -31,29 +30,33 @@ def recall(
     corpus: Corpus,
     scopes: Sequence[str],
     query: str,
-    wanted: ColumnElement[bool] | None,
+    wanted: ColumnElement[bool],
     limit: int,
+    *,
+    narrow: bool = True,
 ) -> list[tuple[int, float]] | None:
     """Rows of these scopes that answer `query`, best first, as (seq, score above 0); None where it holds no word.
 
-    Only rows that are `wanted` are found, though others may say what these are about; None means all of the scopes,
-    among which is found in less time.
+    Only rows that are `wanted` are found, though others may say what these are about. Where those are all of the
+    scopes it is not `narrow`, and found in less time.
     """
     question = asked(query)
     if not (question.words or question.dates):
         return None
     counts = search.counts(conn, corpus, scopes, _marks(question))
     most = max(limit, LOOKED_AT_IN_SMALL if counts[SCOPE] <= SMALL else LOOKED_AT)
-    likely = _likely(conn, corpus, scopes, question, counts, wanted)[:most]
+    likely = _likely(conn, corpus, scopes, question, counts, wanted if narrow else None)[:most]
     read = surroundings(conn, corpus, likely, BESIDE + REACH)
     repeats = repeating(read)
     candidates = _candidates(read, repeats)
-    if wanted is None:  # of another scope with the same sign some may have been found, too
-        allowed = {each.entry.seq for each in candidates if each.entry.scope in scopes}
-    else:
+    if narrow:
         allowed = _among(conn, corpus, [each.entry.seq for each in candidates], wanted)
-    found = ranked(question, [each for each in candidates if each.entry.seq in allowed], counts, repeats)
-    return found[:limit]
+        candidates = [each for each in candidates if each.entry.seq in allowed]
+        return ranked(question, candidates, counts, repeats)[:limit]
+    # Of another scope with the same sign some may have been found, too.
+    found = ranked(question, [each for each in candidates if each.entry.scope in scopes], counts, repeats)[:limit]
+    allowed = _among(conn, corpus, [seq for seq, _ in found], wanted)
+    return [hit for hit in found if hit[0] in allowed]
 
 
 def _marks(question: Question) -> list[str]:
@@ -102,10 +105,13 @@ def _candidates(read: Sequence[Surroundings], repeats: Collection[int]) -> list[
 
 
 def _among(conn: Connection, corpus: Corpus, seqs: Sequence[int], wanted: ColumnElement[bool]) -> set[int]:
-    """Those of these rows that are wanted."""
+    """Those of these rows that are wanted.
+
+    Whether one is comes as a column: by a condition PostgreSQL may read all of an archive instead of these.
+    """
     found: set[int] = set()
     key = corpus.table.c.seq
     for start in range(0, len(seqs), search.AT_ONCE):
-        some = select(key).where(key.in_(seqs[start : start + search.AT_ONCE]), wanted)
-        found.update(conn.execute(some).scalars())
+        some = select(key, wanted.label("wanted")).where(key.in_(seqs[start : start + search.AT_ONCE]))
+        found.update(row.seq for row in conn.execute(some) if row.wanted)
     return found
