@@ -88,9 +88,11 @@ class Step:
     async def ask(self, models: Models) -> AsyncIterator[list[AnyEvent]]:
         """Call the model and yield the events to show. A failure or an interruption is left in `broken`."""
         self._watch.ask(self._request.messages)
+        self.turn.unanswered = True
         try:
             async with aclosing(models.stream(self.turn.tenant, self._request)) as stream:  # pyright: ignore[reportArgumentType]
                 async for batch in stream:
+                    self.turn.unanswered = False
                     if self._ttft_ns is None:
                         self._ttft_ns = time.monotonic_ns() - self._started
                     events = self.answer.take(batch)
@@ -108,6 +110,7 @@ class Step:
         except asyncio.CancelledError:
             self.broken = interruption(self.turn)
             self.error = None if self.broken == "cancelled" else INTERRUPTED
+        self.turn.unanswered = False
         self._model_ns = time.monotonic_ns() - self._started
         answer, finish = self.answer, None if self.answer.finish is None else self.answer.finish.reason
         self._watch.answer(

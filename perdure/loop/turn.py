@@ -44,7 +44,7 @@ class Turn(msgspec.Struct, kw_only=True):
     `tools` are all that the model may be shown; those named in `client_tools` are run by the caller. `taken_up` says
     that another process worked on it before, so that calls may have been begun. `interrupted` is
     set before the run's task is cancelled, and says how it is to end: `cancelled` by a person, or `error` because the
-    server stops.
+    server stops. It is `unanswered` while the model is asked and has said nothing yet, so that it can be asked again.
     """
 
     tenant: str
@@ -57,6 +57,7 @@ class Turn(msgspec.Struct, kw_only=True):
     request: TurnRequest
     taken_up: bool = False
     interrupted: StopReason | None = None
+    unanswered: bool = False
 
     @property
     def voice(self) -> Voice | None:

@@ -184,9 +184,10 @@ class Runner:
         self._stopping = True
 
     async def close(self) -> None:
-        """Let runs finish for a while, then interrupt the rest; what they said is kept. Queued runs are kept too.
+        """Let runs finish for a while, then interrupt the rest; what they said is kept.
 
-        Whoever reads one of those is sent away. Where the database cannot be written, the next process ends what is
+        Queued runs, and those whose model has said nothing yet, are left to the next process, and whoever reads one of
+        those is sent away. Where the database cannot be written, the next process ends what is
         left. Closing again does nothing.
         """
         if self._closed:
@@ -201,7 +202,7 @@ class Runner:
             finished.cancel()
             hurry.cancel()
             for work in self._works.values():
-                work.interrupt("error")
+                work.stop()
             await asyncio.wait(tasks, timeout=LAST_SECONDS)
         for work in self._works.values():
             work.live.leave()

@@ -75,6 +75,13 @@ class Work:
             if self.task is not None and self.begun:
                 self.task.cancel()
 
+    def stop(self) -> None:
+        """Leave the run to the next process where that can go on from here; else have it end as interrupted."""
+        if self.task is not None and self.begun and self.turn.unanswered and self.turn.interrupted is None:
+            self.task.cancel()
+        else:
+            self.interrupt("error")
+
     def lose(self) -> None:
         """Another process has the run now: stop, and write nothing more of it."""
         self.live.lost = True

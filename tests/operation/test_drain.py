@@ -96,6 +96,28 @@ def test_what_does_not_finish_in_time_ends_as_interrupted_and_keeps_what_it_said
         assert [frame.raw for frame in again.read()] == [frame.raw for frame in frames]
 
 
+def test_a_run_whose_model_has_said_nothing_yet_is_handed_over(
+    new_server: Callable[..., Server], models: ModelServer, script: Script
+) -> None:
+    server = started(new_server, models, 0.2)
+    agent = server.new_agent(model=script.handle)["id"]
+    script.answer(Hold(), text("Never heard"))
+    with stream(server, agent) as reader:
+        soon(lambda: script.asked)
+        server.terminate()
+        frames = reader.read()
+    assert server.wait() == 0
+    assert ending(frames) == ENDING
+    assert frames[-2].json["error_type"] == "run_handed_over"
+    script.say("Here I am")
+    server.start()
+    with server.stream(f"/v1/runs/{frames[0].json['run_id']}/stream", {}) as again:
+        assert_whole(rest := again.read())
+    assert "".join(frame.json["content"] for frame in rest if frame.kind == "assistant_message") == "Here I am"
+    said = [item["content"] for item in server.get(f"/v1/agents/{agent}/messages").json if "content" in item]
+    assert said[1:] == ["Hi", "Here I am"]
+
+
 def test_a_second_signal_waits_no_longer(
     new_server: Callable[..., Server], models: ModelServer, script: Script
 ) -> None:
