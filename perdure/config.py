@@ -240,7 +240,7 @@ SETTINGS: Final = (
     Setting(
         name="tool_network", variables=("PERDURE_TOOL_NETWORK",), default="0", read=reading.switch,
         meaning="`1` lets tools made from source code, and `run_code`, use the network: all that this machine reaches, "
-        "the server itself included.",
+        "the server itself and a cloud's metadata address included.",
     ),
     Setting(
         name="unsafe_tools", variables=("PERDURE_UNSAFE_TOOLS",), default="0", read=reading.switch,
