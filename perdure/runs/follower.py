@@ -50,7 +50,7 @@ class Follower:
                 return None
             if live.lost:
                 self._live, waited = await self._find(self.run_id), False
-            else:
+            if self._live is live:  # also while a lost run is still held here: nothing else would run meanwhile
                 await live.wait()
                 waited = True
 

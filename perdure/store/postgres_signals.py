@@ -73,7 +73,8 @@ class Listener:
         self._tell("")
         while not raw.is_closed():
             try:
-                await asyncio.wait_for(gone.wait(), CHECK_SECONDS)
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await gone.wait()
             except TimeoutError:
                 await raw.execute("")
         raise ConnectionError("the connection was closed")
