@@ -146,7 +146,7 @@ class EventLog:
         self.stuck: str | None = None
         """Why nothing can be committed now; what is pending waits, and nothing is lost."""
         self.given_up = False
-        """Whether it was closed with something pending: the next process finds its runs as they were stored."""
+        """Whether it was closed: of what was pending then, or comes later, the next process finds what was stored."""
         self._lease = lease
         self._number = 0
         self._watched: dict[str, float] = {}
@@ -186,12 +186,13 @@ class EventLog:
             await run.wait()
 
     async def close(self, limit: float | None = None) -> None:
-        """Commit what is pending, then stop; after `limit` seconds give up what cannot be committed."""
+        """Commit what is pending, then stop; after `limit` seconds give up what cannot be committed.
+
+        Who waits for what came while the last batch was committed is told, or would wait for ever.
+        """
         self._closing = True
         self._wake.set()
         await asyncio.wait((self._task,), timeout=limit)
-        if self._task.done():
-            return
         self.given_up = True
         self._task.cancel()
         for entry in (*self._batch, *self._pending):
@@ -218,6 +219,7 @@ class EventLog:
                 await self._commit(batch)
                 metrics.committed(sum([len(entry.events) for entry in batch]), time.monotonic() - started)
                 _release(batch)
+                self._batch = []
 
     async def _commit(self, batch: list[_Entry]) -> None:
         self._number += 1

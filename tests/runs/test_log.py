@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
+from perdure.domain.errors import Unavailable
 from perdure.domain.events import AnyEvent, Started
 from perdure.domain.ids import DEFAULT_TENANT, now
 from perdure.domain.runs import Usage
@@ -279,6 +280,30 @@ def test_closing_commits_what_is_pending(place: Place) -> None:
             log.append(live, [event("a")])
             await log.close()
             assert await at.stored(live) == ["a"]
+
+    run(go())
+
+
+def test_what_comes_while_a_log_closes_is_kept_or_refused_and_waits_for_nothing(place: Place) -> None:
+    async def go() -> None:
+        async with desk(place) as at:
+            live, lease = await at.run(), Lease(at.house.db, lambda: None)
+            await lease.register()
+            log = EventLog(lease)
+
+            async def write_twice() -> None:
+                await log.write(live, adds("a"))
+                await log.write(live, adds("b"), ends=True)
+
+            writing = asyncio.ensure_future(write_twice())
+            await turns()
+            await log.close()
+            async with asyncio.timeout(10):
+                (refused,) = await asyncio.gather(writing, return_exceptions=True)
+                with pytest.raises(Unavailable):
+                    await log.write(live, adds("c"))
+            assert refused is None or isinstance(refused, Unavailable)
+            assert await at.stored(live) == (["a", "b"] if refused is None else ["a"])
 
     run(go())
 
