@@ -10,13 +10,16 @@ from perdure.api.auth import Caller, CallerDep
 from perdure.api.event_stream import EventStream
 from perdure.api.messages import read_images, start
 from perdure.api.reply import refuse, reply
+from perdure.domain.agents import DEFAULT_AGENT_TYPE, Agent
 from perdure.domain.approvals import Decision
 from perdure.domain.conversations import Conversation
-from perdure.domain.errors import NotFound
+from perdure.domain.errors import NotFound, Unprocessable
 from perdure.domain.ids import example_id, is_id
 from perdure.domain.runs import RunError
+from perdure.loop.manner import must_call
 from perdure.runs.follower import Follower, Numbered, read_to_end
 from perdure.runs.pending import abandoned, pending_of
+from perdure.store import agents as agent_store
 from perdure.store import conversations as conversation_store
 from perdure.wire.errors import run_failure
 from perdure.wire.openai_chat import ChatAnswer, ChatFrames
@@ -40,7 +43,8 @@ async def create_chat_completion(caller: CallerDep, body: ChatBody) -> Response:
     follower, own = await _started(caller, turn)
     if turn.stream:
         return EventStream(follower, ChatFrames(follower.run_id, body.model, own, include_usage=body.include_usage))
-    return await _whole(caller, follower, ChatAnswer(follower.run_id, body.model, own))
+    answer = ChatAnswer(follower.run_id, body.model, own, formed=turn.response_format is not None)
+    return await _whole(caller, follower, answer)
 
 
 async def create_response(caller: CallerDep, body: ResponsesBody) -> Response:
@@ -59,14 +63,33 @@ async def _started(caller: Caller, turn: OpenAITurn) -> tuple[Follower, frozense
             f"{example_id('agent')}, or the id of one of its conversations."
         )
 
+    if turn.conversation is not None and not is_id("conv", turn.conversation):
+        text = (
+            f"Conversations here have ids such as {example_id('conv')}; POST /v1/conversations/?agent_id=… makes one."
+        )
+        raise Unprocessable(text, ("conversation",))
+
     def find(conn: Connection) -> tuple[Conversation, Sequence[Decision]]:
         found = conversation_store.addressed(conn, caller.tenant, turn.address, None)
+        if turn.conversation not in (None, found.id):
+            found = conversation_store.addressed(conn, caller.tenant, turn.conversation, found.agent_id)
+        if turn.response_format is not None:
+            _check_formed(agent_store.get(conn, caller.tenant, found.agent_id))
         return found, _decisions(conn, found.id, turn)
 
     found, decisions = await caller.server.db.read(find)
     await read_images(caller, [message.content for message in turn.said])
     request = turn.request(found.agent_id, None if found.is_default else found.id, decisions, caller.project)
     return await start(caller, request), frozenset(tool.name for tool in turn.tools)
+
+
+def _check_formed(agent: Agent) -> None:
+    if must_call(agent.agent_type):
+        raise Unprocessable(
+            f"An agent of the type {agent.agent_type} speaks through a tool, in plain text only. "
+            f"Ask for none, or an agent of the type {DEFAULT_AGENT_TYPE}.",
+            ("response_format",),
+        )
 
 
 def _decisions(conn: Connection, conversation_id: str, turn: OpenAITurn) -> Sequence[Decision]:

@@ -28,7 +28,10 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     nothing else. `otids` are the caller's own names for
     what it sent, by which a request sent again is known; empty where it did not name all of it. `callback_url` is told
     of the run's end. An `errand` says that another run makes the request. With a `group_id` the members of that group
-    take turns to answer, and the agent is only the one under whose name that is recorded.
+    take turns to answer, and the agent is only the one under whose name that is recorded. A `response_format` holds
+    instead of the agent's. A `tool_choice` other than `auto` has the model begin with a call of one of the
+    `client_tools`: of the one of that name or, with `required`, of any. Where the input `may_repeat`, its beginning is
+    left out if it stands at the end of history already, unanswered.
     """
 
     agent_id: str
@@ -57,3 +60,6 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     errand: Errand | None = None
     group_id: str | None = None
     project: str | None = None
+    response_format: dict[str, Any] | None = None
+    tool_choice: str = "auto"
+    may_repeat: bool = False

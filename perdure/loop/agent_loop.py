@@ -45,6 +45,8 @@ class _SoFar:
         self.usage = Usage()
         self.steps = turn.request.max_steps
         self.room = room_of(turn, models)
+        self.begun = False
+        """Whether the model was asked in this run."""
         self.step: Step | None = None
         self.error: RunError | None = None
         """Why the last compaction failed, if it did."""
@@ -109,6 +111,7 @@ async def _took_up(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -
     stood = standing(steps, so_far.messages, rules)
     so_far.usage, so_far.called, so_far.verdict = stood.usage, stood.called, stood.verdict
     so_far.steps -= stood.steps
+    so_far.begun = stood.steps > 0
     if stood.end is not None:
         yield stood.end
     elif stood.verdict.nudge is not None:
@@ -177,6 +180,9 @@ async def _asked(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> 
     Room is made first where what it is to read does not fit, and again where it refuses that as too long.
     """
     choice = rules.choice(so_far.called.names, so_far.called.last_return, must_call=bool(so_far.verdict.missing))
+    if not so_far.begun:
+        choice = choice.beginning(turn.request.tool_choice, turn.client_tools)
+    so_far.begun = True
     sent = context.assemble(turn.agent, turn.request, so_far.messages)
     if so_far.room.is_overfull(sent[:1]):
         so_far.step = None

@@ -14,6 +14,7 @@ from perdure.domain.errors import ContextOverflow, ModelError
 from perdure.domain.events import AnyEvent
 from perdure.domain.ids import new_id, now
 from perdure.domain.messages import Message
+from perdure.domain.models import ModelSettings
 from perdure.domain.runs import Logprobs, RunError, StepStatus, StopReason
 from perdure.domain.runs import Step as StepRecord
 from perdure.loop import context
@@ -43,12 +44,8 @@ class Step:
     """
 
     def __init__(self, turn: Turn, messages: Sequence[Message], choice: Choice, rules: ToolRules) -> None:
-        settings, legacy = turn.agent.settings, must_call(turn.agent.agent_type)
-        if settings.parallel_tool_calls and (legacy or not rules.parallel_allowed):
-            settings = msgspec.structs.replace(settings, parallel_tool_calls=False)
-        if turn.request.return_logprobs:
-            top = turn.request.top_logprobs
-            settings = msgspec.structs.replace(settings, return_logprobs=True, top_logprobs=top)
+        legacy = must_call(turn.agent.agent_type)
+        settings = _settings(turn, parallel=not legacy and rules.parallel_allowed)
         thoughts = thinks_in_arguments(turn.agent, turn.model)
         tools = [tool.json_schema for tool in turn.tools if tool.name in choice.names]
         own = {schema["name"] for schema in tools if has_own(schema)}
@@ -185,6 +182,18 @@ class Step:
         if self.turn.request.stream_tokens:
             return ()
         return whole(message, single_calls=self.turn.request.single_calls, voice=self.turn.voice)
+
+
+def _settings(turn: Turn, *, parallel: bool) -> ModelSettings:
+    """The agent's settings with what this request wants otherwise."""
+    settings, request = turn.agent.settings, turn.request
+    if settings.parallel_tool_calls and not parallel:
+        settings = msgspec.structs.replace(settings, parallel_tool_calls=False)
+    if request.return_logprobs:
+        settings = msgspec.structs.replace(settings, return_logprobs=True, top_logprobs=request.top_logprobs)
+    if request.response_format is not None:
+        settings = msgspec.structs.replace(settings, response_format=request.response_format)
+    return settings
 
 
 def interruption(turn: Turn) -> StopReason:

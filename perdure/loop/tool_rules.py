@@ -45,6 +45,16 @@ class Choice(msgspec.Struct, frozen=True):
     tool_choice: str = "auto"
     limits: tuple[Limit, ...] = ()
 
+    def beginning(self, wanted: str, names: Collection[str]) -> "Choice":
+        """The same where the caller wants one of `names` called: the one that is `wanted` or, with `required`, any.
+
+        What the rules do not leave is not called for it.
+        """
+        left = tuple(name for name in self.names if name in names)
+        if wanted == "auto" or not left or (wanted != "required" and wanted not in left):
+            return self
+        return Choice(left, wanted, self.limits)
+
 
 class _Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A rule with only the tools that the agent has."""

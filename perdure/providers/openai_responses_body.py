@@ -118,8 +118,8 @@ def _said(part: AnyPart, quirks: Quirks, replayed: Model | None, reasoning: bool
         if not part.text:
             return []
         phase = _own(part, replayed, reasoning).get("phase")
-        content = [{"type": "output_text", "text": part.text}]
-        return [{"type": "message", "role": "assistant", "content": content, **({"phase": phase} if phase else {})}]
+        said = {"type": "message", "role": "assistant", "content": part.text}
+        return [{**said, "phase": phase} if phase else said]
     if isinstance(part, ReasoningPart | HiddenReasoningPart) and (item := _own(part, replayed, reasoning).get("item")):
         seal = part.signature if isinstance(part, ReasoningPart) else None
         return [{"type": "reasoning", **item, **({"encrypted_content": seal} if seal else {})}]

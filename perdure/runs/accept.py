@@ -12,6 +12,7 @@ from perdure.domain.conversations import agent_in
 from perdure.domain.errors import Busy, Unprocessable, not_found
 from perdure.domain.events import Started
 from perdure.domain.ids import new_id, now
+from perdure.domain.messages import Message
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import Run, RunStatus, is_group_run
 from perdure.domain.tools import Tool
@@ -192,8 +193,18 @@ def enter(conn: Connection, tenant: str, run: Run, request: TurnRequest, agent: 
         message_store.append(conn, tenant, conversation_id, (response,))
     elif pending is None:
         at = now()
-        added = [msgspec.structs.replace(message, run_id=run.id, created_at=at) for message in request.input]
+        unsaid = request.input[_repeated_input(conn, conversation_id, request) :]
+        added = [msgspec.structs.replace(message, run_id=run.id, created_at=at) for message in unsaid]
         message_store.append(conn, tenant, conversation_id, added)
+
+
+def _repeated_input(conn: Connection, conversation_id: str, request: TurnRequest) -> int:
+    """How many of a request's first messages stand last in history already: sent before, and never answered."""
+    if not request.may_repeat:
+        return 0
+    known = [_content(message) for message in message_store.tail(conn, conversation_id, len(request.input))]
+    sent = [_content(message) for message in request.input]
+    return next((count for count in range(len(sent), 0, -1) if known[-count:] == sent[:count]), 0)
 
 
 def hand_over(conn: Connection, conversation_id: str) -> str | None:
@@ -247,7 +258,11 @@ def _repeated(conn: Connection, run_id: str, request: TurnRequest) -> Repeated:
 
 
 def _said(request: TurnRequest) -> Any:
-    return request.decisions, [(message.role, message.parts) for message in request.input]
+    return request.decisions, [_content(message) for message in request.input]
+
+
+def _content(message: Message) -> Any:
+    return message.role, message.name, message.parts
 
 
 def _key(otids: tuple[str, ...]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from perdure.domain import events
 from perdure.domain.events import AnyEvent
-from perdure.domain.runs import RunError, StopReason, Usage
+from perdure.domain.runs import Logprobs, RunError, StopReason, Usage
 from perdure.wire.json import ascii_json
 from perdure.wire.openai_calls import CallPiece, OwnCalls
 from perdure.wire.openai_errors import openai_error
@@ -36,6 +36,7 @@ class ChatFrames:
         self._include_usage = include_usage
         self._head = ""
         self._otid = ""
+        self._stopped: events.Stopped | None = None
 
     def encode(self, batch: Iterable[tuple[int, AnyEvent]]) -> bytes:
         """The chunks of a batch of events, as one piece of bytes."""
@@ -62,16 +63,18 @@ class ChatFrames:
                 )
                 return self._delta('{"role":"assistant","content":""}')
             case events.Stopped():
-                return self._stopped(event)
+                self._stopped = event
+                return ""
             case events.UsageReported():
-                return f'{self._head}],"usage":{ascii_json(usage(event.usage))}}}\n\n' if self._include_usage else ""
+                cost = f'{self._head}],"usage":{ascii_json(usage(event.usage))}}}\n\n' if self._include_usage else ""
+                return self._finish(event.logprobs) + cost
             case events.Failed():
                 return _failed(event.error)
             case _:
                 return ""
 
-    def _delta(self, delta: str, finish: str = "null") -> str:
-        return f'{self._head}{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}]}}\n\n'
+    def _delta(self, delta: str, finish: str = "null", likely: str = "null") -> str:
+        return f'{self._head}{{"index":0,"delta":{delta},"logprobs":{likely},"finish_reason":{finish}}}]}}\n\n'
 
     def _call(self, piece: CallPiece) -> str:
         function: dict[str, Any] = {"arguments": piece.arguments}
@@ -81,27 +84,34 @@ class ChatFrames:
             call = {"index": piece.number, "id": piece.call_id, "type": "function", "function": function}
         return self._delta(ascii_json({"tool_calls": [call]}))
 
-    def _stopped(self, event: events.Stopped) -> str:
-        if event.error is not None:
+    def _finish(self, logprobs: Logprobs | None) -> str:
+        """Why the run ended, with the log probabilities of its last answer; nothing where it failed."""
+        stopped = self._stopped
+        if stopped is None or stopped.error is not None:
             return ""
-        if event.stop_reason == "requires_approval" and (hindrance := self._own.hindrance()):
+        if stopped.stop_reason == "requires_approval" and (hindrance := self._own.hindrance()):
             return _failed(hindrance)
-        return self._delta("{}", f'"{finish_reason(event.stop_reason)}"')
+        return self._delta("{}", f'"{finish_reason(stopped.stop_reason)}"', ascii_json(_likely(logprobs)))
 
 
 class ChatAnswer:
-    """Collects one run's events into a completion. `error` says why there is none, where that is so."""
+    """Collects one run's events into a completion. `error` says why there is none, where that is so.
 
-    def __init__(self, run_id: str, address: str, own_tools: frozenset[str]) -> None:
+    Where the answer has a form that the caller `formed`, only the last text is the answer.
+    """
+
+    def __init__(self, run_id: str, address: str, own_tools: frozenset[str], *, formed: bool = False) -> None:
         self._id = completion_id(run_id)
         self._address = address
         self._own = OwnCalls(own_tools)
+        self._formed = formed
         self._created = 0
         self._texts: dict[str, list[str]] = {}
         self._thoughts: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
         self._finish = "stop"
         self._usage = Usage()
+        self._logprobs: Logprobs | None = None
         self.error: RunError | None = None
 
     def take(self, batch: Iterable[tuple[int, AnyEvent]]) -> None:
@@ -122,7 +132,7 @@ class ChatAnswer:
                     if event.stop_reason == "requires_approval":
                         self.error = self._own.hindrance()
                 case events.UsageReported():
-                    self._usage = event.usage
+                    self._usage, self._logprobs = event.usage, event.logprobs
                 case events.Failed():
                     self.error = event.error
                 case _:
@@ -130,13 +140,14 @@ class ChatAnswer:
 
     def body(self) -> dict[str, Any]:
         """The completion."""
-        content = "\n\n".join("".join(pieces) for pieces in self._texts.values())
+        texts = ["".join(pieces) for pieces in self._texts.values()]
+        content = "\n\n".join(texts[-1:] if self._formed else texts)
         message: dict[str, Any] = {"role": "assistant", "content": content or None, "refusal": None}
         if self._thoughts:
             message["reasoning_content"] = "".join(self._thoughts)
         if self._calls:
             message["tool_calls"] = list(self._calls.values())
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish}
+        choice = {"index": 0, "message": message, "logprobs": _likely(self._logprobs), "finish_reason": self._finish}
         return {
             "id": self._id, "object": "chat.completion", "created": self._created, "model": self._address,
             "choices": [choice], "usage": usage(self._usage),
@@ -166,6 +177,10 @@ def usage(counted: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": counted.cached_input_tokens or 0},
         "completion_tokens_details": {"reasoning_tokens": counted.reasoning_tokens or 0},
     }
+
+
+def _likely(logprobs: Logprobs | None) -> dict[str, Any] | None:
+    return None if logprobs is None else {"content": logprobs.content, "refusal": logprobs.refusal}
 
 
 def _failed(error: RunError) -> str:

@@ -1,18 +1,20 @@
 """Requests of OpenAI's clients, in both of its protocols, read as a turn of an agent that has a history of its own.
 
 What matters of the history they send is its end: what comes after the assistant's last word is new. How the agent is
-asked (its prompt, its model, sampling) is its own, so that instructions and settings sent along are passed over.
+asked (its prompt, its model, sampling) is its own, so that instructions and settings sent along are passed over; what
+form its answer has, and which of the caller's tools it begins with, are the caller's.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, cast
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from perdure.domain.approvals import Decision
 from perdure.domain.errors import Unprocessable
 from perdure.domain.messages import ToolReturnPart
 from perdure.domain.requests import TurnRequest
+from perdure.wire.model_settings import ResponseFormat, TopLogprobs
 from perdure.wire.requests import ClientTool, ImageContent, MessageBody, TextContent, UrlImage, read_message
 from perdure.wire.text import Body, Text
 
@@ -20,16 +22,22 @@ from perdure.wire.text import Body, Text
 class OpenAITurn(NamedTuple):
     """What a request asks, in either protocol.
 
-    `address` is the id of an agent or of a conversation. `answers` are all results of tools in it; those in `fresh`
-    come after the assistant's last word, as does what was `said`.
+    `address` is the id of an agent or of a conversation; `conversation` that of one of that agent's, where another
+    than its default one is meant. `answers` are all results of tools in it; those in `fresh` come after the assistant's
+    last word, as does what was `said`. `choice` says which of the `tools` has to be called (`TurnRequest.tool_choice`).
     """
 
     address: str
     said: Sequence[MessageBody]
     answers: Sequence[Decision]
     fresh: Sequence[Decision]
-    tools: Sequence[ClientTool]
     stream: bool
+    tools: Sequence[ClientTool] = ()
+    choice: str = "auto"
+    response_format: dict[str, Any] | None = None
+    conversation: str | None = None
+    top_logprobs: int | None = None
+    """None where no log probabilities are wanted."""
 
     def request(
         self, agent_id: str, conversation_id: str | None, decisions: Sequence[Decision], project: str | None
@@ -46,6 +54,11 @@ class OpenAITurn(NamedTuple):
             client_tools=tuple(tool.model_dump(exclude={"type"}) for tool in self.tools),
             run_type="send_message_streaming" if self.stream else "send_message",
             project=project,
+            response_format=self.response_format,
+            tool_choice=self.choice,
+            return_logprobs=self.top_logprobs is not None,
+            top_logprobs=self.top_logprobs,
+            may_repeat=True,
         )
 
 
@@ -170,20 +183,44 @@ class ChatBody(Body):
     stream_options: StreamOptions | None = None
     tools: list[ChatTool] | None = None
     tool_choice: Any = None
+    functions: Any = None
     n: int | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
 
     def turn(self) -> OpenAITurn:
         """What is asked. Raises Unprocessable for what no agent can be asked."""
         if self.n not in (None, 1):
             raise Unprocessable("An agent answers once: leave n out.", ("n",))
-        _refuse_format(self.response_format, ("response_format",))
-        tools = [tool.function for tool in self.tools or ()]
-        return _turn(self.model, self.messages, _offered(tools, self.tool_choice), stream=bool(self.stream))
+        if self.functions:
+            raise Unprocessable("Functions are given in tools: [{type: 'function', function: …}].", ("functions",))
+        tools, choice = _offered([tool.function for tool in self.tools or ()], self.tool_choice)
+        return _turn(self.model, self.messages, stream=bool(self.stream))._replace(
+            tools=tools, choice=choice, response_format=_formed(self.response_format),
+            top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+        )  # fmt: skip
 
     @property
     def include_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
+
+
+def _named(value: Any) -> Any:
+    """A format of Responses as chat completions have it, which is how agents have it, too."""
+    if isinstance(value, dict) and "json_schema" not in (fields := cast("dict[str, Any]", value)):
+        kind = fields.get("type")
+        if kind == "json_schema":
+            return {"type": kind, "json_schema": {name: fields[name] for name in fields if name != "type"}}
+    return value
+
+
+class TextOptions(Body):
+    format: Annotated[ResponseFormat, BeforeValidator(_named)] | None = None
+
+
+class ConversationName(Body):
+    id: Text
 
 
 class ResponsesBody(Body):
@@ -194,8 +231,9 @@ class ResponsesBody(Body):
     stream: bool | None = None
     tools: list[ResponseTool] | None = None
     tool_choice: Any = None
-    text: dict[str, Any] | None = None
+    text: TextOptions | None = None
     background: bool | None = None
+    conversation: Text | ConversationName | None = None
     previous_response_id: Text | None = None
     instructions: Text | None = None
     metadata: dict[str, Any] | None = None
@@ -204,15 +242,21 @@ class ResponsesBody(Body):
         """What is asked. Raises Unprocessable for what no agent can be asked."""
         if self.background:
             raise Unprocessable("Use POST /v1/agents/{agent_id}/messages/async to look later.", ("background",))
-        _refuse_format((self.text or {}).get("format"), ("text", "format"))
         items = [InputUser(role="user", content=self.input)] if isinstance(self.input, str) else self.input
-        return _turn(self.model, items, _offered(self.tools or (), self.tool_choice), stream=bool(self.stream))
+        tools, choice = _offered(self.tools or (), self.tool_choice)
+        named = self.conversation
+        return _turn(self.model, items, stream=bool(self.stream))._replace(
+            tools=tools, choice=choice, response_format=_formed(self.text and self.text.format),
+            conversation=named.id if isinstance(named, ConversationName) else named,
+        )  # fmt: skip
 
 
 def _turn(
-    address: str, items: Sequence[ChatUser | ChatReturn | ChatOther | InputUser | InputReturn | InputOther],
-    tools: Sequence[ClientTool], *, stream: bool,
-) -> OpenAITurn:  # fmt: skip
+    address: str,
+    items: Sequence[ChatUser | ChatReturn | ChatOther | InputUser | InputReturn | InputOther],
+    *,
+    stream: bool,
+) -> OpenAITurn:
     said: list[MessageBody] = []
     answers: list[Decision] = []
     begin = 0
@@ -229,7 +273,7 @@ def _turn(
                 begin = len(answers)
             case _:
                 pass
-    return OpenAITurn(address, said, answers, answers[begin:], tools, stream)
+    return OpenAITurn(address, said, answers, answers[begin:], stream)
 
 
 def _said(item: ChatUser | InputUser) -> MessageBody:
@@ -252,13 +296,35 @@ def _answer(call_id: str, content: str | Sequence[ChatText] | Sequence[InputText
     return Decision(target=call_id, returned=ToolReturnPart(call_id=call_id, name="", status="success", text=text))
 
 
-def _offered(tools: Sequence[ClientTool], choice: Any) -> Sequence[ClientTool]:
-    """The caller's own tools that may be called. Raises Unprocessable where one has to be."""
-    if choice not in (None, "auto", "none"):
-        raise Unprocessable("An agent chooses its tools itself: use 'auto' or 'none'.", ("tool_choice",))
-    return () if choice == "none" else tools
+def _offered(tools: Sequence[ClientTool], choice: Any) -> tuple[Sequence[ClientTool], str]:
+    """The caller's own tools that may be called, and which has to be. Raises Unprocessable where there is no such."""
+    fields = cast("dict[str, Any]", choice) if isinstance(choice, dict) else {}
+    if fields.get("type") == "allowed_tools":
+        allowed = _fields(fields.get("allowed_tools")) or fields
+        names = {_name(each) for each in cast("list[Any]", allowed.get("tools") or [])}
+        tools, choice = [tool for tool in tools if tool.name in names], allowed.get("mode")
+    elif fields.get("type") == "function":
+        choice = _name(fields)
+        if choice not in {tool.name for tool in tools}:
+            raise Unprocessable(f"None of the tools is named {choice!r}.", ("tool_choice",))
+        return tools, str(choice)
+    if choice == "required" and not tools:
+        raise Unprocessable("A call can be required only of tools that come with the request.", ("tool_choice",))
+    if choice not in (None, "auto", "none", "required"):
+        raise Unprocessable("Give 'auto', 'none', 'required', or one of your functions.", ("tool_choice",))
+    return (() if choice == "none" else tools), "required" if choice == "required" else "auto"
 
 
-def _refuse_format(wanted: dict[str, Any] | None, place: tuple[str, ...]) -> None:
-    if wanted is not None and wanted.get("type") not in (None, "text"):
-        raise Unprocessable("Set the response_format of the agent itself.", place)
+def _formed(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The form that the answer is to have; None where that is text, as ever."""
+    return None if wanted is None or wanted["type"] == "text" else wanted
+
+
+def _name(named: Any) -> Any:
+    """The name in a choice, in either protocol's form."""
+    fields = _fields(named)
+    return _fields(fields.get("function")).get("name") or fields.get("name")
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -7,22 +7,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, Literal
 
+import msgspec
+
 from perdure.domain import events
 from perdure.domain.events import AnyEvent
 from perdure.domain.runs import RunError, StopReason, Usage
 from perdure.wire.json import ascii_json
-from perdure.wire.openai_calls import CallPiece, OwnCalls
+from perdure.wire.openai_calls import OwnCalls
 from perdure.wire.openai_errors import openai_error
 from perdure.wire.openai_requests import ResponsesBody
 
-_INCOMPLETE: Final[Mapping[StopReason, str]] = {
-    "cancelled": "cancelled",
-    "max_steps": "max_steps",
+_INCOMPLETE: Final[Mapping[StopReason, str | None]] = {
+    "cancelled": None,
+    "max_steps": "max_output_tokens",
     "max_tokens_exceeded": "max_output_tokens",
 }
-"""Why a run ended early; with any other reason it is complete, or has failed."""
+"""Why a run ended early, as far as OpenAI has a word for it; with any other reason it is complete, or has failed."""
 
 _Kind = Literal["message", "reasoning", "function_call"]
+_IDS: Final[Mapping[_Kind, str]] = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 _DELTAS: Final[Mapping[_Kind, str]] = {
     "message": "response.output_text.delta",
     "reasoning": "response.reasoning_summary_text.delta",
@@ -58,7 +61,8 @@ class ResponseFrames:
         self._number = 0
         self._output: list[dict[str, Any]] = []
         self._open: _Item | None = None
-        self._calls: dict[int, _Item] = {}
+        self._called: set[str] = set()
+        self._waiting: dict[tuple[_Kind, str], list[tuple[str, str | None]]] = {}
         self._stopped: events.Stopped | None = None
         self._usage: Usage | None = None
         self.error: RunError | None = None
@@ -77,14 +81,14 @@ class ResponseFrames:
 
     def body(self) -> dict[str, Any]:
         """The response as it stands."""
-        asked, stop = self._asked, self._stopped
-        reason = None if stop is None or self.error else _INCOMPLETE.get(stop.stop_reason)
-        status = "failed" if self.error else "incomplete" if reason else "completed" if stop else "in_progress"
+        asked, stop = self._asked, None if self.error else self._stopped
+        reason = stop and _INCOMPLETE.get(stop.stop_reason)
         tools = [
             {"type": "function", **tool.model_dump(exclude={"type"}), "strict": False} for tool in asked.tools or ()
         ]
         return {
-            "id": self._id, "object": "response", "created_at": self._created, "status": status, "background": False,
+            "id": self._id, "object": "response", "created_at": self._created, "status": self._status,
+            "background": bool(asked.background),
             "error": self.error and _error(self.error), "incomplete_details": reason and {"reason": reason},
             "instructions": None, "max_output_tokens": None, "metadata": asked.metadata or {}, "model": asked.model,
             "output": self._output, "parallel_tool_calls": True, "previous_response_id": asked.previous_response_id,
@@ -93,23 +97,31 @@ class ResponseFrames:
             "top_p": None, "truncation": "disabled", "usage": self._usage and _usage(self._usage),
         }  # fmt: skip
 
+    @property
+    def _status(self) -> str:
+        if self.error is not None or self._stopped is None:
+            return "in_progress" if self.error is None else "failed"
+        stop = self._stopped.stop_reason
+        return "cancelled" if stop == "cancelled" else "incomplete" if stop in _INCOMPLETE else "completed"
+
     def _frames(self, event: AnyEvent) -> Iterator[str]:
         match event:
             case events.AssistantText():
-                yield from self._grow("message", event.otid, event.text)
+                yield from self._in_turn("message", event.otid, event.text)
             case events.Reasoning():
-                yield from self._grow("reasoning", event.otid, event.text)
+                yield from self._in_turn("reasoning", event.otid, event.text)
             case events.ApprovalDelta() | events.ApprovalRequest():
                 for piece in self._own.pieces(event):
-                    yield from self._grow_call(piece)
+                    yield from self._in_turn("function_call", piece.call_id, piece.arguments, piece.name)
             case events.Started():
                 self._created = event.at // 1_000_000
                 yield self._frame("response.created", response=self.body())
                 yield self._frame("response.in_progress", response=self.body())
             case events.Stopped():
+                for (kind, key), pieces in self._waiting.items():
+                    for text, name in pieces:
+                        yield from self._grow(kind, key, text, name)
                 yield from self._close()
-                for item in self._calls.values():
-                    yield from self._end(item)
                 self._stopped = event
                 self.error = event.error
                 if event.stop_reason == "requires_approval":
@@ -117,39 +129,44 @@ class ResponseFrames:
             case events.UsageReported():
                 # The last event but for failures, of which `stop_reason` has told already.
                 self._usage = event.usage
-                body = self.body()
-                yield self._frame(f"response.{body['status']}", response=body)
+                ending = self._status if self._status != "cancelled" else "incomplete"
+                yield self._frame(f"response.{ending}", response=self.body())
             case _:
                 pass
 
-    def _grow(self, kind: _Kind, key: str, text: str) -> Iterator[str]:
+    def _in_turn(self, kind: _Kind, key: str, text: str, name: str | None = None) -> Iterator[str]:
+        """Shows a fragment, unless a call is being written: items grow one after the other, as readers expect."""
+        item = self._open
+        waits = item is not None and item.kind == "function_call" and item.key != key
+        if item is not None and waits and (self._waiting or not _is_whole("".join(item.pieces))):
+            self._waiting.setdefault((kind, key), []).append((text, name))
+        else:
+            yield from self._grow(kind, key, text, name)
+
+    def _grow(self, kind: _Kind, key: str, text: str, name: str | None) -> Iterator[str]:
         item = self._open
         if item is None or (item.kind, item.key) != (kind, key):
+            if key in self._called:
+                return
             yield from self._close()
-            if kind == "message":
-                fields = {"id": f"msg_{key}", "type": kind, "status": "in_progress", "role": "assistant", "content": []}
-            else:
-                fields = {"id": f"rs_{key}", "type": kind, "summary": []}
-            item = self._open = self._begun(kind, key, fields)
-            yield self._frame("response.output_item.added", output_index=item.about["output_index"], item=fields)
-            opening = "content_part" if kind == "message" else "reasoning_summary_part"
-            yield self._frame(f"response.{opening}.added", **item.part, part=_part(kind, ""))
-        yield self._delta(item, text)
+            item = self._open = self._begun(kind, key, name)
+            yield self._frame("response.output_item.added", output_index=item.about["output_index"], item=item.fields)
+            if kind != "function_call":
+                opening = "content_part" if kind == "message" else "reasoning_summary_part"
+                yield self._frame(f"response.{opening}.added", **item.part, part=_part(kind, ""))
+        if text:
+            yield self._delta(item, text)
 
-    def _grow_call(self, piece: CallPiece) -> Iterator[str]:
-        item = self._calls.get(piece.number)
-        if item is None:
-            yield from self._close()
-            fields = {
-                "id": f"fc_{piece.call_id}", "type": "function_call", "status": "in_progress",
-                "call_id": piece.call_id, "name": piece.name, "arguments": "",
-            }  # fmt: skip
-            item = self._calls[piece.number] = self._begun("function_call", piece.call_id, fields)
-            yield self._frame("response.output_item.added", output_index=item.about["output_index"], item=fields)
-        if piece.arguments:
-            yield self._delta(item, piece.arguments)
-
-    def _begun(self, kind: _Kind, key: str, fields: dict[str, Any]) -> _Item:
+    def _begun(self, kind: _Kind, key: str, name: str | None) -> _Item:
+        fields: dict[str, Any] = {"id": f"{_IDS[kind]}_{key}", "type": kind, "status": "in_progress"}
+        match kind:
+            case "message":
+                fields |= {"role": "assistant", "content": []}
+            case "reasoning":
+                fields |= {"summary": []}
+            case "function_call":
+                self._called.add(key)
+                fields |= {"call_id": key, "name": name, "arguments": ""}
         item = _Item(kind, key, len(self._output), fields)
         self._output.append(fields)
         return item
@@ -175,7 +192,7 @@ class ResponseFrames:
             yield self._frame("response.output_text.done", **item.part, text=text, logprobs=[])
             yield self._frame("response.content_part.done", **item.part, part=_part(item.kind, text))
         else:
-            fields["summary"] = [_part(item.kind, text)]
+            fields |= {"summary": [_part(item.kind, text)], "status": "completed"}
             yield self._frame("response.reasoning_summary_text.done", **item.part, text=text)
             yield self._frame("response.reasoning_summary_part.done", **item.part, part=_part(item.kind, text))
         yield self._frame("response.output_item.done", output_index=item.about["output_index"], item=fields)
@@ -189,6 +206,14 @@ class ResponseFrames:
 def response_id(run_id: str) -> str:
     """The id of a run's response; the run's own can be read from it."""
     return f"resp_{run_id.removeprefix('run-')}"
+
+
+def _is_whole(arguments: str) -> bool:
+    """Whether a call's arguments are complete, so that nothing more of it can come."""
+    try:
+        return isinstance(msgspec.json.decode(arguments), dict)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
 
 
 def _part(kind: _Kind, text: str) -> dict[str, Any]:
