@@ -21,8 +21,11 @@ from perdure.runs.follower import Follower, Numbered, read_to_end
 from perdure.runs.pending import abandoned, pending_of
 from perdure.store import agents as agent_store
 from perdure.store import conversations as conversation_store
+from perdure.store.agents import AgentFilter
+from perdure.store.pages import MAX_LIMIT, Page
 from perdure.wire.errors import run_failure
 from perdure.wire.openai_chat import ChatAnswer, ChatFrames
+from perdure.wire.openai_models import model_list, model_of
 from perdure.wire.openai_requests import ChatBody, OpenAITurn, ResponsesBody
 from perdure.wire.openai_responses import ResponseFrames
 
@@ -55,14 +58,23 @@ async def create_response(caller: CallerDep, body: ResponsesBody) -> Response:
     return EventStream(follower, frames) if turn.stream else await _whole(caller, follower, frames)
 
 
+async def list_agent_models(caller: Caller) -> Response:
+    """The agents, the newest first, as OpenAI's clients list models."""
+    page = Page(limit=MAX_LIMIT)
+    found = await caller.server.db.read(lambda conn: agent_store.list_page(conn, caller.tenant, AgentFilter(), page))
+    return reply(model_list(found))
+
+
+async def retrieve_agent_model(caller: CallerDep, model_id: str) -> Response:
+    """An agent, or one of its conversations, as a model of OpenAI's clients."""
+    _check_address(model_id)
+    found = await caller.server.db.read(lambda conn: conversation_store.addressed(conn, caller.tenant, model_id, None))
+    return reply(model_of(found))
+
+
 async def _started(caller: Caller, turn: OpenAITurn) -> tuple[Follower, frozenset[str]]:
     """A reader of the run that this request starts, and the names of the caller's own tools."""
-    if not (is_id("agent", turn.address) or is_id("conv", turn.address)):
-        raise NotFound(
-            f"The model {turn.address!r} does not exist. Models here are agents: give an agent's id, such as "
-            f"{example_id('agent')}, or the id of one of its conversations."
-        )
-
+    _check_address(turn.address)
     if turn.conversation is not None and not is_id("conv", turn.conversation):
         text = (
             f"Conversations here have ids such as {example_id('conv')}; POST /v1/conversations/?agent_id=… makes one."
@@ -81,6 +93,14 @@ async def _started(caller: Caller, turn: OpenAITurn) -> tuple[Follower, frozense
     await read_images(caller, [message.content for message in turn.said])
     request = turn.request(found.agent_id, None if found.is_default else found.id, decisions, caller.project)
     return await start(caller, request), frozenset(tool.name for tool in turn.tools)
+
+
+def _check_address(model: str) -> None:
+    if not (is_id("agent", model) or is_id("conv", model)):
+        raise NotFound(
+            f"The model {model!r} does not exist. Models here are agents: give an agent's id, such as "
+            f"{example_id('agent')}, or the id of one of its conversations."
+        )
 
 
 def _check_formed(agent: Agent) -> None:
