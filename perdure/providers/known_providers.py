@@ -59,7 +59,7 @@ class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
 
 _OPENAI_TYPES: Final = ("openai", "openai", "openai")
 _OPENAI_QUIRKS: Final = Quirks(
-    parallel_tool_calls=True, openai_models=True, effort="reasoning_models", call_id_chars=40
+    parallel_tool_calls=True, openai_models=True, effort="reasoning_models", call_id_chars=40, think_tags=False
 )
 
 CUSTOM: Final = KnownProvider(name="", types=_OPENAI_TYPES, quirks=Quirks(openai_models=True))
@@ -185,7 +185,14 @@ KNOWN_PROVIDERS: Final = (
         types=("deepseek", "deepseek", "openai"),
         url="https://api.deepseek.com/v1",
         key_names=("DEEPSEEK_API_KEY",),
-        quirks=Quirks(effort="never", replay_reasoning=True, unsampled=("deepseek-reasoner",)),
+        # Its models think unless told not to, and then refuse all but a free choice of tools.
+        quirks=Quirks(
+            tool_choice="auto",
+            effort="never",
+            replay_reasoning="always",
+            logprobs="never",
+            unsampled=("deepseek-reasoner",),
+        ),
     ),
     KnownProvider(
         name="xai",
@@ -236,6 +243,48 @@ KNOWN_PROVIDERS: Final = (
         quirks=Quirks(),
     ),
     KnownProvider(
+        name="mistral",
+        types=("mistral", "mistral", "openai"),
+        url="https://api.mistral.ai/v1",
+        key_names=("MISTRAL_API_KEY",),
+        # It refuses fields that it does not know.
+        quirks=Quirks(
+            parallel_tool_calls=True,
+            effort="never",
+            stream_options=False,
+            logprobs="never",
+            call_id_chars=9,
+            exact_call_ids=True,
+            user_after_tool=False,
+        ),
+    ),
+    KnownProvider(
+        name="moonshot",
+        types=("moonshot", "moonshot", "openai"),
+        url="https://api.moonshot.ai/v1",
+        url_names=("MOONSHOT_BASE_URL",),
+        key_names=("MOONSHOT_API_KEY",),
+        # Kimi thinks unless told not to, and then takes one temperature and a free choice of tools only.
+        quirks=Quirks(
+            tool_choice="auto", effort="never", replay_reasoning="always", logprobs="never", unsampled=("kimi-",)
+        ),
+    ),
+    KnownProvider(
+        name="minimax",
+        types=("minimax", "minimax", "openai"),
+        url="https://api.minimax.io/v1",
+        url_names=("MINIMAX_BASE_URL",),
+        key_names=("MINIMAX_API_KEY",),
+        quirks=Quirks(tool_choice="auto", effort="never", replay_reasoning="tagged", penalties=False, logprobs="never"),
+    ),
+    KnownProvider(
+        name="cerebras",
+        types=("cerebras", "openai", "openai"),
+        url="https://api.cerebras.ai/v1",
+        key_names=("CEREBRAS_API_KEY",),
+        quirks=Quirks(tool_choice="auto", effort="never", penalties=False, logprobs="never"),
+    ),
+    KnownProvider(
         name="openrouter",
         types=("openrouter", "openrouter", "openai"),
         url="https://openrouter.ai/api/v1",
@@ -243,7 +292,7 @@ KNOWN_PROVIDERS: Final = (
         key_path="/key",
         handle_base_name="OPENROUTER_HANDLE_BASE",
         header_names={"HTTP-Referer": "OPENROUTER_REFERER", "X-Title": "OPENROUTER_TITLE"},
-        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, effort="nested"),
+        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, effort="nested", reasoning_details=True),
     ),
 )
 

@@ -10,12 +10,15 @@ import msgspec
 from perdure.domain.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart
 from perdure.domain.models import ModelSettings
 from perdure.providers.base import ModelRequest
+from perdure.providers.reasoning_details import DETAILS
 
 _REASONING: Final = re.compile(r"(?:o[1-9]|gpt-[5-9])(?!\d)")
 """How names of OpenAI models that reason begin; other rules hold for them."""
 _FIRST_GPT_5: Final = re.compile(r"gpt-5(?!\.)")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]")
+UNANSWERED: Final = "(no answer)"
+"""What the model is said to have said where it said nothing and a server wants it to have spoken."""
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -30,8 +33,14 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     """For which models it takes `reasoning_effort`; `nested` means OpenRouter's `reasoning` object instead."""
     openai_models: bool = False
     """Whether names such as `o3` or `gpt-5` mean OpenAI's reasoning models here."""
-    replay_reasoning: bool = False
-    """Whether the reasoning before a tool call must come back while its turn lasts."""
+    replay_reasoning: Literal["never", "always", "tagged"] = "never"
+    """Whether a model's reasoning must come back with what it said and called; `tagged` means within its text."""
+    reasoning_details: bool = False
+    """Whether it gives pieces of reasoning, some of them sealed, that are to come back with a call."""
+    think_tags: bool = True
+    """Whether it may pass on text that begins with thoughts between tags, as many local models write."""
+    stream_options: bool = True
+    """Whether it takes the field of that name, without which others do not tell the usage."""
     penalties: bool = True
     """Whether it takes `frequency_penalty`."""
     unsampled: tuple[str, ...] = ()
@@ -40,6 +49,10 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     """When it gives log probabilities; asked at another time, it would refuse the whole request."""
     call_id_chars: int | None = None
     """The longest tool call id it takes."""
+    exact_call_ids: bool = False
+    """Whether ids must have just as many characters, all of them letters and digits."""
+    user_after_tool: bool = True
+    """Whether a user may speak right after a tool's return."""
 
 
 def reasons_like_openai(model_name: str, quirks: Quirks) -> bool:
@@ -53,10 +66,13 @@ def chat_body(request: ModelRequest, quirks: Quirks) -> bytes:
     reasoning = reasons_like_openai(request.model.name, quirks)
     body: dict[str, Any] = {
         "model": request.model.name,
-        "messages": chat_messages(request.messages, quirks, "developer" if reasoning else "system"),
+        "messages": chat_messages(
+            request.messages, quirks, "developer" if reasoning else "system", request.model.handle
+        ),
         "stream": True,
-        "stream_options": {"include_usage": True},
     }
+    if quirks.stream_options:
+        body["stream_options"] = {"include_usage": True}
     body.update(_sampling(request.model.name, request.settings, quirks, reasoning))
     body.update(_effort(request.model.name, request.settings, quirks, reasoning))
     body.update(_tools(request, quirks, reasoning))
@@ -67,14 +83,20 @@ def chat_body(request: ModelRequest, quirks: Quirks) -> bytes:
     return msgspec.json.encode(body)
 
 
-def chat_messages(messages: Sequence[Message], quirks: Quirks, system_role: str) -> list[dict[str, Any]]:
-    """History as chat messages. Calls that await approval join those of the message before, as one answer's calls."""
-    turn = max((at for at, message in enumerate(messages) if message.role == "user"), default=0)
+def chat_messages(
+    messages: Sequence[Message], quirks: Quirks, system_role: str, handle: str | None = None
+) -> list[dict[str, Any]]:
+    """History as chat messages, for the model of that handle.
+
+    Calls that await approval join those of the message before, as one answer's calls.
+    """
     chat: list[dict[str, Any]] = []
-    for at, message in enumerate(messages):
+    for message in messages:
         if message.role == "system":
             chat.append({"role": system_role, "content": message.text})
         elif message.role in ("user", "summary"):
+            if chat and chat[-1]["role"] == "tool" and not quirks.user_after_tool:
+                chat.append({"role": "assistant", "content": UNANSWERED})
             chat.append({"role": "user", "content": _user_content(message)})
         elif message.role == "tool":
             chat += [
@@ -82,7 +104,7 @@ def chat_messages(messages: Sequence[Message], quirks: Quirks, system_role: str)
                 for part in message.tool_returns
             ]
         else:
-            said = _assistant(message, quirks, replayed=quirks.replay_reasoning and at > turn)
+            said = _assistant(message, quirks, handle)
             before = chat[-1] if chat else {}
             if said and message.role == "approval" and before.get("role") == "assistant":
                 chat[-1] = _joined(before, said)
@@ -107,18 +129,24 @@ def _user_content(message: Message) -> str | list[dict[str, Any]]:
     return "\n".join(part["text"] for part in content)
 
 
-def _assistant(message: Message, quirks: Quirks, *, replayed: bool) -> dict[str, Any] | None:
+def _assistant(message: Message, quirks: Quirks, handle: str | None) -> dict[str, Any] | None:
     """What the model said and asked for; None where the message holds neither, which no server accepts."""
     text, calls = message.spoken, message.tool_calls
     if not text and not calls:
         return None
+    thought = ""
+    if quirks.replay_reasoning != "never":
+        thought = "".join([part.text for part in message.parts if isinstance(part, ReasoningPart) and part.native])
+    if thought and quirks.replay_reasoning == "tagged":
+        text = f"<think>\n{thought}\n</think>\n\n{text}"
     said: dict[str, Any] = {"role": "assistant", "content": text or None}
     if calls:
         said["tool_calls"] = [_call(call, quirks) for call in calls]
-        if replayed:
-            said["reasoning_content"] = "".join(
-                part.text for part in message.parts if isinstance(part, ReasoningPart) and part.native
-            )
+        kept = calls[0].extra.get(DETAILS) if quirks.reasoning_details else None
+        if kept and kept["model"] == handle:
+            said["reasoning_details"] = kept["reasoning_details"]
+    if quirks.replay_reasoning == "always" and (thought or calls):
+        said["reasoning_content"] = thought
     return said
 
 
@@ -152,8 +180,12 @@ def tool_name(name: str) -> str:
 
 
 def call_id(given: str, quirks: Quirks) -> str:
-    """The id, or a stand-in that is always the same where another provider made it longer than this one takes."""
-    if quirks.call_id_chars is None or len(given) <= quirks.call_id_chars:
+    """The id, or a stand-in that is always the same where another provider made it as this one does not take it."""
+    most = quirks.call_id_chars
+    if quirks.exact_call_ids:
+        fits = len(given) == most and given.isascii() and given.isalnum()
+        return given if fits else hashlib.sha256(given.encode()).hexdigest()[:most]
+    if most is None or len(given) <= most:
         return given
     return f"call_{hashlib.sha256(given.encode()).hexdigest()[:24]}"
 

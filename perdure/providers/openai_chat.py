@@ -54,7 +54,10 @@ async def stream(
 ) -> AsyncGenerator[Sequence[AnyDelta]]:
     """Asks, and yields what arrives. Once the model has said why it stopped, a stream cut short is no error."""
     hidden = reasons_like_openai(request.model.name, kind.quirks)
-    reader = ChunkReader(endpoint, request.messages, hidden_reasoning=hidden)
+    reader = ChunkReader(
+        endpoint, request.messages, hidden_reasoning=hidden, think_tags=not hidden and kind.quirks.think_tags,
+        details_for=request.model.handle if kind.quirks.reasoning_details else None,
+    )  # fmt: skip
     framing = EventsOrWhole()
     body = chat_body(request, kind.quirks)
     reads = http.stream(endpoint, f"{endpoint.url}/chat/completions", body, framing, DONE.__eq__)

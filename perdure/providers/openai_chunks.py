@@ -20,11 +20,16 @@ from perdure.providers.base import (
 )
 from perdure.providers.call_ids import CallIds
 from perdure.providers.http import Endpoint
+from perdure.providers.reasoning_details import DETAILS, add_details
 from perdure.providers.refusals import decoded, reported
 from perdure.providers.text import Halves, storable
+from perdure.providers.think_tags import ThinkTags
 
 DONE: Final = b"[DONE]"
 """The payload after the last chunk."""
+
+MAX_DETAILS_CHARS: Final = 4_000_000
+"""Of `reasoning_details`; more than that no model gives, and none is kept."""
 
 _FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 _REASONS: Final[dict[str, _FinishReason]] = {
@@ -56,6 +61,7 @@ class _Delta(msgspec.Struct, gc=False):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
+    reasoning_details: list[Any] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -97,19 +103,30 @@ _Channel = Literal["text", "reasoning"] | _Call
 
 
 class ChunkReader:
-    """Reads the payloads of one answer. `history` is the request's, so that no call gets an id that is in use."""
+    """Reads the payloads of one answer. `history` is the request's, so that no call gets an id that is in use.
 
-    def __init__(self, endpoint: Endpoint, history: Sequence[Message], *, hidden_reasoning: bool) -> None:
+    With `think_tags` the text may begin with thoughts between tags. `details_for` is the handle of a model to which its
+    `reasoning_details` go back with its calls, or None.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, history: Sequence[Message], *, hidden_reasoning: bool, think_tags: bool = False,
+        details_for: str | None = None,
+    ) -> None:  # fmt: skip
         self._endpoint = endpoint
         self._hidden_reasoning = hidden_reasoning
         self._halves: Halves[_Channel] = Halves()
-        self._plain = not hidden_reasoning
+        self._tags = ThinkTags() if think_tags else None
+        self._plain = not (hidden_reasoning or think_tags)
         self._finish_reason: str | None = None
         self._usage: dict[str, Any] | None = None
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._ids = CallIds(history)
         self._spoke = False
+        self._details_for = details_for
+        self._details: list[dict[str, Any]] = []
+        self._details_chars = 0
         self.failure: ModelError | None = None
         """Set where an error came after deltas of the same read: to be raised once they are passed on."""
         self.done = False
@@ -137,11 +154,15 @@ class ChunkReader:
         if reason is None:
             what = "ended before its answer was complete: there was no finish_reason"
             raise self._endpoint.failed(what, transient=True)
+        self._end_thoughts(out)
         for channel, text in self._halves.flush():
             _emit(channel, text, out)
         for call in self._calls:
             if call.name is None:
                 self._show(call, "", out)
+        if self._details and self._calls:
+            kept = {"model": self._details_for, "reasoning_details": self._details}
+            out.append(ToolCallDelta(0, extra={DETAILS: kept}))
         if self._usage is not None:
             out.append(UsageDelta(_usage(self._usage)))
         out.append(Finished(_REASONS.get(reason) or ("tool_calls" if self._calls else "stop")))
@@ -175,6 +196,7 @@ class ChunkReader:
                     and delta.tool_calls is None
                     and delta.reasoning_content is None
                     and delta.reasoning is None
+                    and delta.reasoning_details is None
                     and "\0" not in text
                 ):
                     out.append(TextDelta(text))
@@ -222,18 +244,34 @@ class ChunkReader:
             out.append(HiddenReasoningDelta("omitted"))
         # Some gateways send the same reasoning under both names.
         if reasoning := delta.reasoning_content or delta.reasoning:
+            self._end_thoughts(out)
             self._add("reasoning", reasoning, out)
+        if delta.reasoning_details and self._details_for and self._details_chars < MAX_DETAILS_CHARS:
+            self._details_chars += add_details(delta.reasoning_details, self._details)
         content = delta.content
         if isinstance(content, list):
             for channel, text in _parts(content):
                 self._add(channel, text, out)
+        elif content and self._tags is not None:
+            for channel, text in self._tags.feed(content):
+                self._add(channel, text, out)
+            if self._tags.done:
+                self._tags = None
         elif content:
             self._add("text", content, out)
         if delta.refusal:
             self._add("text", delta.refusal, out)
-        for fragment in delta.tool_calls or ():
-            self._fragment(fragment, out)
-        self._plain = not self._halves.waiting
+        if delta.tool_calls:
+            self._end_thoughts(out)
+            for fragment in delta.tool_calls:
+                self._fragment(fragment, out)
+        self._plain = self._tags is None and not self._halves.waiting
+
+    def _end_thoughts(self, out: list[AnyDelta]) -> None:
+        """No thoughts in the text from here on."""
+        tags, self._tags = self._tags, None
+        for channel, text in tags.flush() if tags is not None else ():
+            self._add(channel, text, out)
 
     def _fragment(self, fragment: _ToolCall, out: list[AnyDelta]) -> None:
         function = fragment.function or _Function()

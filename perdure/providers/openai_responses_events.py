@@ -22,7 +22,7 @@ from perdure.providers.http import Endpoint
 from perdure.providers.openai_chunks import DONE, count
 from perdure.providers.openai_responses_body import KEY
 from perdure.providers.refusals import decoded, reported
-from perdure.providers.text import Halves, storable
+from perdure.providers.text import Halves, storable, storable_json
 
 MAX_ITEMS: Final = 1_000
 """Items read of one answer; what a server sends beyond them is passed over."""
@@ -261,7 +261,7 @@ class EventReader:
             yield ReasoningDelta("", seal or None, self._extra(item=kept))
 
     def _extra(self, **kept: Any) -> dict[str, Any]:
-        return {KEY: {"model": self._model, **_storable(kept)}}
+        return {KEY: {"model": self._model, **storable_json(kept)}}
 
     def _end(self, response: _Response, out: list[AnyDelta]) -> None:
         self._flush(out)
@@ -317,17 +317,6 @@ def _texts(item: Mapping[str, Any]) -> Iterator[str]:
 
 def _fields(value: Any) -> Mapping[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _storable(value: Any) -> Any:
-    """JSON with all its text storable."""
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, list):
-        return [_storable(each) for each in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        return {storable(name): _storable(each) for name, each in cast("dict[str, Any]", value).items()}
-    return value
 
 
 def _usage(given: dict[str, Any]) -> Usage:

@@ -1,6 +1,6 @@
 """Text from outside, made fit to be stored and shown."""
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 REPLACEMENT = "\ufffd"
 
@@ -11,6 +11,17 @@ def storable(text: str) -> str:
     """`text` with the halves of surrogate pairs joined, and lone surrogates and NUL replaced by U+FFFD."""
     joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return joined.replace("\0", REPLACEMENT)
+
+
+def storable_json(value: Any) -> Any:
+    """JSON with all its text storable."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [storable_json(each) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {storable(name): storable_json(each) for name, each in cast("dict[str, Any]", value).items()}
+    return value
 
 
 def is_storable(text: str) -> bool:

@@ -20,7 +20,6 @@ ASKING = ModelSettings(return_logprobs=True, top_logprobs=3)
         ("vllm", "any", (ADD,), True),
         ("groq", "any", (), False),
         ("together", "any", (), False),
-        ("deepseek", "deepseek-chat", (ADD,), True),
         ("deepseek", "deepseek-reasoner", (), False),
         ("llamacpp", "any", (), True),
         ("llamacpp", "any", (ADD,), False),

@@ -1,5 +1,7 @@
 import json
+import re
 
+import msgspec
 import pytest
 
 from perdure.domain.messages import (
@@ -8,6 +10,8 @@ from perdure.domain.messages import (
     ReasoningPart,
 )
 from perdure.domain.models import ModelSettings
+from perdure.providers.base import ToolCallDelta
+from perdure.providers.openai_body import UNANSWERED
 from tests.providers.chat import (
     ADD,
     HELLO,
@@ -16,6 +20,9 @@ from tests.providers.chat import (
     SYSTEM,
     body,
     call,
+    chunk,
+    deltas,
+    fragment,
     message,
     returned,
 )
@@ -178,18 +185,64 @@ def test_response_format_is_passed_on_unless_it_says_nothing() -> None:
     assert "response_format" not in body(settings=ModelSettings(response_format={"type": "text"}))
 
 
-def test_deepseek_gets_its_reasoning_back_within_the_turn_only() -> None:
-    history = (
-        SYSTEM,
-        HELLO,
-        message("assistant", ReasoningPart(text="old"), call("c1")),
-        returned("c1"),
-        message("user", "Again"),
-        message("assistant", ReasoningPart(text="new"), call("c2")),
-        returned("c2"),
-        message("assistant", call("c3")),
-        returned("c3"),
-    )
-    sent = body(*history, kind=KINDS["deepseek"])["messages"]
-    assert [m.get("reasoning_content") for m in sent if m["role"] == "assistant"] == [None, "new", ""]
-    assert "reasoning_content" not in json.dumps(body(*history))
+THOUGHTFUL = (
+    SYSTEM,
+    HELLO,
+    message("assistant", ReasoningPart(text="old"), "Wait.", call("c1")),
+    returned("c1"),
+    message("user", "Again"),
+    message("assistant", ReasoningPart(text="new"), call("c2")),
+    returned("c2"),
+    message("assistant", call("c3")),
+    returned("c3"),
+    message("assistant", "Done."),
+    HELLO,
+)
+
+
+@pytest.mark.parametrize("provider", ["deepseek", "moonshot"])
+def test_some_want_all_reasoning_back_that_led_to_calls(provider: str) -> None:
+    sent = body(*THOUGHTFUL, kind=KINDS[provider])["messages"]
+    assert [m.get("reasoning_content") for m in sent if m["role"] == "assistant"] == ["old", "new", "", None]
+    assert "reasoning" not in json.dumps(body(*THOUGHTFUL))
+
+
+def test_minimax_gets_its_thoughts_back_as_it_wrote_them() -> None:
+    sent = body(*THOUGHTFUL, kind=KINDS["minimax"])["messages"]
+    first, second, third, last = [m["content"] for m in sent if m["role"] == "assistant"]
+    assert (first, second) == ("<think>\nold\n</think>\n\nWait.", "<think>\nnew\n</think>\n\n")
+    assert (third, last) == (None, "Done.")
+
+
+def test_mistral_is_strict() -> None:
+    history = (SYSTEM, HELLO, message("assistant", call("call_1"), call("abcDEF123")), returned("call_1"),
+               returned("abcDEF123"), HELLO)  # fmt: skip
+    sent = body(*history, kind=KINDS["mistral"], settings=ModelSettings(max_output_tokens=9))
+    assert sent.keys() == {"model", "messages", "stream", "max_tokens"}
+    made, first, second, between, _ = sent["messages"][2:]
+    ids = [each["id"] for each in made["tool_calls"]]
+    assert (ids[1], ids) == ("abcDEF123", [first["tool_call_id"], second["tool_call_id"]])
+    assert re.fullmatch("[a-zA-Z0-9]{9}", ids[0])
+    assert between == {"role": "assistant", "content": UNANSWERED}
+
+
+def test_pieces_of_reasoning_go_back_to_the_model_behind_openrouter_that_gave_them() -> None:
+    def delta(*details: object) -> dict[str, object]:
+        return chunk({"reasoning": "a", "reasoning_details": [*details]})
+
+    asking = {"kind": KINDS["openrouter"], "model": "google/gemini-3"}
+    text = {"type": "reasoning.text", "index": 0, "format": "google"}
+    sealed = {"type": "reasoning.encrypted", "index": 0, "id": "c1", "data": "s\udc00"}
+    got = deltas(
+        delta({**text, "text": "a"}), delta({**text, "text": "b", "signature": None}),
+        delta("x", {**sealed, "id": None}),
+        delta({**sealed, "data": "!"}), chunk({"tool_calls": [fragment("{}", index=0, id="c1", name="add")]}),
+        chunk(finish_reason="tool_calls"), **asking,
+    )  # fmt: skip
+    extra = next(each.extra for each in got if isinstance(each, ToolCallDelta) and each.extra)
+    details = extra["openrouter"]["reasoning_details"]
+    assert details == [{**text, "text": "ab"}, {**sealed, "data": "s\ufffd!"}]
+    history = (SYSTEM, HELLO, message("assistant", msgspec.structs.replace(call("c1"), extra=extra)), returned("c1"))
+    assert body(*history, **asking)["messages"][2]["reasoning_details"] == details
+    for others in ({**asking, "model": "google/gemini-2"}, {"kind": KINDS["vllm"], "model": "google/gemini-3"}):
+        assert "reasoning_details" not in json.dumps(body(*history, **others))

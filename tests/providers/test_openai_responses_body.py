@@ -43,7 +43,6 @@ def test_history_becomes_input_items() -> None:
         message("system", "An aside."),
         message("assistant", TextPart(text="Seven.", extra={OWN: {"model": "openai/gpt-5", "phase": "final_answer"}})),
     )
-    said = [{"type": "output_text", "text": "Adding."}]
     assert body(*history)["input"] == [
         {"role": "user", "content": "Before: greetings."},
         {
@@ -54,18 +53,13 @@ def test_history_becomes_input_items() -> None:
             ],
         },
         {"type": "reasoning", **ITEM, "encrypted_content": SEAL},
-        {"type": "message", "role": "assistant", "content": said},
+        {"type": "message", "role": "assistant", "content": "Adding."},
         {"type": "function_call", "call_id": "c1", "name": "add", "arguments": '{"a": 1}'},
         {"type": "function_call", "call_id": "c2", "name": "add", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c1", "output": "3"},
         {"type": "function_call_output", "call_id": "c2", "output": "4"},
         {"role": "developer", "content": "An aside."},
-        {
-            "type": "message",
-            "role": "assistant",
-            "content": [{"type": "output_text", "text": "Seven."}],
-            "phase": "final_answer",
-        },
+        {"type": "message", "role": "assistant", "content": "Seven.", "phase": "final_answer"},
     ]
 
 
@@ -116,7 +110,7 @@ def test_reasoning_that_led_to_nothing_is_left_out() -> None:
 
 def test_thoughts_that_were_written_down_are_what_was_said() -> None:
     sent = body(SYSTEM, HELLO, message("assistant", ReasoningPart(text="I think.", native=False)), HELLO)
-    assert sent["input"][1]["content"] == [{"type": "output_text", "text": "I think."}]
+    assert sent["input"][1]["content"] == "I think."
 
 
 def test_an_invented_tool_name_or_a_strangers_id_does_not_spoil_the_history() -> None:
