@@ -163,7 +163,7 @@ def test_what_responses_cannot_be_asked_names_the_field(server: Server, script: 
     body = {"model": fresh(server, script), "input": "hi"}
     for more, param in (
         ({"background": True}, "background"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"text": {"format": {"type": "grammar"}}}, "text.format"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input.0.content"),
     ):

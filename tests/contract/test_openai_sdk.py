@@ -1,54 +1,16 @@
 """OpenAI's own SDK in front of agents that remember: chat completions and Responses, streamed and whole."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.contract.openai_words import CHAT_TOOLS, RESPONSE_TOOLS, finish, heard, kinds, message, words
 from tests.contract.told import ADA, remembering, user
 from tests.rig.answers import Cut, Refusal, call, parallel, reasoning, text
 from tests.rig.model import Script
-from tests.rig.sdks import OPENAI, Client, Decoded, Sdk, SdkError
+from tests.rig.sdks import Client, SdkError
 from tests.rig.server import Server
-
-LOCATE = {"name": "locate", "description": "Where the user is", "parameters": {"type": "object", "properties": {}}}
-CHAT_TOOLS = [{"type": "function", "function": LOCATE}]
-RESPONSE_TOOLS = [{"type": "function", **LOCATE}]
-
-
-@pytest.fixture
-def openai(sdks: Callable[[str], Sdk], server: Server) -> Client:
-    return sdks(OPENAI).at(server.base_url)
-
-
-@pytest.fixture
-def agent(server: Server, script: Script) -> str:
-    return server.new_agent(model=script.handle, memory_blocks=ADA)["id"]
-
-
-def message(completion: Decoded) -> dict[str, Any]:
-    assert completion.cls.removeprefix("Parsed").startswith("ChatCompletion")
-    return completion["choices"][0]["message"]
-
-
-def finish(completion: Decoded) -> str:
-    return completion["choices"][0]["finish_reason"]
-
-
-def kinds(response: Decoded) -> list[str]:
-    return [item["type"] for item in response["output"]]
-
-
-def words(response: Decoded) -> str:
-    """All text of a response, like the SDK's `output_text`."""
-    messages = [item for item in response["output"] if item["type"] == "message"]
-    return "".join(part["text"] for item in messages for part in item["content"])
-
-
-def heard(script: Script, request: int) -> list[str]:
-    """What users said, as the model was shown it at request number `request` (from 1)."""
-    return [each["content"] for each in script.asked[request - 1].messages if each["role"] == "user"]
 
 
 def test_a_chat_whole(openai: Client, script: Script, agent: str) -> None:
@@ -236,6 +198,21 @@ def test_a_conversation_is_a_model_too(openai: Client, server: Server, script: S
     assert heard(script, 2) == ["aloud"]
 
 
+def test_a_conversation_of_the_agent_may_be_named_beside_it(
+    openai: Client, server: Server, script: Script, agent: str
+) -> None:
+    script.say("Aside.").say("Still aside.")
+    aside = server.post(f"/v1/conversations/?agent_id={agent}", {}).json["id"]
+    foreign = server.post(f"/v1/conversations/?agent_id={server.new_agent(model=script.handle)['id']}", {}).json["id"]
+    openai.one("respond", model=agent, input="in private", conversation=aside)
+    openai.one("respond", model=agent, input="again", conversation={"id": aside})
+    assert heard(script, 2) == ["in private", "again"]
+    for unknown, cls in ((foreign, "NotFoundError"), ("conv_123", "BadRequestError")):
+        with pytest.raises(SdkError) as raised:
+            openai.one("respond", model=agent, input="hi", conversation=unknown)
+        assert raised.value.cls == cls
+
+
 def test_an_agent_of_an_older_type_speaks_with_its_own_voice(openai: Client, server: Server, script: Script) -> None:
     script.answer(text("Ada greets me."), call("send_message", {"message": 'Hello "Ada"!'}))
     agent = server.new_agent(model=script.handle, agent_type="memgpt_v2_agent")["id"]
@@ -252,38 +229,6 @@ def test_images(openai: Client, script: Script, agent: str) -> None:
     openai.one("respond", model=agent, input=[{"role": "user", "content": parts}])
     first, second = (asked.messages[-1]["content"][1]["image_url"] for asked in script.asked)
     assert (first, second) == ({"url": url, "detail": "low"}, {"url": url})
-
-
-NOWHERE = "agent-123e4567-e89b-42d3-8456-426614174000"
-
-
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize(
-    ("fields", "cls", "code", "param"),
-    [
-        ({"model": "gpt-4o"}, "NotFoundError", "model_not_found", None),
-        ({"model": NOWHERE}, "NotFoundError", "model_not_found", None),
-        ({"messages": []}, "BadRequestError", None, None),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, "BadRequestError", None, None),
-        ({"messages": [{"role": "user", "content": ""}]}, "BadRequestError", None, "messages.0.content"),
-        ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "y"}]}, "BadRequestError", None, None),
-        ({"n": 2}, "BadRequestError", None, "n"),
-        ({"tool_choice": "required", "tools": CHAT_TOOLS}, "BadRequestError", None, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "BadRequestError", None, "response_format"),
-        ({"tools": [{"type": "custom"}]}, "BadRequestError", None, "tools.0.type"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_asked_is_refused_as_openai_would(
-    openai: Client, agent: str, fields: dict[str, Any], cls: str, code: str | None, param: str | None, stream: bool
-) -> None:
-    asked = {"model": agent, "messages": user("hi"), **fields}
-    with pytest.raises(SdkError) as raised:
-        openai.all("chat_chunks" if stream else "chat", **asked)
-    assert raised.value.cls == cls
-    assert set(raised.value.body) == {"message", "type", "code", "param"}
-    assert raised.value.body["message"]
-    assert (raised.value.body["type"], raised.value.body["code"]) == ("invalid_request_error", code)
-    assert raised.value.body["param"] == param
 
 
 @pytest.mark.parametrize(

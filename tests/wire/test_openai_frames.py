@@ -123,6 +123,21 @@ def test_calls_of_the_callers_own_tools_in_fragments_and_whole() -> None:
     assert response["status"] == "completed"
 
 
+def test_items_of_a_response_grow_one_after_the_other() -> None:
+    said = (
+        STARTED, asks("a", "locate", '{"x":'), asks("b", "locate", '{"y'), says("And"), asks("a", None, "1}"),
+        asks("b", None, '":2}'), says("so"), asks("c", "locate", "{}"), asks("d", "locate", None),
+        asks("d", None, "{}"),
+        *ending("requires_approval"),
+    )  # fmt: skip
+    told = [each for each in frames(*said) if "output_index" in each]
+    assert [each["output_index"] for each in told] == sorted(each["output_index"] for each in told)
+    items = [each["item"] for each in told if each["type"] == "response.output_item.done"]
+    made = [item.get("arguments") or item["content"][0]["text"] for item in items]
+    assert made == ['{"x":1}', '{"y":2}', "Andso", "{}", "{}"]
+    assert items == answered(*said)[1]["output"]
+
+
 def test_a_call_for_a_person_is_neither_shown_nor_passed_over() -> None:
     said = (STARTED, asks("a", "weather", None), asks("a", None, "{}"), *ending("requires_approval"))
     *_, last = chunks(*said)
@@ -135,13 +150,13 @@ def test_a_call_for_a_person_is_neither_shown_nor_passed_over() -> None:
     ("stop", "finish", "status"),
     [
         ("end_turn", "stop", "completed"), ("tool_rule", "stop", "completed"), ("max_steps", "length", "incomplete"),
-        ("max_tokens_exceeded", "length", "incomplete"), ("cancelled", "stop", "incomplete"),
+        ("max_tokens_exceeded", "length", "incomplete"), ("cancelled", "stop", "cancelled"),
     ],
 )  # fmt: skip
 def test_why_a_run_stopped(stop: StopReason, finish: str, status: str) -> None:
     said = (STARTED, says("x"), *ending(stop))
     assert chunks(*said)[-1]["choices"][0]["finish_reason"] == finish
-    assert frames(*said)[-1]["type"] == f"response.{status}"
+    assert frames(*said)[-1]["type"] == f"response.{'incomplete' if status == 'cancelled' else status}"
     chat, response = answered(*said)
     assert (chat["choices"][0]["finish_reason"], response["status"]) == (finish, status)
 

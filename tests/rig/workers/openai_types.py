@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, get_args
 
 from openai.types import Model
@@ -25,10 +26,14 @@ EVENTS: dict[str, Any] = {
 }
 
 
+@cache
+def judge(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter({**KINDS, **EVENTS}[kind])
+
+
 def problems(kind: str, value: Any) -> list[str]:
-    judge = TypeAdapter(EVENTS[value["type"]] if kind == "event" else KINDS[kind])
     try:
-        read = judge.validate_python(value)
+        read = judge(value["type"] if kind == "event" else kind).validate_python(value)
         checked(read)
     except ValidationError as error:
         return [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]

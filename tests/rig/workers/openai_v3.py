@@ -26,6 +26,8 @@ OPERATIONS: dict[str, Operation] = {
     "chat": lambda client, **fields: [client.chat.completions.create(**fields)],
     "chat_chunks": lambda client, **fields: client.chat.completions.create(stream=True, **fields),
     "chat_whole": chat_events,
+    "models": lambda client: client.models.list(),
+    "model": lambda client, **fields: [client.models.retrieve(**fields)],
     "respond": lambda client, **fields: [client.responses.create(**fields)],
     "respond_events": lambda client, **fields: client.responses.create(stream=True, **fields),
     "respond_whole": response_events,
