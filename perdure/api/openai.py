@@ -1,4 +1,4 @@
-"""Agents as models of OpenAI's clients: chat completions and Responses, with an agent's id for the model's name."""
+"""Agents as models of OpenAI's clients: chat completions and lists of models, with an agent's id for a model's name."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -26,8 +26,7 @@ from perdure.store.pages import MAX_LIMIT, Page
 from perdure.wire.errors import run_failure
 from perdure.wire.openai_chat import ChatAnswer, ChatFrames
 from perdure.wire.openai_models import model_list, model_of
-from perdure.wire.openai_requests import ChatBody, OpenAITurn, ResponsesBody
-from perdure.wire.openai_responses import ResponseFrames
+from perdure.wire.openai_requests import ChatBody, OpenAITurn
 
 
 class Answer(Protocol):
@@ -43,19 +42,11 @@ class Answer(Protocol):
 async def create_chat_completion(caller: CallerDep, body: ChatBody) -> Response:
     """Send what is new in a chat to an agent; its answer is a completion, or a stream of chunks."""
     turn = body.turn()
-    follower, own = await _started(caller, turn)
+    follower, own = await started(caller, turn)
     if turn.stream:
         return EventStream(follower, ChatFrames(follower.run_id, body.model, own, include_usage=body.include_usage))
     answer = ChatAnswer(follower.run_id, body.model, own, formed=turn.response_format is not None)
-    return await _whole(caller, follower, answer)
-
-
-async def create_response(caller: CallerDep, body: ResponsesBody) -> Response:
-    """Send what is new in an input to an agent; its answer is a response, or a stream of events."""
-    turn = body.turn()
-    follower, own = await _started(caller, turn)
-    frames = ResponseFrames(follower.run_id, body, own)
-    return EventStream(follower, frames) if turn.stream else await _whole(caller, follower, frames)
+    return await whole(caller, follower, answer)
 
 
 async def list_agent_models(caller: Caller) -> Response:
@@ -72,7 +63,7 @@ async def retrieve_agent_model(caller: CallerDep, model_id: str) -> Response:
     return reply(model_of(found))
 
 
-async def _started(caller: Caller, turn: OpenAITurn) -> tuple[Follower, frozenset[str]]:
+async def started(caller: Caller, turn: OpenAITurn) -> tuple[Follower, frozenset[str]]:
     """A reader of the run that this request starts, and the names of the caller's own tools."""
     _check_address(turn.address)
     if turn.conversation is not None and not is_id("conv", turn.conversation):
@@ -128,7 +119,7 @@ def _decisions(conn: Connection, conversation_id: str, turn: OpenAITurn) -> Sequ
     return () if forgotten is None else (forgotten,)
 
 
-async def _whole(caller: Caller, follower: Follower, answer: Answer) -> Response:
+async def whole(caller: Caller, follower: Follower, answer: Answer) -> Response:
     await read_to_end(follower, answer.take)
     if answer.error is not None:
         return refuse(caller.scope, run_failure(answer.error))

@@ -21,6 +21,7 @@ from perdure.api import (
     messages,
     models,
     openai,
+    openai_responses,
     passages,
     providers,
     runs,
@@ -328,8 +329,13 @@ ROUTES: Final = (
               "ChatCompletion|stream", sends_messages=True, like_openai=True),
     Operation("GET", "/v1/models/{model_id}", openai.retrieve_agent_model,
               "Get an agent as a model of OpenAI's clients", "AgentModel", like_openai=True),
-    Operation("POST", "/v1/responses", openai.create_response, "Get an agent's response like OpenAI's clients",
-              "ModelResponse|stream", sends_messages=True, like_openai=True),
+    Operation("POST", "/v1/responses", openai_responses.create_response,
+              "Get an agent's response like OpenAI's clients", "ModelResponse|stream", sends_messages=True,
+              like_openai=True),
+    Operation("GET", "/v1/responses/{response_id}", openai_responses.retrieve_response,
+              "Look at an agent's response again", "ModelResponse|stream", like_openai=True),
+    Operation("POST", "/v1/responses/{response_id}/cancel", openai_responses.cancel_response,
+              "Cancel an agent's response", "ModelResponse", like_openai=True),
 
     # models
     Operation("GET", "/v1/models/", models.list_models, "List models", "[Model]"),

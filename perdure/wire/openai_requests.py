@@ -36,6 +36,7 @@ class OpenAITurn(NamedTuple):
     choice: str = "auto"
     response_format: dict[str, Any] | None = None
     conversation: str | None = None
+    background: bool = False
     top_logprobs: int | None = None
     """None where no log probabilities are wanted."""
 
@@ -50,7 +51,8 @@ class OpenAITurn(NamedTuple):
             conversation_id=conversation_id,
             input=tuple(read_message(body, agent_id) for body in self.said),
             decisions=tuple(decisions),
-            stream_tokens=self.stream,
+            stream_tokens=self.stream or self.background,
+            background=self.background,
             client_tools=tuple(tool.model_dump(exclude={"type"}) for tool in self.tools),
             run_type="send_message_streaming" if self.stream else "send_message",
             project=project,
@@ -240,14 +242,12 @@ class ResponsesBody(Body):
 
     def turn(self) -> OpenAITurn:
         """What is asked. Raises Unprocessable for what no agent can be asked."""
-        if self.background:
-            raise Unprocessable("Use POST /v1/agents/{agent_id}/messages/async to look later.", ("background",))
         items = [InputUser(role="user", content=self.input)] if isinstance(self.input, str) else self.input
         tools, choice = _offered(self.tools or (), self.tool_choice)
         named = self.conversation
         return _turn(self.model, items, stream=bool(self.stream))._replace(
             tools=tools, choice=choice, response_format=_formed(self.text and self.text.format),
-            conversation=named.id if isinstance(named, ConversationName) else named,
+            conversation=named.id if isinstance(named, ConversationName) else named, background=bool(self.background),
         )  # fmt: skip
 
 

@@ -49,16 +49,20 @@ class _Item:
 
 
 class ResponseFrames:
-    """Encodes one run's events, and collects them into the response. `error` says why the run failed, where it did."""
+    """Encodes one run's events, and collects them into the response. `error` says why the run failed, where it did.
+
+    Of the frames only those with a number beyond `after` are shown.
+    """
 
     end = b""
 
-    def __init__(self, run_id: str, asked: ResponsesBody, own_tools: frozenset[str]) -> None:
+    def __init__(self, run_id: str, asked: ResponsesBody, own_tools: frozenset[str], *, after: int = -1) -> None:
         self._id = response_id(run_id)
         self._asked = asked
         self._own = OwnCalls(own_tools)
         self._created = 0
         self._number = 0
+        self._after = after
         self._output: list[dict[str, Any]] = []
         self._open: _Item | None = None
         self._called: set[str] = set()
@@ -69,7 +73,9 @@ class ResponseFrames:
 
     def encode(self, batch: Iterable[tuple[int, AnyEvent]]) -> bytes:
         """The frames of a batch of events, as one piece of bytes."""
-        return "".join([frame for _, event in batch for frame in self._frames(event)]).encode("ascii")
+        frames = [frame for _, event in batch for frame in self._frames(event)]
+        hidden = max(0, self._after + 1 - (self._number - len(frames)))
+        return "".join(frames[hidden:]).encode("ascii")
 
     def take(self, batch: Iterable[tuple[int, AnyEvent]]) -> None:
         """Add a batch of events without showing them."""

@@ -162,7 +162,6 @@ def test_a_run_that_waits_when_the_server_stops_claims_no_end(
 def test_what_responses_cannot_be_asked_names_the_field(server: Server, script: Script) -> None:
     body = {"model": fresh(server, script), "input": "hi"}
     for more, param in (
-        ({"background": True}, "background"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input.0.content"),
