@@ -30,8 +30,9 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     of the run's end. An `errand` says that another run makes the request. With a `group_id` the members of that group
     take turns to answer, and the agent is only the one under whose name that is recorded. A `response_format` holds
     instead of the agent's. A `tool_choice` other than `auto` has the model begin with a call of one of the
-    `client_tools`: of the one of that name or, with `required`, of any. Where the input `may_repeat`, its beginning is
-    left out if it stands at the end of history already, unanswered.
+    `client_tools`: of the one of that name or, with `required`, of any. A sender whose input `may_repeat` sends
+    again what was not answered, and goes on without calls that it was to carry out: the beginning of its input is left
+    out where it stands at the end of history already, and such calls are answered for it at its turn.
     """
 
     agent_id: str

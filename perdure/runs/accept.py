@@ -16,9 +16,9 @@ from perdure.domain.messages import Message
 from perdure.domain.requests import TurnRequest
 from perdure.domain.runs import Run, RunStatus, is_group_run
 from perdure.domain.tools import Tool
-from perdure.loop.approval import return_chars, settle
+from perdure.loop.approval import refuse_all, return_chars, settle
 from perdure.runs.errands import check_errand
-from perdure.runs.pending import check_turn, decided_by, pending_of
+from perdure.runs.pending import ABANDONED, abandoned, check_turn, decided_by, pending_of
 from perdure.store import agents as agent_store
 from perdure.store import conversations as conversation_store
 from perdure.store import errands as errand_store
@@ -220,7 +220,11 @@ def hand_over(conn: Connection, conversation_id: str) -> str | None:
     if not is_group_run(run):
         conversation = conversation_store.get(conn, tenant, conversation_id)
         agent = agent_in(agent_store.get(conn, tenant, run.agent_id), conversation)
-        enter(conn, tenant, run, REQUEST_DECODER.decode(request), agent, pending_of(conn, conversation_id))
+        asked, pending = REQUEST_DECODER.decode(request), pending_of(conn, conversation_id)
+        if pending is not None and asked.may_repeat and not asked.decisions and abandoned(conn, pending) is not None:
+            message_store.append(conn, tenant, conversation_id, refuse_all(pending, ABANDONED, run_id=run.id))
+            pending = None
+        enter(conn, tenant, run, asked, agent, pending)
     signals.notify(conn, f"turn {run.id}")
     return run.id
 

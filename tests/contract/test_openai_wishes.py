@@ -1,13 +1,15 @@
 """What OpenAI's clients may ask of an agent, and what is refused: the form of an answer, a call, a list of models."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.contract.openai_words import CHAT_TOOLS, LOCATE, RESPONSE_TOOLS, finish, heard, message
 from tests.contract.told import remembering, user
-from tests.rig.answers import call
+from tests.operation.waiting import soon
+from tests.rig.answers import Hold, call
 from tests.rig.model import Script
 from tests.rig.sdks import Client, SdkError
 from tests.rig.server import Server
@@ -89,6 +91,20 @@ def test_what_was_never_answered_is_not_said_twice(openai: Client, script: Scrip
     openai.one("chat", model=agent, messages=user("third"))
     assert heard(script, 3) == ["first", "second"]
     assert heard(script, 5) == ["first", "second", "third", "third"]
+
+
+def test_who_speaks_before_calls_come_goes_on_without_them(server: Server, script: Script, agent: str) -> None:
+    hold = Hold()
+    script.answer(hold, call("locate", {})).say("Never mind.")
+    path, asked = "/v1/chat/completions", {"model": agent, "messages": user("Where am I?"), "tools": CHAT_TOOLS}
+    with ThreadPoolExecutor() as pool, server.stream(path, {**asked, "stream": True}) as first:
+        hold.wait_reached()
+        second = pool.submit(server.post, path, {"model": agent, "messages": user("Hello?")})
+        soon(lambda: len(server.get(f"/v1/runs/active?agent_id={agent}").json) == 2)
+        hold.release()
+        assert "tool_calls" in first.read()[-2].data
+        assert second.result(30).json["choices"][0]["message"]["content"] == "Never mind."
+    assert heard(script, 2) == ["Where am I?", "Hello?"]
 
 
 def test_agents_are_listed_as_models(openai: Client, server: Server, script: Script, agent: str) -> None:
