@@ -60,7 +60,7 @@ def _run_id(response_id: str) -> str:
 
 
 async def _frames(caller: Caller, run_id: str, after: int = -1) -> ResponseFrames:
-    """What a run was asked as a response. Raises NotFound, also where it was no response, and Expired."""
+    """What shows a run as a response, whoever asked for it. Raises NotFound, and Expired."""
 
     def find(conn: Connection) -> ResponsesBody:
         run_store.check_log(conn, caller.tenant, run_id)

@@ -301,13 +301,14 @@ def _offered(tools: Sequence[ClientTool], choice: Any) -> tuple[Sequence[ClientT
     fields = cast("dict[str, Any]", choice) if isinstance(choice, dict) else {}
     if fields.get("type") == "allowed_tools":
         allowed = _fields(fields.get("allowed_tools")) or fields
-        names = {_name(each) for each in cast("list[Any]", allowed.get("tools") or [])}
+        named = allowed.get("tools")
+        names = {_name(each) for each in (cast("list[Any]", named) if isinstance(named, list) else [])}
         tools, choice = [tool for tool in tools if tool.name in names], allowed.get("mode")
     elif fields.get("type") == "function":
         choice = _name(fields)
         if choice not in {tool.name for tool in tools}:
             raise Unprocessable(f"None of the tools is named {choice!r}.", ("tool_choice",))
-        return tools, str(choice)
+        return tools, choice
     if choice == "required" and not tools:
         raise Unprocessable("A call can be required only of tools that come with the request.", ("tool_choice",))
     if choice not in (None, "auto", "none", "required"):
@@ -320,10 +321,11 @@ def _formed(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if wanted is None or wanted["type"] == "text" else wanted
 
 
-def _name(named: Any) -> Any:
-    """The name in a choice, in either protocol's form."""
+def _name(named: Any) -> str:
+    """The name in a choice, in either protocol's form; empty where there is none."""
     fields = _fields(named)
-    return _fields(fields.get("function")).get("name") or fields.get("name")
+    name = _fields(fields.get("function")).get("name") or fields.get("name")
+    return name if isinstance(name, str) else ""
 
 
 def _fields(value: Any) -> dict[str, Any]:

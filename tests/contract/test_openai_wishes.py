@@ -29,6 +29,8 @@ REFUSED: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"tool_choice": "required"}, None, "tool_choice"),
     ({"tool_choice": OTHER, "tools": CHAT_TOOLS}, None, "tool_choice"),
     ({"tool_choice": {"type": "custom"}, "tools": CHAT_TOOLS}, None, "tool_choice"),
+    ({"tool_choice": {"type": "function", "name": ["locate"]}, "tools": CHAT_TOOLS}, None, "tool_choice"),
+    ({"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": 5}}, None, "tool_choice"),
     ({"response_format": {"type": "xml"}}, None, "response_format"),
     ({"response_format": {"type": "json_schema"}}, None, "response_format"),
     ({"tools": [{"type": "custom"}]}, None, "tools.0.type"),
