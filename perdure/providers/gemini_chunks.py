@@ -17,7 +17,7 @@ from perdure.domain.runs import Usage
 from perdure.providers.base import AnyDelta, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from perdure.providers.call_ids import CallIds
 from perdure.providers.http import Endpoint
-from perdure.providers.refusals import decoded, reported
+from perdure.providers.refusals import converted, decoded, reported
 from perdure.providers.text import Halves, is_storable, storable
 
 _BLOCKED: Final = frozenset({
@@ -32,6 +32,9 @@ _FAILED: Final = frozenset({
 _UNFINISHED: Final = "FINISH_REASON_UNSPECIFIED"
 CONTINUATION: Final = "CONTINUATION"
 """The answer is longer than one request may be, and goes on with the next."""
+
+MAX_SEALS: Final = 100
+"""Signed pieces of one part whose seals are kept. Each is sent again with all of them, and no Gemini signs so many."""
 
 _Channel = Literal["text", "thought"]
 
@@ -212,11 +215,11 @@ class ChunkReader:
             error = reported(answer, self._endpoint.key)
             raise error or self._endpoint.failed(f"sent a chunk that is no JSON object: {payload[:200]!r}")
         try:
-            return msgspec.convert(answer, _Chunk, strict=False)
+            return converted(answer, _Chunk)
         except msgspec.ValidationError as problem:
             answer.pop("usageMetadata", None)
             try:
-                return msgspec.convert(answer, _Chunk, strict=False)
+                return converted(answer, _Chunk)
             except msgspec.ValidationError:
                 error = reported(answer, self._endpoint.key)
                 raise error or self._endpoint.failed(f"sent a chunk that cannot be understood: {problem}") from None
@@ -239,9 +242,11 @@ class ChunkReader:
         if part.text:
             for each, text in self._halves.add(channel, part.text):
                 self._emit(each, text, out)
-        if part.thought_signature:
+        if part.thought_signature and is_storable(part.thought_signature):
             if self._run != channel:
                 self._begin(channel)
+            if len(self._seals) >= MAX_SEALS:
+                return
             self._seals.append([start, self._chars, part.thought_signature])
             if self._chars:
                 out.append(_delta(channel, "", self._extra()))
@@ -267,7 +272,7 @@ class ChunkReader:
             self._emit(channel, text, out)
         given = call.id or ""
         call_id = self._ids.take(given)
-        kept = {"signature": signature} if signature else {}
+        kept = {"signature": signature} if signature and is_storable(signature) else {}
         if given == call_id:
             kept["id"] = given
         name, arguments = storable(call.name or "").strip(), _json(call.args or {})

@@ -21,7 +21,7 @@ from perdure.providers.call_ids import CallIds
 from perdure.providers.http import Endpoint
 from perdure.providers.openai_chunks import DONE, count
 from perdure.providers.openai_responses_body import KEY
-from perdure.providers.refusals import decoded, reported
+from perdure.providers.refusals import converted, decoded, reported
 from perdure.providers.text import Halves, storable
 
 MAX_ITEMS: Final = 1_000
@@ -157,11 +157,11 @@ class EventReader:
             raise self._endpoint.failed(f"sent an event that is no JSON object: {payload[:200]!r}")
         fields = cast("dict[str, Any]", answer)
         try:
-            return msgspec.convert(fields, _Event, strict=False)
+            return converted(fields, _Event)
         except msgspec.ValidationError as problem:
             if error := reported(fields, self._endpoint.key):
                 raise error from None
-            if fields.get("type") in _READ:
+            if str(fields.get("type")) in _READ:
                 raise self._endpoint.failed(f"sent an event that cannot be understood: {problem}") from None
             return _Event()
 
@@ -250,7 +250,8 @@ class EventReader:
     def _sealed(self, item: _Item, fields: Mapping[str, Any]) -> Iterator[AnyDelta]:
         """What follows reasoning: its seal, and the item as it is to come back."""
         seal = storable(_text(fields, "encrypted_content"))
-        kept = {name: fields[name] for name in ("id", "summary", "content") if fields.get(name)}
+        kept: dict[str, Any] = {"id": item_id} if (item_id := _text(fields, "id")) else {}
+        kept |= {name: pieces for name in ("summary", "content") if (pieces := _list(fields, name))}
         # What is neither sealed nor in the open, a server would look for among what it keeps; that is nothing.
         is_whole = bool(seal) or "content" in kept
         kept.setdefault("summary", [])
@@ -303,12 +304,17 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
+    value = fields.get(name)
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
 def _texts(item: Mapping[str, Any]) -> Iterator[str]:
     """All text of a complete item; a blank line goes between two pieces of reasoning."""
     if item.get("type") == "function_call":
         pieces = [_text(item, "arguments")]
     else:
-        listed = [_fields(each) for name in ("summary", "content") for each in cast("list[Any]", item.get(name) or [])]
+        listed = [_fields(each) for name in ("summary", "content") for each in _list(item, name)]
         pieces = [_text(each, "text") or _text(each, "refusal") for each in listed]
     between = "\n\n" if item.get("type") == "reasoning" else ""
     if text := between.join(piece for piece in pieces if piece):

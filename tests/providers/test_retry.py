@@ -179,10 +179,14 @@ def test_no_call_begins_after_the_budget() -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_a_provider_that_says_when_is_waited_for_at_least_so_long() -> None:
+def test_a_provider_that_says_when_is_waited_for_a_little_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all who were told the same moment would come at the same moment, and be refused again."""
+    monkeypatch.setattr(retry.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(retry, "LAST_PAUSE", 8.0)
     begun = time.monotonic()
-    assert asked(refusal(429, Retry_After="1"), GOOD) == (SAID, 2)
-    assert time.monotonic() - begun >= 1.0
+    assert asked(refusal(429, Retry_After="0.3"), GOOD) == (SAID, 2)
+    assert time.monotonic() - begun >= 0.5
 
 
 @pytest.mark.parametrize("after", ["3600", "1e300"])
@@ -192,6 +196,8 @@ def test_a_provider_that_wants_more_time_than_there_is_is_not_waited_for(after: 
     assert isinstance(error, ModelError)
     assert (error.error_type, times) == ("llm_rate_limit", 1)
     assert error.retry_after == float(after)
+    assert error.detail.startswith("busy (it wants to be left alone for ")
+    assert error.detail.endswith(" s, and a call is repeated for 30 s)")
     assert time.monotonic() - begun < 5
 
 
@@ -201,7 +207,7 @@ def test_pauses_are_random_and_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "LAST_PAUSE", 8.0)
     monkeypatch.setattr(retry.random, "uniform", lambda low, high: drawn.append((low, high)) or 0.0)
     asked(refusal(503), PERDURE_BREAKER_FAILURES="0")
-    assert drawn == [(0.0, 0.5), (0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 8.0)]
+    assert drawn == [(0.0, 0.5), (0.0, 1.0), (0.0, 2.0), (0.0, 4.0)]
 
 
 def test_going_away_ends_the_pause_at_once() -> None:
