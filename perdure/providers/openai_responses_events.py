@@ -54,6 +54,7 @@ _REASONS: Final[Mapping[str, Literal["length", "content_filter"]]] = {
 
 
 class _Response(msgspec.Struct, gc=False):
+    status: Any = None
     usage: Any = None
     incomplete_details: Any = None
     error: Any = None
@@ -268,7 +269,10 @@ class EventReader:
         self._flush(out)
         if isinstance(response.usage, dict):
             out.append(UsageDelta(_usage(cast("dict[str, Any]", response.usage))))
-        reason = _REASONS.get(str(_fields(response.incomplete_details).get("reason")))
+        why = _fields(response.incomplete_details).get("reason")
+        if why is None and response.status == "incomplete":
+            why = "max_output_tokens"  # Some servers say no more than that.
+        reason = _REASONS.get(str(why))
         out.append(Finished(reason or ("tool_calls" if self._calls else "stop")))
         self.done = True
 

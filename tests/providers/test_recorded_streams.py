@@ -81,7 +81,7 @@ MEANINGS = {
 
 
 def ended(found: Read) -> str:
-    return found.error.error_type if found.error else found.deltas[-1].reason  # type: ignore[union-attr]
+    return found.error.error_type if found.error else found.deltas[-1].reason
 
 
 def test_each_recording_is_in_the_table() -> None:
