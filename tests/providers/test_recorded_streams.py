@@ -5,11 +5,18 @@
 are surrogate pairs cut in halves, comments, line ends of all kinds, seals, and calls that come interleaved.
 """
 
+import asyncio
 from typing import NamedTuple
 
 import pytest
 
-from tests.providers.recorded import FILES, Read, payloads, raw, read, shown, told
+from perdure.domain.errors import ModelError
+from perdure.providers.base import AnyDelta, ModelRequest
+from perdure.providers.http import Endpoint, HttpClient
+from perdure.providers.remote import RemoteProvider
+from tests.providers.chat import HELLO, KINDS, SYSTEM
+from tests.providers.recorded import FILES, Read, framing, payloads, raw, read, shown, told
+from tests.providers.scripted import END, SSE, Asked, chunked, run, serving
 
 LLAMACPP, AIMOCK, LLMOCK, HAND = "llama.cpp", "aimock", "llmock", "by hand"
 BOTH = 'Both.[weather {"city": "Oslo"}][weather {"city": "Rome"}]'
@@ -120,3 +127,58 @@ def test_a_stream_that_stops_anywhere_is_an_error_unless_all_was_said(name: str)
             assert told(found.deltas)[0] == whole
         else:
             assert told(found.deltas)[0] == whole[: len(told(found.deltas)[0])]
+
+
+NETWORKED = {
+    "openai_chat": ("openai", "gpt-4o"),
+    "openai_responses": ("openai", "gpt-5"),
+    "anthropic": ("anthropic", "claude-3-7"),
+    "gemini": ("google_ai", "gemini-2.5-pro"),
+    "bedrock": ("bedrock", "anthropic.claude-3-7"),
+}
+"""The provider and the model that speak a dialect."""
+
+
+@pytest.mark.parametrize("dialect", NETWORKED)
+def test_over_the_network_byte_by_byte_and_lost_after_any_event(dialect: str) -> None:
+    """What came before the connection was lost is what was said, and the loss is named."""
+    stream = raw(f"{dialect}/{'parallel_calls' if dialect == 'bedrock' else 'everything'}")
+    head = SSE.replace(b"text/event-stream", b"application/vnd.amazon.eventstream") if dialect == "bedrock" else SSE
+    every_byte = [stream[at : at + 1] for at in range(len(stream))]
+    parser = framing(dialect)
+    ends = [at for at, byte in enumerate(every_byte, 1) if parser.feed(byte)]
+    left = [every_byte, *([stream[:at]] for at in ends)]
+    expected = [read(dialect, payloads(dialect, pieces)) for pieces in left]
+
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        pieces = left.pop(0)
+        is_whole = pieces is every_byte
+        writer.write(head + b"".join(map(chunked, pieces)) + (END if is_whole else b""))
+        if not is_whole:
+            await writer.drain()
+            writer.close()
+
+    async def go() -> list[Read]:
+        name, model = NETWORKED[dialect]
+        async with serving(answer) as server:
+            http = HttpClient()
+            provider = RemoteProvider(http, Endpoint(name="box", url=server.url), KINDS[name])
+            request = ModelRequest(model=provider.model(model), messages=(SYSTEM, HELLO))
+            got = [await came(provider, request) for _ in expected]
+            await http.close()
+            return got
+
+    for found, meant in zip(run(go()), expected, strict=True):
+        assert shown(found.deltas) == shown(meant.deltas)
+        assert (found.error is None) == (meant.error is None)
+        assert found.error is None or "before its answer was complete" in found.error.detail
+
+
+async def came(provider: RemoteProvider, request: ModelRequest) -> Read:
+    got: list[AnyDelta] = []
+    try:
+        async for batch in provider.stream(request):
+            got += batch
+    except ModelError as error:
+        return Read(got, error)
+    return Read(got, None)
