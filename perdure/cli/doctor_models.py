@@ -87,7 +87,10 @@ async def _paused(settings: Settings) -> Mapping[str, str]:
     try:
         said: Any = await http.get_json(Endpoint(name="server", url=url, headers=headers), f"{url}/v1/health/")
         return {
-            each["provider"]: f"the running server leaves it alone for {each['seconds']:.0f} s more, after "
+            each[
+                "provider"
+            ]: f"the running server leaves {each.get('model') or 'it'} alone for {each['seconds']:.0f} s "
+            "more, after "
             f"{each['failures']} failures in a row: {each['reason']}"
             for each in said.get("paused_providers", ())
         }

@@ -41,9 +41,9 @@ async def ask(
     A provider that says when to come back is waited for at least so long. Once anything was yielded, whatever goes
     wrong is raised.
     """
-    first = time.monotonic()
+    first, name = time.monotonic(), request.model.name
     for call in itertools.count(1):
-        trying = breaker.enter()
+        trying = breaker.enter(name)
         begun = False
         try:
             answer = provider.stream(request)
@@ -51,17 +51,17 @@ async def ask(
                 async for batch in answer:
                     if not begun:
                         begun = True
-                        breaker.answered()
+                        breaker.answered(name)
                     yield batch
             return
         except ModelError as error:
-            breaker.failed(error, trying=trying)
+            breaker.failed(error, trying=trying, model=name)
             spent = time.monotonic() - first
             left = patience.seconds - spent
             wanted = error.retry_after or 0.0
             if begun or not error.transient:
                 raise
-            if call >= patience.calls or left <= 0 or wanted > left or breaker.is_open:
+            if call >= patience.calls or left <= 0 or wanted > left or breaker.refuses(name):
                 raise _tried(error, call, spent, patience) from error
             # Whoever was told the same moment is not to come at the same moment.
             pause = min(wanted + _jitter(call), left)

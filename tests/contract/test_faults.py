@@ -104,8 +104,9 @@ def test_a_provider_left_alone_is_told_to_those_who_may_know(
         script.refuse(500, "it is on fire")
         replies.append(server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")}, **known))
     assert len(script.asked) == 2
-    assert "openai failed 2 times in a row" in replies[-1].text
+    assert f"openai/{script.name} failed 2 times in a row" in replies[-1].text
     (paused,) = server.get("/v1/health/", **known).json["paused_providers"]
-    assert (paused["provider"], paused["failures"], paused["reason"]) == ("openai", 2, "it is on fire")
+    assert (paused["provider"], paused["model"], paused["reason"]) == ("openai", script.name, "it is on fire")
+    assert paused["failures"] == 2
     assert 0 <= paused["seconds"] <= 5
     assert set(server.get("/v1/health/").json) == {"version", "status"}

@@ -243,7 +243,7 @@ def test_a_provider_that_keeps_failing_is_left_alone_and_found_again(monkeypatch
             assert [state.provider for state in catalog.paused()] == ["openai"]
             with pytest.raises(ModelError, match="LLM") as raised:
                 await answer(catalog)
-            assert "openai failed 4 times in a row" in raised.value.detail
+            assert "openai/one failed 4 times in a row" in raised.value.detail
             assert "busy" in raised.value.detail
             assert len(calls(server)) == 4
             said = None
