@@ -208,7 +208,7 @@ class HttpClient:
             raise endpoint.failed(
                 f"answered with something other than HTTP: {error.message}", transient=True
             ) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # The last for a host that is no name.
             raise endpoint.failed(f"cannot be reached: {error}", transient=_passes(error)) from error
         if 200 <= response.status < 300:
             return response
@@ -339,7 +339,7 @@ def _passes(error: Exception) -> bool:
     """Whether an address that cannot be reached may be a little later: not one with a wrong certificate or name."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return error.os_error.errno == socket.EAI_AGAIN
-    return not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL)
+    return not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL | UnicodeError)
 
 
 async def _refusal(endpoint: Endpoint, response: "aiohttp.ClientResponse") -> ModelError:
