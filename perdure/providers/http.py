@@ -205,9 +205,8 @@ class HttpClient:
         except TimeoutError:
             raise endpoint.failed("did not begin to answer in time", "llm_timeout") from None
         except aiohttp.ClientResponseError as error:
-            raise endpoint.failed(
-                f"answered with something other than HTTP: {error.message}", transient=True
-            ) from error
+            said = " ".join(error.message.split())
+            raise endpoint.failed(f"answered with something other than HTTP: {said}", transient=True) from error
         except (aiohttp.ClientError, OSError, UnicodeError) as error:  # The last for a host that is no name.
             raise endpoint.failed(f"cannot be reached: {error}", transient=_passes(error)) from error
         if 200 <= response.status < 300:
