@@ -21,7 +21,7 @@ from perdure.providers.base import (
 )
 from perdure.providers.call_ids import CallIds
 from perdure.providers.http import Endpoint
-from perdure.providers.refusals import converted, decoded, reported
+from perdure.providers.refusals import decoded, reported
 from perdure.providers.text import Halves, is_storable, storable
 
 MAX_BLOCKS: Final = 10_000
@@ -189,8 +189,8 @@ class EventReader:
         if not isinstance(answer, dict):
             raise self._endpoint.failed(f"sent an event that is no JSON object: {payload[:200]!r}")
         try:
-            return converted(answer, _Event)
-        except msgspec.ValidationError as problem:
+            return msgspec.convert(answer, _Event, strict=False)
+        except (msgspec.ValidationError, UnicodeEncodeError) as problem:
             kind = cast("dict[str, Any]", answer).get("type", "")
             if kind not in _KNOWN:
                 return _Event(type=str(kind))

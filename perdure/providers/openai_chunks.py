@@ -20,7 +20,7 @@ from perdure.providers.base import (
 )
 from perdure.providers.call_ids import CallIds
 from perdure.providers.http import Endpoint
-from perdure.providers.refusals import converted, decoded, reported
+from perdure.providers.refusals import decoded, reported
 from perdure.providers.text import Halves, storable
 
 DONE: Final = b"[DONE]"
@@ -195,8 +195,8 @@ class ChunkReader:
         if not isinstance(answer, dict):
             raise self._endpoint.failed(f"sent a chunk that is no JSON object: {payload[:200]!r}")
         try:
-            return converted(answer, _Chunk)
-        except msgspec.ValidationError as problem:
+            return msgspec.convert(answer, _Chunk, strict=False)
+        except (msgspec.ValidationError, UnicodeEncodeError) as problem:
             error = reported(answer, self._endpoint.key)
             raise error or self._endpoint.failed(f"sent a chunk that cannot be understood: {problem}") from None
 

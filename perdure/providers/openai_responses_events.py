@@ -21,7 +21,7 @@ from perdure.providers.call_ids import CallIds
 from perdure.providers.http import Endpoint
 from perdure.providers.openai_chunks import DONE, count
 from perdure.providers.openai_responses_body import KEY
-from perdure.providers.refusals import converted, decoded, reported
+from perdure.providers.refusals import decoded, reported
 from perdure.providers.text import Halves, storable
 
 MAX_ITEMS: Final = 1_000
@@ -158,8 +158,8 @@ class EventReader:
             raise self._endpoint.failed(f"sent an event that is no JSON object: {payload[:200]!r}")
         fields = cast("dict[str, Any]", answer)
         try:
-            return converted(fields, _Event)
-        except msgspec.ValidationError as problem:
+            return msgspec.convert(fields, _Event, strict=False)
+        except (msgspec.ValidationError, UnicodeEncodeError) as problem:
             if error := reported(fields, self._endpoint.key):
                 raise error from None
             if str(fields.get("type")) in _READ:

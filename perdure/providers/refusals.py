@@ -3,15 +3,11 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeVar, cast
-
-import msgspec
+from typing import Any, Final, cast
 
 from perdure.domain.errors import ContextOverflow, ModelError
 from perdure.providers import retry_after
 from perdure.providers.text import storable
-
-_Form = TypeVar("_Form")
 
 PLAIN_CHARS: Final = 500
 """Characters kept of an answer that names no message."""
@@ -137,14 +133,6 @@ def decoded(body: bytes) -> Any:
         return json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
-
-
-def converted(answer: Any, kind: type[_Form]) -> _Form:
-    """Decoded JSON as a `kind`, with numbers that are written as text. Raises msgspec.ValidationError."""
-    try:
-        return msgspec.convert(answer, kind, strict=False)
-    except UnicodeEncodeError:
-        raise msgspec.ValidationError("there is half a surrogate pair where no text belongs") from None
 
 
 def message_in(answer: Any, depth: int = 4) -> str | None:

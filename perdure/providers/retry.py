@@ -14,6 +14,7 @@ from perdure.domain.errors import ModelError
 from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest, Provider
 from perdure.providers.breaker import Breaker
+from perdure.telemetry import metrics
 
 FIRST_PAUSE: Final = 0.5
 LAST_PAUSE: Final = 8.0
@@ -65,6 +66,7 @@ async def ask(
                 raise _tried(error, call, spent, patience) from error
             # Whoever was told the same moment is not to come at the same moment.
             pause = min(wanted + _jitter(call), left)
+            metrics.model_asked_again(request.model, error.error_type)
             _log.info(
                 "model_asked_again",
                 model=request.model.handle, call=call + 1, pause=round(pause, 3), reason=error.detail,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.contract.told import said, user
-from tests.rig.answers import Cut, text
+from tests.operation.scrape import scrape
+from tests.rig.answers import Cut, call, reasoning, text
 from tests.rig.model import ModelServer, Script
 from tests.rig.sdks import Client, Sdk
 from tests.rig.server import Server
@@ -45,6 +46,16 @@ def test_what_is_repeated_does_not_show(patient_client: Client, script: Script) 
     assert script.asked[0].body == script.asked[2].body
 
 
+def test_what_is_repeated_is_counted(patient: Server, script: Script) -> None:
+    def repeated() -> float:
+        return scrape(patient)("model_retries_total", provider="openai", error="llm_rate_limit")
+
+    agent, before = patient.new_agent(model=script.handle)["id"], repeated()
+    script.refuse(429).say("Hello.")
+    assert patient.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")}).json["usage"]["step_count"] == 1
+    assert repeated() == before + 1
+
+
 def test_what_breaks_after_a_token_is_kept_and_not_repeated(patient: Server, script: Script) -> None:
     agent = patient.new_agent(model=script.handle)["id"]
     script.answer(text("Half a"), Cut())
@@ -69,25 +80,46 @@ def test_a_cancel_ends_the_wait_for_a_provider(patient: Server, script: Script) 
     assert "cancelled" in str(frames)
 
 
-def test_who_answered_stands_in_the_step(
-    new_server: Callable[..., Server], models: ModelServer, new_script: Any
+def test_a_shutdown_ends_the_wait_for_a_provider_and_the_next_server_asks_again(
+    new_server: Callable[..., Server], models: ModelServer, script: Script
 ) -> None:
-    broken, spare = new_script(), new_script()
-    server = new_server({**models.environment, "PERDURE_FALLBACK_MODELS": spare.handle}).start()
-    agent = server.new_agent(model=broken.handle)["id"]
-    broken.refuse(500, "it is on fire").say("Back again.")
-    spare.say("I step in.")
-    reply = server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")}).json
-    assert [each["content"] for each in reply["messages"]] == ["I step in."]
-    server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")})
+    server = new_server({**models.environment, "PERDURE_RETRY_SECONDS": "60", "PERDURE_DRAIN_SECONDS": "0.2"}).start()
+    agent = server.new_agent(model=script.handle)["id"]
+    script.refuse(429, headers=(("Retry-After", "50"),)).say("At last.")
+    with server.stream(f"/v1/agents/{agent}/messages/stream", {"messages": user("hi")}) as stream:
+        script.wait_asked(1)
+        server.terminate()
+        run = stream.read()[0].json["run_id"]
+    assert server.wait() == 0
+    with server.start().stream(f"/v1/runs/{run}/stream", {}) as stream:
+        assert [frame.json["content"] for frame in stream.read() if frame.kind == "assistant_message"] == ["At last."]
+
+
+def test_who_answered_stands_in_the_step(
+    new_server: Callable[..., Server], models: ModelServer, script: Script
+) -> None:
+    """A fall-back of another vendor takes over a conversation with thoughts and calls in it, and hands it back."""
+    broken = models.claude()
+    environment = {**models.environment, **models.claude_environment, "PERDURE_FALLBACK_MODELS": script.handle}
+    server = new_server(environment).start()
+    agent = server.new_agent(model=broken.handle, memory_blocks=[{"label": "human", "value": "-"}])["id"]
+    memory = call("memory_insert", {"label": "human", "new_string": "Likes tea."})
+    broken.answer(reasoning("She likes tea."), memory).say("Noted.").refuse(500, "it is on fire").say("Back again.")
+    script.say("I step", " in.")
+    for expected in (["Noted."], ["I step", " in."], ["Back again."]):
+        sent = {"messages": user("hi"), "stream_tokens": True, "include_pings": False}
+        with server.stream(f"/v1/agents/{agent}/messages/stream", sent) as stream:
+            told = [frame.json["content"] for frame in stream.read() if frame.kind == "assistant_message"]
+        assert told == expected
     steps = server.get(f"/v1/steps/?agent_id={agent}&order=asc").json
-    assert [(step["model_handle"], step["model"]) for step in steps] == [
-        (spare.handle, spare.name),
-        (broken.handle, broken.name),
-    ]
+    assert [step["model_handle"] for step in steps] == [broken.handle, broken.handle, script.handle, broken.handle]
     assert "model_fell_back" in server.log
-    assert "it is on fire" in server.log
     assert server.get(f"/v1/agents/{agent}").json["llm_config"]["handle"] == broken.handle
+    broken.refuse(500, "it is on fire")
+    script.refuse(503, "it is, too")
+    failed = server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")})
+    assert "it is on fire The fall-backs failed, too: it is, too" in failed.text
+    assert broken.violations == []
 
 
 def test_a_provider_left_alone_is_told_to_those_who_may_know(
