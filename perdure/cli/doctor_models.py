@@ -89,9 +89,8 @@ async def _paused(settings: Settings) -> Mapping[str, str]:
         return {
             each[
                 "provider"
-            ]: f"the running server leaves {each.get('model') or 'it'} alone for {each['seconds']:.0f} s "
-            "more, after "
-            f"{each['failures']} failures in a row: {each['reason']}"
+            ]: f"the running server leaves {each['model'] or 'it'} alone for {each['seconds']:.0f} s more, "
+            f"after {each['failures']} failures in a row: {each['reason']}"
             for each in said.get("paused_providers", ())
         }
     except (ModelError, AttributeError, KeyError, TypeError, ValueError):

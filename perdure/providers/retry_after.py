@@ -46,12 +46,8 @@ def seconds(duration: str) -> float | None:
 
 def _is_spent(headers: Mapping[str, str], name: str) -> bool:
     """Whether a header says when a limit ends of which nothing is left. The others end, too, and mean nothing."""
-    if not name.startswith(_LIMITS) or "-reset" not in name:
-        return False
-    for left in (name.replace("-reset", "-remaining"), name.removesuffix("-reset") + "-remaining"):
-        if headers.get(left, "").strip() == "0":
-            return True
-    return False
+    left = headers.get(name.replace("-reset", "-remaining"), "")
+    return name.startswith(_LIMITS) and "-reset" in name and left.strip() == "0"
 
 
 def _until(text: str) -> float | None:
