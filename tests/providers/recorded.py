@@ -48,10 +48,10 @@ def framing(dialect: str) -> Framing:
     return {"bedrock": AwsEventParser, "openai_chat": EventsOrWhole}.get(dialect, EventParser)()
 
 
-def payloads(dialect: str, pieces: Iterable[bytes]) -> list[tuple[bytes, ...]]:
+def payloads(dialect: str, pieces: Iterable[bytes]) -> list[list[bytes]]:
     """The payloads that each piece completes, and those that the end does."""
     parser = framing(dialect)
-    return [*(tuple(parser.feed(piece)) for piece in pieces), tuple(parser.finish())]
+    return [*map(parser.feed, pieces), parser.finish()]
 
 
 def read(dialect: str, groups: Iterable[Sequence[bytes]]) -> Read:
