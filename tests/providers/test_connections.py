@@ -22,7 +22,7 @@ from perdure.providers.outbound import read_target
 from tests.providers.client import asking, read
 from tests.providers.scripted import END, SSE, Answer, Asked, chunked, events, plain, run, says, serving, streams
 
-QUICK = Limits(connect=0.3, first_byte=0.5, gap=0.3, whole=0.8)
+QUICK = Limits(connect=0.3, first_byte=0.5, gap=0.8, whole=1.0)
 ONE = streams(*events("one", "[DONE]"))
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -115,7 +115,7 @@ def dripping(head: bytes, drop: bytes) -> Answer:
         while True:
             writer.write(drop)
             await writer.drain()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
 
     return answer
 
@@ -135,8 +135,8 @@ def half_closed(head: bytes) -> Answer:
     ("answer", "error_type", "words"),
     [
         (dripping(b"HTTP/1.1 200 OK\r\n", b"X-More: y\r\n"), "llm_timeout", "did not begin to answer in time"),
-        (dripping(SSE, chunked(b": ping\n\n")), "llm_timeout", "took longer than 0.8 seconds"),
-        (dripping(SSE + chunked(b"data: x"), chunked(b"x")), "llm_timeout", "took longer than 0.8 seconds"),
+        (dripping(SSE, chunked(b": ping\n\n")), "llm_timeout", "took longer than 1 seconds"),
+        (dripping(SSE + chunked(b"data: x"), chunked(b"x")), "llm_timeout", "took longer than 1 seconds"),
         (dripping(SSE, chunked(b"\n")), "llm_timeout", "fell silent"),
         (half_closed(SSE + chunked(b"data: a\n\n") + b"20\r\ndata: h"), "llm_error", "lost the connection"),
         (half_closed(SSE.replace(b"Transfer-Encoding: chunked", b"Content-Length: 99")), "llm_error", "lost the conn"),
