@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.mocks import AIMOCK, COLUMNS, DIALECTS, LLMOCK, SCRIPTED, Scene, Stage
+from tests.contract.mocks import AIMOCK, COLUMNS, LLMOCK, SCRIPTED, Scene, Stage
 from tests.rig.answers import Pause, reasoning, text
 from tests.rig.model import ModelServer
 
@@ -35,8 +35,8 @@ USAGE = {
 SAYS = {"type": "reply", "text": TEXT}
 THOUGHTFUL = {"reasoning": "Let me think.", "content": TEXT}
 LIMITS = {
-    "LETTA_LLM_REQUEST_TIMEOUT_SECONDS": "2", "LETTA_LLM_STREAM_TIMEOUT_SECONDS": "1.2",
-    "PERDURE_LLM_CALL_SECONDS": "2.4",
+    "LETTA_LLM_REQUEST_TIMEOUT_SECONDS": "1.5", "LETTA_LLM_STREAM_TIMEOUT_SECONDS": "1",
+    "PERDURE_LLM_CALL_SECONDS": "2",
 }  # fmt: skip
 """To the first byte, between two, and for the whole."""
 
@@ -217,24 +217,24 @@ def test_a_disconnect_after_any_event_keeps_what_was_shown(stage: Stage, who: st
     assert len(set(shown)) > 3
 
 
-@pytest.mark.parametrize("who", [AIMOCK, LLMOCK])
-def test_each_limit_on_time_is_kept(stage: Stage, who: str) -> None:
-    """All dialects at once. llmock cannot be slow for long: in its column the scripted server is.
+def test_each_limit_on_time_is_kept(stage: Stage) -> None:
+    """All columns at once. llmock cannot be slow for long: in its columns the scripted server is.
 
     The limit on connecting lies below the dialects; `tests/providers/test_connections.py` has it.
     """
-    stage.llmock.reset()
     scenes = {
         "begin late": "did not begin to answer in time",
         "fall silent": "fell silent",
         "go on and on": "took longer",
     }
+    stage.llmock.reset()
+    for who in (AIMOCK, LLMOCK, SCRIPTED):
+        stage.server(who, **LIMITS)
     for name, why in scenes.items():
-        stage.server(who if getattr(SCENES[name], who) else SCRIPTED, **LIMITS)
-        with ThreadPoolExecutor(len(DIALECTS)) as pool:
-            turns = list(pool.map(lambda dialect, name=name: stage.play(who, dialect, name, **LIMITS), DIALECTS))
-        for dialect, turn in zip(DIALECTS, turns, strict=True):
-            assert turn.error == "llm_timeout", (dialect, name)
+        with ThreadPoolExecutor(len(COLUMNS)) as pool:
+            turns = list(pool.map(lambda column, name=name: stage.play(*column, name, **LIMITS), COLUMNS))
+        for column, turn in zip(COLUMNS, turns, strict=True):
+            assert turn.error == "llm_timeout", (*column, name)
             assert why in turn.frames[-2].json["detail"]
             assert turn.said() == turn.history()
-            assert bool(turn.said()) or name != "go on and on"
+            assert turn.said() or name != "go on and on"
