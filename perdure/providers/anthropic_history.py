@@ -20,6 +20,7 @@ from perdure.domain.messages import (
     ToolCallPart,
     ToolReturnPart,
 )
+from perdure.providers.images import media_type
 from perdure.providers.openai_body import object_text, tool_name
 
 VENDOR: Final = "anthropic"
@@ -139,9 +140,10 @@ def _texts(text: str) -> list[Block]:
 
 
 def _image(part: ImagePart) -> list[Block]:
-    if part.media_type not in _IMAGES:
-        return _texts(f"[Here was an image of type {part.media_type}, which this model cannot see.]")
-    return [{"type": "image", "source": {"type": "base64", "media_type": part.media_type, "data": part.data}}]
+    kind = media_type(part)
+    if kind not in _IMAGES:
+        return _texts(f"[Here was an image of type {kind}, which this model cannot see.]")
+    return [{"type": "image", "source": {"type": "base64", "media_type": kind, "data": part.data}}]
 
 
 def _returned(part: ToolReturnPart) -> Block:

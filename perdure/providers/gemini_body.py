@@ -1,5 +1,6 @@
 """The body of a Gemini request: history in Google's words, with the seals of its own earlier answers put back."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -17,6 +18,7 @@ from perdure.domain.messages import (
 from perdure.domain.models import ModelSettings
 from perdure.providers.base import ModelRequest
 from perdure.providers.gemini_schema import known_schema
+from perdure.providers.images import media_type
 
 UNSEALED: Final = "skip_thought_signature_validator"
 """The signature Google documents for calls that its models did not make: without one, the request is refused.
@@ -103,9 +105,9 @@ class _History:
             contents.insert(0, {"role": "user", "parts": [{"text": OPENING}]})
         if contents[-1]["role"] == "model":
             self._add("user", [{"text": GO_ON}])
-        for content in contents:
-            if content["role"] == "model":
-                self._seal(content["parts"])
+        for said, answered in itertools.pairwise(contents):
+            if said["role"] == "model":
+                self._seal(said["parts"], answered["parts"])
         return system, contents
 
     def _add(self, role: str, parts: list[_Fields]) -> None:
@@ -161,16 +163,21 @@ class _History:
             return _Kept()
         return kept if self._sealed else _Kept(id=kept.id)
 
-    def _seal(self, parts: list[_Fields]) -> None:
-        """Puts the signed one of parallel calls first, as it came: one that awaited approval was moved behind them."""
-        places = [at for at, part in enumerate(parts) if "functionCall" in part]
-        if not places or "thoughtSignature" in parts[places[0]]:
+    def _seal(self, parts: list[_Fields], answers: list[_Fields]) -> None:
+        """Puts the signed one of parallel calls first, as it came: one that awaited approval was moved behind them.
+
+        What answers it moves along: calls without ids are matched by nothing but their order.
+        """
+        calls = [at for at, part in enumerate(parts) if "functionCall" in part]
+        if not calls or "thoughtSignature" in parts[calls[0]]:
             return
-        signed = next((at for at in places if "thoughtSignature" in parts[at]), None)
+        signed = next((nth for nth, at in enumerate(calls) if "thoughtSignature" in parts[at]), None)
         if signed is not None:
-            parts.insert(places[0], parts.pop(signed))
+            returns = [at for at, part in enumerate(answers) if "functionResponse" in part]
+            parts.insert(calls[0], parts.pop(calls[signed]))
+            answers.insert(returns[0], answers.pop(returns[signed]))
         elif self._strict:
-            parts[places[0]]["thoughtSignature"] = UNSEALED
+            parts[calls[0]]["thoughtSignature"] = UNSEALED
 
 
 def _shown(parts: Sequence[AnyPart]) -> list[_Fields]:
@@ -180,7 +187,7 @@ def _shown(parts: Sequence[AnyPart]) -> list[_Fields]:
         if isinstance(part, TextPart) and part.text:
             shown.append({"text": part.text})
         elif isinstance(part, ImagePart):
-            shown.append({"inlineData": {"mimeType": part.media_type, "data": part.data}})
+            shown.append({"inlineData": {"mimeType": media_type(part), "data": part.data}})
     return shown
 
 

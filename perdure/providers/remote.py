@@ -1,11 +1,12 @@
 """Providers reached over the network: one class for all, told apart by a row of data and the dialect it names."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.domain.providers import ProviderCategory
-from perdure.providers import anthropic, counting, embeddings, gemini, listing, openai_chat, openai_responses
+from perdure.providers import anthropic, counting, embeddings, gemini, images, listing, openai_chat, openai_responses
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_models import context_window, dimensions, is_responses_only
@@ -112,7 +113,8 @@ class RemoteProvider:
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
         dialect = _DIALECTS[self.kind.dialect_of(request.model.name)]
-        return dialect(self._http, self.endpoint, self.kind, request)
+        ask = partial(dialect, self._http, self.endpoint, self.kind)
+        return images.shown(ask, request) if images.has_images(request.messages) else ask(request)
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await embeddings.embed(self._http, self.endpoint, self.kind.embeddings, model, texts)

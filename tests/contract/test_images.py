@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from perdure.providers.images import UNSEEN
 from tests.contract.told import fresh_agent, said, user
-from tests.contract.turns import agent_of
+from tests.contract.turns import agent_of, frames, said_in
 from tests.rig.model import ModelServer, Script
 from tests.rig.sdks import PY0, PY1, Client, SdkError
 from tests.rig.server import Server
@@ -191,3 +192,21 @@ def test_images_sent_as_they_are(server: Server, script: Script) -> None:
     assert server.post(f"/v1/agents/{agent}/messages", {"input": content}).status == 200
     assert seen(script) == [inline("/a.png"), inline("/a.gif")]
     assert server.get(f"/v1/agents/{agent}/messages").json[1]["content"][0]["source"] == source
+
+
+def test_an_image_that_a_model_will_not_have_does_not_cost_the_conversation(server: Server, script: Script) -> None:
+    """Whoever sent it is told; from then on it stays out where it is refused, and comes back where it is not."""
+    agent = agent_of(server, script)
+    script.refuse(400, "messages.1: image exceeds 5 MB maximum")
+    [refused] = [
+        frame.json
+        for frame in frames(server, agent, messages=showing(inline("/a.png")))
+        if frame.kind == "error_message"
+    ]
+    assert "image exceeds 5 MB" in refused["detail"]
+    script.refuse(500, "image input is not supported by this model").say("No picture.").say("A picture.")
+    assert said_in(frames(server, agent, messages=user("And now?"))) == "No picture."
+    assert said_in(frames(server, agent, messages=user("Look again."))) == "A picture."
+    shown = ["data:image" in str(asked.messages) for asked in script.asked]
+    assert shown == [True, True, False, True]
+    assert UNSEEN in str(script.asked[2].messages)

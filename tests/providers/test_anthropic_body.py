@@ -1,5 +1,6 @@
 """What Anthropic is asked: history by turns, tools, marks for its cache, and forms of answers."""
 
+import base64
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from perdure.domain.messages import (
 )
 from perdure.providers.anthropic_body import messages_body
 from perdure.providers.anthropic_history import GO_ON
+from perdure.providers.images import media_type
 from tests.providers.chat import ADD, HELLO, SAY, SYSTEM, call, message, returned
 from tests.providers.claude import MODEL, SEAL, asked, blacked_out, ours, request, sse, thought, whole
 from tests.providers.scripted import streams
@@ -171,6 +173,19 @@ def test_images_are_inlined_and_strange_ones_named() -> None:
     assert blocks[0]["source"] == {"type": "base64", "media_type": "image/png", "data": "aGk="}
     assert "image/bmp" in blocks[1]
     assert blocks[2] == "See?"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff\xe0", "image/jpeg"), (b"GIF89a", "image/gif"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "image/webp"), (b"RIFF\x10\0\0\0WAVEfmt ", "image/heic"),
+    ],
+)  # fmt: skip
+def test_an_image_is_what_its_bytes_say(beginning: bytes, kind: str) -> None:
+    """Anthropic refuses one that is called something else."""
+    data = base64.b64encode(beginning + bytes(20)).decode()
+    assert media_type(ImagePart(media_type="image/heic", data=data)) == kind
 
 
 @pytest.mark.parametrize("arguments", ["", "{", "[1]", "null", '{"a": NaN}', '{"a": "\\ud83d"}'])
