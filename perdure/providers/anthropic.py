@@ -6,7 +6,7 @@ stream is framed is each cloud's own.
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -19,6 +19,10 @@ from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.event_stream import EventParser, Framing
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_providers import KnownProvider
+
+ON_VERTEX: Final = "vertex-2023-10-16"
+ON_BEDROCK: Final = "bedrock-2023-05-31"
+"""The `anthropic_version` of each cloud."""
 
 
 class _Sent(msgspec.Struct, frozen=True):
@@ -36,7 +40,7 @@ def stream(
 
     def sent(asked: Asked) -> _Sent:
         body = {"model": request.model.name, "stream": True, **asked.body}
-        return _Sent(_with_betas(endpoint, asked.betas), f"{endpoint.url}/messages", body)
+        return _Sent(with_betas(endpoint, asked.betas), f"{endpoint.url}/messages", body)
 
     return _answers(http, request, sent, EventParser)
 
@@ -48,8 +52,8 @@ def stream_vertex(
 
     def sent(asked: Asked) -> _Sent:
         url = f"{endpoint.url}/models/{quote(request.model.name, safe='@')}:streamRawPredict"
-        body = {"anthropic_version": "vertex-2023-10-16", "stream": True, **asked.body}
-        return _Sent(_with_betas(endpoint, asked.betas), url, body)
+        body = {"anthropic_version": ON_VERTEX, "stream": True, **asked.body}
+        return _Sent(with_betas(endpoint, asked.betas), url, body)
 
     return _answers(http, request, sent, EventParser)
 
@@ -60,11 +64,21 @@ def stream_bedrock(
     """Asks Claude on Bedrock (InvokeModelWithResponseStream), by the id or ARN of a model or an inference profile."""
 
     def sent(asked: Asked) -> _Sent:
-        url = f"{endpoint.url}/model/{quote(request.model.name, safe=':')}/invoke-with-response-stream"
-        betas = {"anthropic_beta": asked.betas} if asked.betas else {}
-        return _Sent(endpoint, url, {"anthropic_version": "bedrock-2023-05-31", **betas, **asked.body})
+        url = f"{bedrock_url(endpoint, request.model.name)}/invoke-with-response-stream"
+        return _Sent(endpoint, url, bedrock_body(asked))
 
     return _answers(http, request, sent, AwsEventParser)
+
+
+def bedrock_url(endpoint: Endpoint, model_name: str) -> str:
+    """The address of a model on Bedrock."""
+    return f"{endpoint.url}/model/{quote(model_name, safe=':')}"
+
+
+def bedrock_body(asked: Asked) -> dict[str, Any]:
+    """The body as Bedrock wants it, which takes no headers for features."""
+    betas = {"anthropic_beta": asked.betas} if asked.betas else {}
+    return {"anthropic_version": ON_BEDROCK, **betas, **asked.body}
 
 
 async def _answers(
@@ -109,7 +123,8 @@ def _is_about_thoughts(error: ModelError) -> bool:
     )
 
 
-def _with_betas(endpoint: Endpoint, betas: Sequence[str]) -> Endpoint:
+def with_betas(endpoint: Endpoint, betas: Sequence[str]) -> Endpoint:
+    """The endpoint with a header that asks for these features."""
     if not betas:
         return endpoint
     return msgspec.structs.replace(endpoint, headers={**endpoint.headers, "anthropic-beta": ",".join(betas)})

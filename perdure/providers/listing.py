@@ -112,7 +112,7 @@ async def list_anthropic(http: HttpClient, endpoint: Endpoint) -> Sequence[Liste
 
 async def list_bedrock(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
     """The models of Anthropic's that can be asked as they are, and the inference profiles through which others can."""
-    control = endpoint.url.replace("//bedrock-runtime.", "//bedrock.")
+    control = endpoint.url.replace("//bedrock-runtime", "//bedrock")
     models = await http.get_json(endpoint, f"{control}/foundation-models?byProvider=Anthropic")
     names = [
         entry.get("modelId")

@@ -82,7 +82,7 @@ CLAUDES = [
     ["'Four.'", "Done."], ["memory_insert"], ["Ok."], ["memory_insert"], ["Ok."], ["Back."],
     ["'Six.'", "memory_insert"], ["'Seven.'", "Well"], ["'Nine.'", "memory_insert"],
 ]  # fmt: skip
-"""What Claude was shown in the end. Of its fifth and eighth answers there was nothing but a thought, which is of no use."""
+"""What Claude was shown in the end. Of its fifth and eighth answers nothing but a thought came, which is of no use."""
 GEMINIS = [
     ["weather+", "memory_insert"], ["fail+"], ["Again.", "memory_insert+"], ["Done."], ["memory_insert-"], ["Ok."],
     ["memory_insert-"], ["Ok."], ["Back."], ["memory_insert+"], ["Well"], ["memory_insert+"],

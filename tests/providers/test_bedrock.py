@@ -14,6 +14,7 @@ from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.providers.aws_event_stream import AwsEventParser
 from perdure.providers.aws_signing import AwsSigner
 from perdure.providers.base import Finished, ModelRequest, TextDelta
+from perdure.providers.bedrock import bedrock_endpoint
 from perdure.providers.catalog import Catalog
 from perdure.providers.event_stream import MAX_EVENT_BYTES
 from tests.providers.cataloguing import cataloguing, refused, windows
@@ -194,6 +195,7 @@ def test_a_key_of_bedrocks_own_needs_no_signature() -> None:
         (exception("throttlingException", "Slowly"), "llm_rate_limit", "Slowly"),
         (exception("validationException", "Too long"), "llm_bad_request", "Too long"),
         (exception("modelStreamErrorException", "Broke"), "llm_error", "Broke"),
+        (exception("serviceUnavailableException", "Later"), "llm_error", "Later"),
         (exception("modelTimeoutException", "Late"), "llm_timeout", "Late"),
         (framed(b"", message_type="error", error_code="Internal", error_message="Oops"), "llm_error", "Oops"),
         (chunk(error("overloaded_error", "Overloaded")), "llm_error", "Overloaded"),
@@ -203,6 +205,7 @@ def test_errors_inside_a_stream_of_bedrock(frame: bytes, error_type: str, detail
     with pytest.raises(ModelError) as raised:
         on_bedrock(aws(chunk(start()), frame))
     assert (raised.value.error_type, raised.value.detail) == (error_type, detail)
+    assert raised.value.transient is (detail not in ("Too long", "Oops"))
 
 
 def test_chunks_may_come_unwrapped() -> None:
@@ -272,7 +275,14 @@ def test_values_of_no_use_are_refused(bad: dict[str, str]) -> None:
         Catalog({**ACCOUNT, "AWS_REGION": "us-east-1", **bad})
 
 
-def test_an_account_has_its_regions_host() -> None:
-    catalog = Catalog({**ACCOUNT, "AWS_DEFAULT_REGION": "ap-south-1"})
-    [provider] = catalog.providers
-    assert provider.endpoint.url == "https://bedrock-runtime.ap-south-1.amazonaws.com"  # type: ignore[attr-defined]
+@pytest.mark.parametrize(
+    ("region", "domain"),
+    [
+        ("ap-south-1", "amazonaws.com"), ("us-gov-west-1", "amazonaws.com"), ("eusc-de-east-1", "amazonaws.eu"),
+        ("cn-north-1", "amazonaws.com.cn"),
+    ],
+)  # fmt: skip
+def test_an_account_has_its_regions_host(region: str, domain: str) -> None:
+    endpoint = bedrock_endpoint({**ACCOUNT, "AWS_DEFAULT_REGION": region}, "bedrock", "")
+    assert endpoint is not None
+    assert endpoint.url == f"https://bedrock-runtime.{region}.{domain}"
