@@ -149,11 +149,12 @@ def test_a_signed_call_that_awaited_approval_stands_first_again() -> None:
         message("assistant", "Both.", call("c2")),
         message("approval", signed(call("c1"), "s1")),
         message("approval", ApprovalPart(call_id="c1", approve=True)),
-        message("tool", *returned("c1").parts, *returned("c2").parts),
+        message("tool", *returned("c1", "one").parts, *returned("c2", "two").parts),
     )
-    said = parts_of(*history)
+    _, said, answered = [content["parts"] for content in contents(*history)]
     assert [part.get("thoughtSignature") for part in said] == [None, "s1", None]
     assert said[0] == {"text": "Both."}
+    assert [part["functionResponse"]["response"]["output"] for part in answered] == ["one", "two"]
 
 
 def test_returns_stand_in_the_order_of_their_calls() -> None:
