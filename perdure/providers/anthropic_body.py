@@ -10,6 +10,7 @@ import msgspec
 
 from perdure.domain.models import ModelSettings
 from perdure.providers.anthropic_history import Block, called, is_mid_thought, system_of, turns
+from perdure.providers.anthropic_schema import held_schema
 from perdure.providers.base import ModelRequest
 from perdure.providers.claude import STRANGER, Manner, manner
 from perdure.providers.known_models import output_limit
@@ -116,7 +117,7 @@ def _output(settings: ModelSettings, how: Manner, thinks: bool) -> dict[str, Any
     if asked and asked != "none" and (effort := how.effort(asked)):
         config["effort"] = effort
     if how.structured and (schema := _schema(settings.response_format)) is not None:
-        config["format"] = {"type": "json_schema", "schema": _closed(schema)}
+        config["format"] = {"type": "json_schema", "schema": held_schema(schema)}
     return {"output_config": config} if config else {}
 
 
@@ -125,16 +126,6 @@ def _schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     schema = (response_format.get("json_schema") or {}).get("schema")
     return cast("dict[str, Any]", schema) if isinstance(schema, dict) else None
-
-
-def _closed(schema: Any) -> Any:
-    """The schema with every object closed to properties it does not name, which is the only kind the API takes."""
-    if isinstance(schema, list):
-        return [_closed(item) for item in cast("list[Any]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {name: _closed(value) for name, value in cast("dict[str, Any]", schema).items()}
-    return {"additionalProperties": False, **closed} if closed.get("type") == "object" else closed
 
 
 def _choice(request: ModelRequest, how: Manner) -> dict[str, Any]:

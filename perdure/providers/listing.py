@@ -209,7 +209,7 @@ def _listed(entry: Mapping[str, Any]) -> Listed | None:
     parameters = entry.get("supported_parameters")
     if isinstance(parameters, list) and "tools" not in parameters:
         refused = "has no tool support"
-    if entry.get("active") is False:
+    if entry.get("active") is False or entry.get("lifecycle") == "retired":
         refused = "is not active"
     windows = (_number(entry.get(field)) for field in _WINDOW_NAMES)
     trained = _number(_fields(entry.get("meta")).get("n_ctx_train"))

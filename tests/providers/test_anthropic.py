@@ -132,7 +132,8 @@ MODELS = {
     "/v1/models?limit=1000": {
         "data": [
             {"type": "model", "id": "claude-opus-5-5", "max_input_tokens": 900_000, "max_tokens": 128_000},
-            {"type": "model", "id": "claude-haiku-4-5-20251001"},
+            {"type": "model", "id": "claude-haiku-4-5-20251001", "lifecycle": "deprecated"},
+            {"type": "model", "id": "claude-3-opus-20240229", "lifecycle": "retired"},
         ],
         "has_more": True,
         "first_id": "claude-opus-5-5",

@@ -17,6 +17,7 @@ from perdure.domain.messages import (
 )
 from perdure.providers.anthropic_body import messages_body
 from perdure.providers.anthropic_history import GO_ON
+from perdure.providers.anthropic_schema import held_schema
 from perdure.providers.images import media_type
 from tests.providers.chat import ADD, HELLO, SAY, SYSTEM, call, message, returned
 from tests.providers.claude import MODEL, SEAL, asked, blacked_out, ours, request, sse, thought, whole
@@ -262,6 +263,41 @@ def test_an_answer_can_be_held_to_a_schema() -> None:
     assert sent["type"] == "json_schema"
     assert sent["schema"]["additionalProperties"] is False
     assert sent["schema"]["properties"]["all"]["items"] == {**inner, "additionalProperties": False}
+
+
+def test_what_an_answer_cannot_be_held_to_is_told() -> None:
+    field = {"type": "string", "format": "color", "minLength": 2, "description": "A name."}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "additionalProperties": True,
+        "properties": {
+            "name": field, "when": {"type": "string", "format": "date"}, "r": {"$ref": "#/$defs/R", "title": "It"},
+            "n": {"oneOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]},
+        },
+        "$defs": {"R": {"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": 9}},
+        "required": ["name"],
+    }  # fmt: skip
+    assert held_schema(schema) == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": 'A name.\n\nformat: "color"; minLength: 2'},
+            "when": {"type": "string", "format": "date"},
+            "r": {"$ref": "#/$defs/R"},
+            "n": {"anyOf": [{"type": "integer", "description": "minimum: 1"}, {"type": "null"}]},
+        },
+        "$defs": {
+            "R": {
+                "type": "array", "items": {"type": "object", "additionalProperties": False}, "minItems": 1,
+                "description": "maxItems: 9",
+            }
+        },
+        "required": ["name"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    deep: dict[str, Any] = {}
+    for _ in range(2000):
+        deep = {"type": "array", "items": deep}
+    assert held_schema(deep)["type"] == "array"
+    assert held_schema(["no schema"]) == {}
 
 
 @pytest.mark.parametrize(
