@@ -262,7 +262,8 @@ def test_an_error_as_the_first_event() -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["<html>", '{"type": "message_start"', "[" * 100_000, "[]", "null",
-                                      '{"type": "content_block_delta", "delta": 7}'])  # fmt: skip
+                                      '{"type": "content_block_delta", "delta": 7}',
+                                      '{"type": "content_block_stop", "index": "\\ud83d"}'])  # fmt: skip
 def test_nonsense_is_named(nonsense: str) -> None:
     assert "sent an event" in failure(start(), nonsense).detail
 

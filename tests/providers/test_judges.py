@@ -3,7 +3,12 @@
 And Anthropic's SDK, which puts an answer together from its stream by itself, has read the same.
 """
 
+import contextlib
+import copy
+import functools
 import json
+import operator
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import msgspec
@@ -17,14 +22,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from perdure.domain.messages import AnyPart, HiddenReasoningPart, ReasoningPart, TextPart, ToolCallPart
+from perdure.domain.errors import ModelError
+from perdure.domain.messages import (
+    PARTS_DECODER,
+    PARTS_ENCODER,
+    AnyPart,
+    HiddenReasoningPart,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+)
 from perdure.loop.answer import Answer
 from perdure.providers.anthropic_body import messages_body
 from perdure.providers.anthropic_events import EventReader
 from perdure.providers.base import ModelRequest
 from perdure.providers.gemini_body import gemini_body
+from perdure.providers.gemini_chunks import ChunkReader
 from perdure.providers.http import Endpoint
-from tests.providers import claude
+from tests.providers import claude, gemini
 from tests.providers.histories import requests
 from tests.rig import claude as claude_judge
 from tests.rig import gemini as gemini_judge
@@ -38,6 +53,7 @@ PARAMS, BETA_PARAMS = TypeAdapter(Params), TypeAdapter(BetaParams)
 MADE_UP = "not what it was"
 """What a judge says of seals that hypothesis made up."""
 BOTH_WAYS = st.booleans()
+ENDPOINT = Endpoint(name="anthropic", url="http://127.0.0.1:1")
 
 
 @settings(max_examples=80, deadline=None)
@@ -116,10 +132,7 @@ def test_anthropics_sdk_has_read_the_same(blocks: list[Any], reason: str, usage:
     for event in stream:
         typed: Any = construct_type_unchecked(type_=RawMessageStreamEvent, value=event)
         theirs = accumulate_event(event=typed, current_snapshot=theirs, json_bufs=buffers)
-    reader = EventReader(Endpoint(name="anthropic", url="http://127.0.0.1:1"), (), claude.MODEL)
-    ours = Answer(
-        agent_id="agent-1", run_id="run-1", step_id="step-1", show_tokens=True, parallel_calls=True, single_calls=False
-    )
+    reader, ours = EventReader(ENDPOINT, (), claude.MODEL), collecting()
     ours.take([delta for event in stream for delta in reader.read([json.dumps(event).encode()])])
     message = ours.message()
     assert [said(part) for part in message.parts if message] == told(theirs) if message else told(theirs) == []
@@ -128,6 +141,12 @@ def test_anthropics_sdk_has_read_the_same(blocks: list[Any], reason: str, usage:
     assert (ours.usage.prompt_tokens, ours.usage.completion_tokens) == (
         counted.input_tokens + cached, counted.output_tokens,
     )  # fmt: skip
+
+
+def collecting() -> Answer:
+    return Answer(
+        agent_id="agent-1", run_id="run-1", step_id="step-1", show_tokens=True, parallel_calls=True, single_calls=False
+    )
 
 
 def told(answer: Answered) -> list[Any]:
@@ -159,3 +178,41 @@ def said(part: AnyPart) -> Any:
             return (call_id, name, json.loads(arguments))
         case _:
             raise AssertionError(part)
+
+
+JUNK = st.sampled_from(
+    [None, True, -1, 2**70, 1.5, "", "x", "\ud83d", "\0", [], [None], {}, {"type": "x"}, {"text": 7}]
+)
+SPOKEN = claude.whole(
+    claude.thinking(0, "a", "b"), claude.redacted(1, "x"), claude.text(2, "hi", "ho"),
+    claude.tool(3, "t", "add", "", '{"a"', ": 1}"), reason="tool_use",
+)  # fmt: skip
+CHUNKS = [
+    gemini.chunk(gemini.thought("hm", "s1")), gemini.chunk(gemini.text("hi")), gemini.chunk(gemini.text("ho", "s2")),
+    gemini.chunk(gemini.function_call("add", "s3", {"a": 1}, id="c")),
+    gemini.chunk(gemini.text(""), finish="STOP", usageMetadata={"promptTokenCount": 3, "candidatesTokenCount": 2}),
+]  # fmt: skip
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value within this one."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*at, key)
+        yield from places(value[key], (*at, key))
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.sampled_from([SPOKEN, CHUNKS]), st.data())
+def test_nonsense_in_any_place_is_passed_over_or_named(answer: list[Any], data: st.DataObject) -> None:
+    """What is made of it can be stored, and whatever is wrong is an error of the model's."""
+    answer = copy.deepcopy(answer)
+    *way, last = data.draw(st.sampled_from(list(places(answer))))
+    functools.reduce(operator.getitem, way, answer)[last] = data.draw(JUNK)
+    claudes = len(answer) == len(SPOKEN)
+    reader = EventReader(ENDPOINT, (), claude.MODEL) if claudes else ChunkReader(ENDPOINT, "google_ai", ())
+    ours = collecting()
+    with contextlib.suppress(ModelError):
+        for event in answer:
+            ours.take(reader.read([json.dumps(event).encode()]))
+    message = ours.message()
+    assert message is None or PARTS_DECODER.decode(PARTS_ENCODER.encode(message.parts)) == message.parts
