@@ -1,4 +1,4 @@
-"""JSON Schemas as Anthropic takes them for the form of an answer: the part of the language that can be held to.
+"""JSON Schemas that an answer of Anthropic's, or a call, can be held to: a part of the language.
 
 What that is stands in https://platform.claude.com/docs/en/build-with-claude/structured-outputs; one keyword beyond it
 costs the whole request. Such a keyword becomes words of the description, which the model reads.
@@ -16,6 +16,7 @@ _FORMATS: Final = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )
 _NAMED: Final = ("properties", "$defs", "definitions")
+_VAGUE: Final = ("$ref", "anyOf", "oneOf", "allOf", "not", "if", "patternProperties", "prefixItems")
 _LISTS: Final = {"anyOf": "anyOf", "oneOf": "anyOf", "allOf": "allOf"}
 
 
@@ -45,6 +46,20 @@ def held_schema(schema: Any, depth: int = MAX_DEPTH) -> dict[str, Any]:
     if told:
         held["description"] = "\n\n".join((*([held["description"]] if "description" in held else []), "; ".join(told)))
     return held
+
+
+def is_closed(schema: Mapping[str, Any], depth: int = MAX_DEPTH) -> bool:
+    """Whether every object in it says all it takes, in so many words that calls can be held to it."""
+    if not depth or any(word in schema for word in _VAGUE) or isinstance(schema.get("type"), list):
+        return False
+    if isinstance(items := schema.get("items"), Mapping):
+        return is_closed(cast("Mapping[str, Any]", items), depth - 1)
+    if schema.get("type") != "object":
+        return "type" in schema
+    properties = cast("Mapping[str, Any]", schema.get("properties") or {})
+    if schema.get("additionalProperties", False) is not False or (not properties and depth < MAX_DEPTH):
+        return False
+    return all(isinstance(each, Mapping) and is_closed(each, depth - 1) for each in properties.values())
 
 
 def _can_hold(name: str, value: Any) -> bool:

@@ -39,6 +39,7 @@ SETTINGS = st.builds(
     max_output_tokens=st.sampled_from([None, 1, 500, 2000, 200_000]),
     temperature=st.sampled_from([None, 0.0, 0.7, 2.0]),
     parallel_tool_calls=st.booleans(),
+    strict=st.booleans(),
     response_format=st.sampled_from([None, {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}]),
 )
 

@@ -223,6 +223,30 @@ def test_tools_stream_their_arguments_and_end_in_a_mark() -> None:
     ]
 
 
+def test_calls_are_held_to_schemas_that_allow_it() -> None:
+    def tool(name: str, **field: Any) -> dict[str, Any]:
+        return {"name": name, "parameters": {"type": "object", "properties": {"x": field}}}
+
+    closed = tool("closed", type="string", minLength=1)
+    open_ones = [
+        tool("free", type="object"), tool("named", type="object", additionalProperties={"type": "string"}),
+        tool("several", type=["string", "null"]), tool("either", anyOf=[{"type": "string"}]), tool("any"),
+    ]  # fmt: skip
+    settings = {"strict": True}
+    first, *others = body(tools=(closed, *open_ones), settings=settings)["tools"]
+    x = {"type": "string", "description": "minLength: 1"}
+    assert first == {
+        "name": "closed", "strict": True,
+        "input_schema": {"type": "object", "properties": {"x": x}, "additionalProperties": False},
+    }  # fmt: skip
+    assert ["strict" in each for each in others] == [False] * len(open_ones)
+    many = body(tools=[{"name": f"t{n}"} for n in range(30)], settings=settings)["tools"]
+    assert [each.get("strict", False) for each in many] == [True] * 20 + [False] * 10
+    assert not any(
+        "strict" in each for each in body(tools=(closed,), model="claude-sonnet-4-0", settings=settings)["tools"]
+    )
+
+
 @pytest.mark.parametrize(
     ("choice", "parallel", "sent"),
     [
