@@ -12,7 +12,7 @@ from tests.providers.gemini import chunk, function_call, text, thought
 from tests.providers.scripted import Answer, Asked, events, lists, serving, streams
 from tests.rig.aimock import AiMock
 from tests.rig.llmock import LlMock
-from tests.rig.sdks import NAMES, Client, Sdk
+from tests.rig.sdks import PY0, PY1, Client, Sdk
 from tests.rig.server import Server
 
 MODEL = "google_ai/gemini-2.5-pro"
@@ -63,7 +63,7 @@ def llmock_server(llmock: LlMock, tmp_path_factory: pytest.TempPathFactory) -> I
         yield server
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[PY0, PY1])
 def client(request: pytest.FixtureRequest, sdks: Callable[[str], Sdk], aimock_server: Server) -> Client:
     return sdks(request.param).at(aimock_server.base_url)
 
@@ -98,6 +98,7 @@ def scripted(*turns: bytes | list[Any]) -> Answer:
     return answer
 
 
+@pytest.mark.stores("postgresql")
 def test_signatures_come_back_unchanged_on_their_pieces_after_a_restart_too(new_server: Callable[..., Server]) -> None:
     call = function_call("memory_insert", "sig-call==", MEMORY, id="fc-1")
     turns = (

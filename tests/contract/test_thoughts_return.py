@@ -1,6 +1,7 @@
 """What a vendor sealed comes back to it word for word, whatever happens to the conversation meanwhile.
 
-The judges of both scripted vendors compare every seal with the words under it.
+The judges of both scripted vendors compare every seal with the words under it. On PostgreSQL seals outlive a restart in
+`test_gemini.py` and `test_scenarios_dialects.py`.
 """
 
 import threading
