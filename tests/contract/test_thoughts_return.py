@@ -28,6 +28,7 @@ OVERLOADED = {
     "anthropic": b'{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}',
     "google_ai": b'{"error": {"code": 503, "message": "Overloaded", "status": "UNAVAILABLE"}}',
 }
+REFUSED = {"anthropic": "refusal", "google_ai": "SAFETY"}
 
 
 class House:
@@ -81,12 +82,13 @@ def of_gemini(asked: Asked) -> list[list[str]]:
 CLAUDES = [
     ["'One.'", "memory_insert", "weather"], ["'Two.'", "fail"], ["'Three.'", "Again.", "memory_insert"],
     ["'Four.'", "Done."], ["memory_insert"], ["Ok."], ["memory_insert"], ["Ok."], ["Back."],
-    ["'Six.'", "memory_insert"], ["'Seven.'", "Well"], ["'Nine.'", "memory_insert"],
+    ["'Six.'", "memory_insert"], ["'Seven.'", "Well"], ["'Nine.'", "memory_insert"], ["'Ten.'", "memory_insert"],
 ]  # fmt: skip
 """What Claude was shown in the end. Of its fifth and eighth answers nothing but a thought came, which is of no use."""
 GEMINIS = [
     ["weather+", "memory_insert"], ["fail+"], ["Again.", "memory_insert+"], ["Done."], ["memory_insert-"], ["Ok."],
     ["memory_insert-"], ["Ok."], ["Back."], ["memory_insert+"], ["Well"], ["memory_insert+"],
+    ["memory_insert+"],
 ]  # fmt: skip
 
 
@@ -140,12 +142,19 @@ def test_seals_outlive_all_that_can_happen(
     assert house.say() == "max_tokens_exceeded"
     model.answer(reasoning("Nine."), call("memory_insert", TEA), finish="length")
     assert house.say() == "max_tokens_exceeded"
-    model.say("Ten.")
+    # And where the vendor withholds the rest of it: nobody knows what the call was to be.
+    model.answer(reasoning("Ten."), call("memory_insert", TEA), finish=REFUSED[vendor])
+    assert house.say() == "llm_api_error"
+    model.say("Eleven.")
     assert house.say() == "end_turn"
     assert shown(model.asked[-1]) == expected
 
+    said = server.get(f"/v1/agents/{house.agent}/messages").json
+    outcomes = [each["status"] for each in said if each["message_type"] == "tool_return_message"]
+    assert outcomes[-3:] == ["error"] * 3, "a call was run that was not complete"
+
     # What a summary leaves of it is still a history that vendors take.
-    model.say("So far.").say("Eleven.")
+    model.say("So far.").say("Twelve.")
     assert server.post(f"/v1/agents/{house.agent}/summarize", {}).status == 200
     assert house.say() == "end_turn"
     assert [script.violations for script in (claude, google, other)] == [[], [], []]
