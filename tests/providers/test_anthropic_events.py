@@ -188,6 +188,17 @@ def test_a_refusal_says_why() -> None:
     assert (shape(got), got[-1]) == ([TextDelta("Not that.")], Finished("content_filter"))
 
 
+@pytest.mark.parametrize("thought", [[], thinking(0, "I must not say.")])
+def test_a_refusal_without_a_word_is_an_error_that_says_so(thought: list[Event]) -> None:
+    stop = {"stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "cyber", "explanation": None}}
+    got, error = broken(
+        streams(*sse(start(), *thought, {"type": "message_delta", "delta": stop}, {"type": "message_stop"}))
+    )
+    assert error.error_type == "llm_bad_request"
+    assert error.detail.endswith("withheld its answer: refusal cyber")
+    assert [delta.usage.prompt_tokens for delta in got if isinstance(delta, UsageDelta)][-1] == 34
+
+
 @pytest.mark.parametrize(
     "strange",
     [
