@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from perdure.domain.errors import ModelError
+from perdure.logs import Log
 from perdure.providers.anthropic_body import Asked, messages_body
 from perdure.providers.anthropic_events import EventReader, is_last
 from perdure.providers.aws_event_stream import AwsEventParser
@@ -20,9 +21,15 @@ from perdure.providers.event_stream import EventParser, Framing
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_providers import KnownProvider
 
+_log = Log(__name__)
+
 ON_VERTEX: Final = "vertex-2023-10-16"
 ON_BEDROCK: Final = "bedrock-2023-05-31"
 """The `anthropic_version` of each cloud."""
+
+
+_MANNERS: Final = ("thinking", "effort", "temperature", "anthropic-beta", "eager_input_streaming")
+"""What a refusal speaks of where a model does not take what others of its kind do."""
 
 
 class _Sent(msgspec.Struct, frozen=True):
@@ -84,17 +91,29 @@ def bedrock_body(asked: Asked) -> dict[str, Any]:
 async def _answers(
     http: HttpClient, request: ModelRequest, sent: Callable[[Asked], _Sent], framing: Callable[[], Framing]
 ) -> AsyncGenerator[Sequence[AnyDelta]]:
-    """Asks, and once more where thoughts of before are refused, then without them: no agent is lost over a seal."""
-    for recall in (True, False):
-        asked = sent(messages_body(request, recall=recall))
+    """Asks, and once more without what was refused: thoughts of before, or what a model is told of how to think.
+
+    No agent is lost over a seal, and a model that is newer than what is known of it is asked as it likes.
+    """
+    recall, steered = True, True
+    while True:
+        asked = sent(messages_body(request, recall=recall, steered=steered))
         reader = EventReader(asked.endpoint, request.messages, request.model.name)
         try:
             async with contextlib.aclosing(_answer(http, asked, framing(), reader)) as batches:
                 async for deltas in batches:
                     yield deltas
         except ModelError as error:
-            if reader.begun or not (recall and _is_about_thoughts(error)):
+            if reader.begun or error.error_type != "llm_bad_request":
                 raise
+            detail = error.detail.lower()
+            if recall and "thinking" in detail and ("block" in detail or "expected" in detail):
+                recall = False
+            elif steered and any(word in detail for word in _MANNERS):
+                recall = steered = False
+            else:
+                raise
+            _log.info("model_asked_for_less", model=request.model.handle, reason=error.detail)
         else:
             return
 
@@ -113,14 +132,6 @@ async def _answer(
             if reader.done:
                 return
     raise reader.cut()
-
-
-def _is_about_thoughts(error: ModelError) -> bool:
-    """Whether a request was refused for the thoughts in it: another account made them, or history is not as it was."""
-    detail = error.detail.lower()
-    return (
-        error.error_type == "llm_bad_request" and "thinking" in detail and ("block" in detail or "expected" in detail)
-    )
 
 
 def with_betas(endpoint: Endpoint, betas: Sequence[str]) -> Endpoint:

@@ -12,7 +12,7 @@ from perdure.domain.models import ModelSettings
 from perdure.providers.anthropic_history import Block, called, is_mid_thought, system_of, turns
 from perdure.providers.anthropic_schema import held_schema, is_closed
 from perdure.providers.base import ModelRequest
-from perdure.providers.claude import STRANGER, Manner, manner
+from perdure.providers.claude import STRANGER, Manner, manner, unsteered
 from perdure.providers.known_models import output_limit
 
 INTERLEAVED: Final = "interleaved-thinking-2025-05-14"
@@ -42,9 +42,13 @@ class Asked(msgspec.Struct, frozen=True):
     betas: tuple[str, ...] = ()
 
 
-def messages_body(request: ModelRequest, *, recall: bool = True) -> Asked:
-    """The body but for `model` and `stream`, which not every cloud wants. Without `recall` no thought comes back."""
+def messages_body(request: ModelRequest, *, recall: bool = True, steered: bool = True) -> Asked:
+    """The body but for `model` and `stream`, which not every cloud wants.
+
+    Without `recall` no thought comes back; without `steered` nothing is said of how to think.
+    """
     settings, how = request.settings, manner(request.model.name)
+    how = how if steered else unsteered(how)
     choice = _choice(request, how)
     limit = _max_tokens(request)
     budget = _budget(settings, limit)

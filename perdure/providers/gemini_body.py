@@ -49,10 +49,11 @@ class _Kept(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
-def gemini_body(request: ModelRequest, *, sealed: bool = True, token: str | None = None) -> bytes:
+def gemini_body(request: ModelRequest, *, sealed: bool = True, steered: bool = True, token: str | None = None) -> bytes:
     """The request as JSON. Without `sealed`, Google's own signatures are left out as if another had made all calls.
 
-    `token` continues an answer that was longer than one request may be.
+    Without `steered` nothing is said of how to think. `token` continues an answer that was longer than one request may
+    be.
     """
     name, kind = request.model.name, request.model.provider_type
     system, contents = _History(kind, sealed=sealed, strict=not sealed or generation(name) >= (3, 0)).of(request)
@@ -60,7 +61,10 @@ def gemini_body(request: ModelRequest, *, sealed: bool = True, token: str | None
     body: _Fields = {"contents": contents, **tools}
     if system:
         body["systemInstruction"] = {"parts": [{"text": system}]}
-    if config := _generation_config(name, request.settings, with_tools=bool(tools)):
+    config = _generation_config(name, request.settings, with_tools=bool(tools))
+    if not steered:
+        config.pop("thinkingConfig", None)
+    if config:
         body["generationConfig"] = config
     if token:
         body["continuationToken"] = token
