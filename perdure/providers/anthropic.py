@@ -27,7 +27,6 @@ ON_VERTEX: Final = "vertex-2023-10-16"
 ON_BEDROCK: Final = "bedrock-2023-05-31"
 """The `anthropic_version` of each cloud."""
 
-
 _MANNERS: Final = ("thinking", "effort", "temperature", "anthropic-beta", "eager_input_streaming")
 """What a refusal speaks of where a model does not take what others of its kind do."""
 
