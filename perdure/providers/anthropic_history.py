@@ -148,7 +148,7 @@ def _image(part: ImagePart) -> list[Block]:
 
 def _returned(part: ToolReturnPart) -> Block:
     block: Block = {"type": "tool_result", "tool_use_id": _call_id(part.call_id)}
-    if said := _texts(part.text):
+    if said := [*_texts(part.text), *(block for image in part.images for block in _image(image))]:
         block["content"] = said
     if part.status == "error":
         block["is_error"] = True

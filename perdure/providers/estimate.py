@@ -8,6 +8,7 @@ import msgspec
 from perdure.domain.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
 from perdure.domain.models import Model
 from perdure.providers.base import ModelRequest
+from perdure.providers.images import has_images
 
 BYTES_PER_TOKEN: Final = 3.0
 """What is assumed of a model nobody has asked yet. English prose has more, so that the first guess is too high."""
@@ -40,7 +41,7 @@ class TokenEstimate:
 
     def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
         """Note what the prompt of `request` really was. One with images is passed over: it says little of text."""
-        if any(isinstance(part, ImagePart) for message in request.messages for part in message.parts):
+        if has_images(request.messages):
             return
         size = size_of(request.messages, request.tools)
         least, most = BELIEVED
@@ -68,7 +69,7 @@ def size_of(messages: Iterable[Message], tools: Sequence[dict[str, Any]] = ()) -
                 case ToolCallPart():
                     size += MESSAGE_BYTES + _bytes(part.name) + _bytes(part.arguments)
                 case ToolReturnPart():
-                    size += MESSAGE_BYTES + _bytes(part.text)
+                    size += MESSAGE_BYTES + _bytes(part.text) + IMAGE_BYTES * len(part.images)
                 case ImagePart():
                     size += IMAGE_BYTES
                 case _:

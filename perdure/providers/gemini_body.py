@@ -56,7 +56,8 @@ def gemini_body(request: ModelRequest, *, sealed: bool = True, steered: bool = T
     be.
     """
     name, kind = request.model.name, request.model.provider_type
-    system, contents = _History(kind, sealed=sealed, strict=not sealed or generation(name) >= (3, 0)).of(request)
+    modern = generation(name) >= (3, 0)
+    system, contents = _History(kind, sealed=sealed, strict=modern or not sealed, seeing=modern).of(request)
     tools = _tools(request)
     body: _Fields = {"contents": contents, **tools}
     if system:
@@ -79,10 +80,14 @@ def generation(name: str) -> tuple[int, int]:
 
 
 class _History:
-    """Turns messages into contents. `strict` is a model that refuses calls without a signature."""
+    """Turns messages into contents. `strict` is a model that refuses calls without a signature.
 
-    def __init__(self, provider_type: str, *, sealed: bool, strict: bool) -> None:
+    One that is `seeing` takes images in what calls returned; others are shown them after it.
+    """
+
+    def __init__(self, provider_type: str, *, sealed: bool, strict: bool, seeing: bool) -> None:
         self._type = provider_type
+        self._seeing = seeing
         self._sealed = sealed
         self._strict = strict
         self._ids: dict[str, str] = {}
@@ -126,6 +131,8 @@ class _History:
         """Adds what answered the calls before, in the order of the calls: where they have no ids, it is the order."""
         returns.sort(key=lambda part: self._places.get(part.call_id, 0))
         self._add("user", [self._returned(part) for part in returns])
+        if not self._seeing:
+            self._add("user", [_image(image) for part in returns for image in part.images])
         returns.clear()
 
     def _said(self, parts: Sequence[AnyPart]) -> list[_Fields]:
@@ -155,6 +162,8 @@ class _History:
     def _returned(self, part: ToolReturnPart) -> _Fields:
         outcome = {"output" if part.status == "success" else "error": part.text}
         answer: _Fields = {"name": _tool_name(part.name), "response": outcome}
+        if part.images and self._seeing:
+            answer["parts"] = [_image(image) for image in part.images]
         if own := self._ids.get(part.call_id):
             answer["id"] = own
         return {"functionResponse": answer}
@@ -191,8 +200,12 @@ def _shown(parts: Sequence[AnyPart]) -> list[_Fields]:
         if isinstance(part, TextPart) and part.text:
             shown.append({"text": part.text})
         elif isinstance(part, ImagePart):
-            shown.append({"inlineData": {"mimeType": media_type(part), "data": part.data}})
+            shown.append(_image(part))
     return shown
+
+
+def _image(part: ImagePart) -> _Fields:
+    return {"inlineData": {"mimeType": media_type(part), "data": part.data}}
 
 
 def _pieces(text: str, seals: Sequence[tuple[int, int, str]], mark: _Fields) -> list[_Fields]:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from perdure.domain.errors import ContextOverflow, ModelError
-from perdure.domain.messages import AnyPart, ImagePart, Message, TextPart
+from perdure.domain.messages import AnyPart, ImagePart, Message, TextPart, ToolReturnPart
 from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest
 
@@ -33,13 +33,39 @@ def media_type(image: ImagePart) -> str:
 
 
 def has_images(messages: Sequence[Message]) -> bool:
-    return any(isinstance(part, ImagePart) for message in messages for part in message.parts)
+    """Whether there is an image in one of them, or in what a call returned."""
+    return any(_holds_image(part) for message in messages for part in message.parts)
+
+
+def beside_returns(request: ModelRequest) -> ModelRequest:
+    """The request with images that calls returned in a message after them, for dialects whose returns are text."""
+    messages: list[Message] = []
+    waiting: list[AnyPart] = []
+
+    def show() -> None:
+        if waiting:
+            messages.append(msgspec.structs.replace(messages[-1], role="user", parts=tuple(waiting)))
+            waiting.clear()
+
+    for message in request.messages:
+        if message.role != "tool":
+            show()
+        messages.append(message)
+        for part in message.tool_returns if message.role == "tool" else ():
+            if part.images:
+                waiting += [TextPart(text=f"[What {part.name} returned holds these images.]"), *part.images]
+    show()
+    return msgspec.structs.replace(request, messages=messages)
+
+
+def _holds_image(part: AnyPart) -> bool:
+    return isinstance(part, ImagePart) or (isinstance(part, ToolReturnPart) and bool(part.images))
 
 
 async def shown(
     ask: Callable[[ModelRequest], AsyncGenerator[Sequence[AnyDelta]]], request: ModelRequest
 ) -> AsyncGenerator[Sequence[AnyDelta]]:
-    """What `ask` yields; asks once more without images where one is refused that the newest message does not hold.
+    """What `ask` yields; asks once more without images where one is refused that was not just sent.
 
     Raises ModelError like `ask`, so that whoever sends an image which cannot be seen is told.
     """
@@ -51,7 +77,8 @@ async def shown(
                 yield batch
         return
     except ModelError as error:
-        if begun or has_images(request.messages[-1:]) or not _is_about_images(error):
+        sent = any(isinstance(part, ImagePart) for part in request.messages[-1].parts)
+        if begun or sent or not _is_about_images(error):
             raise
         _log.info("model_asked_without_images", model=request.model.handle, reason=error.detail)
     async with contextlib.aclosing(ask(_without_images(request))) as answer:
@@ -79,4 +106,6 @@ def _without_images(request: ModelRequest) -> ModelRequest:
 
 
 def _unseen(part: AnyPart) -> AnyPart:
+    if isinstance(part, ToolReturnPart) and part.images:
+        return msgspec.structs.replace(part, text=f"{part.text}\n{UNSEEN}".lstrip(), images=())
     return TextPart(text=UNSEEN) if isinstance(part, ImagePart) else part

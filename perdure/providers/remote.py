@@ -112,9 +112,13 @@ class RemoteProvider:
         )
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
-        dialect = _DIALECTS[self.kind.dialect_of(request.model.name)]
-        ask = partial(dialect, self._http, self.endpoint, self.kind)
-        return images.shown(ask, request) if images.has_images(request.messages) else ask(request)
+        dialect = self.kind.dialect_of(request.model.name)
+        ask = partial(_DIALECTS[dialect], self._http, self.endpoint, self.kind)
+        if not images.has_images(request.messages):
+            return ask(request)
+        if dialect in ("openai_chat", "openai_responses"):
+            return images.shown(lambda shown: ask(images.beside_returns(shown)), request)
+        return images.shown(ask, request)
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await embeddings.embed(self._http, self.endpoint, self.kind.embeddings, model, texts)

@@ -29,6 +29,7 @@ SCHEMA = {
 }
 TOOLS = [{"name": "add", "description": "Adds.", "parameters": {"type": "object", "properties": {}}},
          {"name": "say", "parameters": SCHEMA}, {"name": "bare"}]  # fmt: skip
+PICTURE = ImagePart(media_type="image/png", data="iVBORw0KGgoAAAA=")
 ARGUMENTS = st.sampled_from(["{}", "", '{"a": 1.50, "b": [null, true]}', "{", "[1]", '{"a": NaN}', '{"e": "\\ud83d"}'])
 NAMES = st.sampled_from(["add", "say", "no such tool!", "", "x" * 60, "mcp.a:b"])
 SETTINGS = st.builds(
@@ -76,7 +77,7 @@ def _round(draw: st.DrawFn, model: str, number: int) -> list[Message]:
     said = [*draw(st.lists(_said(model), max_size=3)), *(call for call in calls if call not in held)]
     returns = [
         ToolReturnPart(call_id=call.call_id, name=call.name, status=draw(st.sampled_from(["success", "error"])),
-                       text=draw(WORDS))
+                       text=draw(WORDS), images=draw(st.sampled_from([(), (PICTURE,)])))
         for call in draw(st.permutations(calls))
     ]  # fmt: skip
     asked = [message("approval", *held), message("approval", ApprovalPart(call_id="x", approve=True))] if held else []

@@ -209,6 +209,14 @@ def test_names_and_ids_of_other_vendors_are_made_to_fit() -> None:
     assert use["id"].startswith("toolu_")
 
 
+def test_images_that_a_call_returned_are_part_of_the_return() -> None:
+    png = ImagePart(media_type="image/png", data="iVBORw0KGgo=")
+    seen = message("tool", ToolReturnPart(call_id="c1", name="add", status="success", text="Seen.", images=(png,)))
+    [_, _, (_, [result])] = spoken(HELLO, message("assistant", call("c1")), seen)
+    assert [block["type"] for block in result["content"]] == ["text", "image"]
+    assert result["content"][1]["source"]["data"] == png.data
+
+
 def test_a_return_without_text_has_no_content() -> None:
     [_, _, (_, [result])] = spoken(HELLO, message("assistant", call("c1")), returned("c1", " "))
     assert result == {"type": "tool_result", "tool_use_id": "c1"}

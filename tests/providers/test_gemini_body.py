@@ -165,6 +165,17 @@ def test_returns_stand_in_the_order_of_their_calls() -> None:
     assert [each["functionResponse"]["response"]["output"] for each in answers] == ["one", "two"]
 
 
+@pytest.mark.parametrize("model", ["gemini-3.8-flash", "gemini-2.5-pro"])
+def test_images_that_a_call_returned_are_shown_where_they_are_taken(model: str) -> None:
+    png = ImagePart(media_type="image/png", data="iVBORw0KGgo=")
+    seen = message("tool", ToolReturnPart(call_id="c1", name="add", status="success", text="Seen.", images=(png,)))
+    parts = contents(SYSTEM, HELLO, message("assistant", call("c1")), seen, model=model)[-1]["parts"]
+    image = {"inlineData": {"mimeType": "image/png", "data": png.data}}
+    answer = {"name": "add", "response": {"output": "Seen."}}
+    within = [{"functionResponse": {**answer, "parts": [image]}}]
+    assert parts == (within if "3.8" in model else [{"functionResponse": answer}, image])
+
+
 @pytest.mark.parametrize("arguments", ["", "null", "[1]", '{"a":', '{"a":"\\ud83d"}', "[" * 5000])
 def test_arguments_that_are_no_object_are_sent_empty(arguments: str) -> None:
     said = parts_of(SYSTEM, HELLO, message("assistant", call("c1", arguments)), returned("c1"))
