@@ -16,6 +16,7 @@ from perdure.domain.messages import (
 )
 from perdure.domain.models import Model
 from perdure.providers.base import ModelRequest
+from perdure.providers.images import has_images
 
 BYTES_PER_TOKEN: Final = 3.0
 """What is assumed of a model nobody has asked yet. English prose has more, so that the first guess is too high."""
@@ -48,7 +49,7 @@ class TokenEstimate:
 
     def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
         """Note what the prompt of `request` really was. One with images is passed over: it says little of text."""
-        if any(isinstance(part, ImagePart) for message in request.messages for part in message.parts):
+        if has_images(request.messages):
             return
         size = size_of(request.messages, request.tools)
         least, most = BELIEVED
@@ -89,6 +90,6 @@ _MEASURES: Final[dict[type[AnyPart], Callable[[Any], int]]] = {
     TextPart: lambda part: _bytes(part.text),
     ReasoningPart: lambda part: 0 if part.native else _bytes(part.text),
     ToolCallPart: lambda part: MESSAGE_BYTES + _bytes(part.name) + _bytes(part.arguments),
-    ToolReturnPart: lambda part: MESSAGE_BYTES + _bytes(part.text),
+    ToolReturnPart: lambda part: MESSAGE_BYTES + _bytes(part.text) + IMAGE_BYTES * len(part.images),
     ImagePart: lambda part: IMAGE_BYTES,
 }
