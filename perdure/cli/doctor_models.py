@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from perdure.cli.finding import Finding
 from perdure.config import Settings
-from perdure.domain.errors import ModelError, PerdureError, Unavailable
+from perdure.domain.errors import Invalid, ModelError, PerdureError, Unavailable
 from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.providers import Provider
 from perdure.providers import local
@@ -30,14 +31,13 @@ def models(settings: Settings, *, has_data: bool) -> Iterator[Finding]:
     except PerdureError as error:
         yield Finding("problem", SUBJECT, error.message)
         return
-    if settings.gguf is not None:
-        problem = local.why_not(settings.gguf)
-        text = problem or f"{settings.gguf}: to be run as {local.NAME}/{settings.gguf.stem}"
-        yield Finding("problem" if problem else "ok", SUBJECT, text)
+    for path, kind in ((settings.gguf, "chat"), (settings.gguf_embedding, "embedding")):
+        if path is not None:
+            yield _file(path, kind, settings.gguf_context)
     for report in reports:
         if report.name != OFFLINE_MODEL.provider_name:
             yield from _provider(report, paused.get(report.name))
-    if len(reports) == 1 and settings.gguf is None:
+    if len(reports) == 1 and not (settings.gguf or settings.gguf_embedding):
         yield Finding(
             "note",
             SUBJECT,
@@ -45,6 +45,23 @@ def models(settings: Settings, *, has_data: bool) -> Iterator[Finding]:
             "OLLAMA_BASE_URL=http://127.0.0.1:11434 for those of Ollama, or PERDURE_GGUF for a file of your own; "
             "docs/configuration.md has the others.",
         )
+
+
+def _file(path: Path, kind: str, context: int) -> Finding:
+    """A GGUF file as a start would find it."""
+    try:
+        gguf = local.look_into(path, kind)
+    except Invalid as error:
+        return Finding("problem", SUBJECT, error.message)
+    text = f"{path}: to be run as {local.NAME}/{gguf.name}, {gguf.architecture}, "
+    if kind == "embedding":
+        return Finding("ok", SUBJECT, f"{text}vectors of {gguf.width} floats")
+    text += f"{min(context or gguf.trained, gguf.trained):,} of {gguf.trained:,} tokens (PERDURE_GGUF_CONTEXT)"
+    if gguf.has_template:
+        return Finding("ok", SUBJECT, text)
+    return Finding(
+        "note", SUBJECT, f"{text}. It holds no chat template: it is not made for talking, or knows no tools."
+    )
 
 
 async def _asked(settings: Settings, *, has_data: bool) -> tuple[list[ProviderReport], Mapping[str, str]]:
@@ -109,8 +126,11 @@ def _provider(report: ProviderReport, paused: str | None) -> Iterator[Finding]:
         yield Finding("ok" if count else "note", SUBJECT, f"{place}: {count or 'no'} model{'s' * (count != 1)}")
     if paused:
         yield Finding("note", SUBJECT, f"{report.name}: {paused}")
-    for window, names in _grouped({name: report.windows[name] for name in report.models}).items():
-        yield Finding("ok", SUBJECT, f"{report.name}: accepted, {window:,} tokens: {', '.join(names)}")
+    accepted = {name: (report.windows[name], name in report.without_tools) for name in report.models}
+    for (window, without), names in _grouped(accepted).items():
+        how = f"accepted{' without tools, so that it can talk but not use its memory' if without else ''}"
+        text = f"{report.name}: {how}, {window:,} tokens: {', '.join(names)}"
+        yield Finding("note" if without else "ok", SUBJECT, text)
     if report.embedding_models:
         yield Finding("ok", SUBJECT, f"{report.name}: accepted for embeddings: {', '.join(report.embedding_models)}")
     for why, names in _grouped(report.refused).items():

@@ -102,7 +102,12 @@ class ModelError(PerdureError):
         self.transient = transient
 
 
-class ContextOverflow(ModelError): ...
+class ContextOverflow(ModelError):
+    """`limit` is how many tokens the model holds, where whoever refused said so."""
+
+    def __init__(self, error_type: str, detail: str, limit: int | None = None) -> None:
+        super().__init__(error_type, detail)
+        self.limit = limit
 
 
 def not_found(noun: str, identifier: str) -> NotFound:

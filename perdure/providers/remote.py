@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.domain.providers import ProviderCategory
-from perdure.providers import anthropic, counting, embeddings, gemini, listing, openai_chat, openai_responses
+from perdure.providers import anthropic, counting, embeddings, gemini, listing, ollama, openai_chat, openai_responses
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_models import context_window, dimensions, is_responses_only
@@ -75,15 +75,19 @@ class RemoteProvider:
         """What it serves now and an agent can use. Raises ModelError where it cannot be asked."""
         listed = [model for model in await self._listed() if model.kind == "chat"]
         self.refused = {model.name: why for model in listed if (why := model.refused or self._why_not(model.name))}
-        return [self.model(model.name, model.window) for model in listed if model.name not in self.refused]
+        return [
+            self.model(model.name, model.window, tools=model.tools)
+            for model in listed
+            if model.name not in self.refused
+        ]
 
     async def embedding_models(self) -> Sequence[EmbeddingModel]:
         """What it serves to turn text into vectors. Raises ModelError where it cannot be asked."""
         listed = [model for model in await self._listed() if model.kind == "embedding"]
         return [self.embedding_model(model.name, model.dimensions) for model in listed]
 
-    def model(self, name: str, window: int | None = None) -> Model:
-        """The model of that name, whether or not it exists. `window` (tokens) is what its server says of it."""
+    def model(self, name: str, window: int | None = None, *, tools: bool = True) -> Model:
+        """The model of that name, whether or not it exists. `window` (tokens) and `tools` are what its server says."""
         return Model(
             handle=f"{self.name}/{name}",
             name=name,
@@ -93,6 +97,7 @@ class RemoteProvider:
             context_window=self._window or window or context_window(name, self.kind.types[1]),
             endpoint=self.endpoint.url,
             display_name=name,
+            supports_tools=tools,
             provider_category=self._category,
         )
 
@@ -120,6 +125,11 @@ class RemoteProvider:
     async def count(self, request: ModelRequest) -> int | None:
         """Tokens of the prompt as the provider counts them; None where it does not. Raises ModelError."""
         return await counting.count(self._http, self.endpoint, self.kind, request)
+
+    async def check_room(self, model: Model, tokens: int) -> None:
+        """Raises ContextOverflow where a prompt of about so many tokens would be cut instead of refused."""
+        if self.kind.listing == "ollama":
+            await ollama.check_room(self._http, self.endpoint, model, tokens)
 
     async def check(self) -> None:
         """Ask for something that needs its key. Raises ModelError where that is refused."""
