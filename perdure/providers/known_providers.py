@@ -62,7 +62,7 @@ _OPENAI_QUIRKS: Final = Quirks(
     parallel_tool_calls=True, openai_models=True, effort="reasoning_models", call_id_chars=40
 )
 
-CUSTOM: Final = KnownProvider(name="", types=_OPENAI_TYPES, quirks=Quirks(openai_models=True))
+CUSTOM: Final = KnownProvider(name="", types=_OPENAI_TYPES, quirks=Quirks(openai_models=True, alternate=True))
 """Any other server of the kind, by its base URL alone."""
 
 KNOWN_PROVIDERS: Final = (
@@ -94,7 +94,7 @@ KNOWN_PROVIDERS: Final = (
         key_names=("OLLAMA_API_KEY",),
         listing="ollama",
         embeddings="ollama",
-        quirks=Quirks(tool_choice="auto", effort="never"),
+        quirks=Quirks(tool_choice="auto", effort="never", alternate=True),
     ),
     KnownProvider(
         name="anthropic",
@@ -170,7 +170,7 @@ KNOWN_PROVIDERS: Final = (
         under="/v1",
         key_names=("VLLM_API_KEY",),
         handle_base_name="VLLM_HANDLE_BASE",
-        quirks=Quirks(parallel_tool_calls=True),
+        quirks=Quirks(parallel_tool_calls=True, alternate=True),
     ),
     KnownProvider(
         name="sglang",
@@ -178,7 +178,7 @@ KNOWN_PROVIDERS: Final = (
         url_names=("SGLANG_API_BASE",),
         under="/v1",
         key_names=("SGLANG_API_KEY",),
-        quirks=Quirks(),
+        quirks=Quirks(alternate=True),
     ),
     KnownProvider(
         name="deepseek",
@@ -201,7 +201,7 @@ KNOWN_PROVIDERS: Final = (
         under="/v1",
         key_names=("LMSTUDIO_API_KEY",),
         listing="lmstudio",
-        quirks=Quirks(tool_choice="required", effort="never"),
+        quirks=Quirks(tool_choice="required", effort="never", alternate=True),
     ),
     KnownProvider(
         name="llamacpp",
@@ -211,7 +211,7 @@ KNOWN_PROVIDERS: Final = (
         key_names=("LLAMACPP_API_KEY",),
         listing="llamacpp",
         counting="llamacpp",
-        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, logprobs="without_tools"),
+        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, logprobs="without_tools", alternate=True),
     ),
     KnownProvider(
         name="zai",

@@ -33,7 +33,7 @@ _KIND: Final = KnownProvider(
     types=("openai", "llamacpp", "llamacpp"),
     listing="llamacpp",
     counting="llamacpp",
-    quirks=Quirks(tool_choice="required", parallel_tool_calls=True),
+    quirks=Quirks(tool_choice="required", parallel_tool_calls=True, alternate=True),
 )
 
 _log = Log(__name__)

@@ -38,7 +38,9 @@ async def _window(http: HttpClient, endpoint: Endpoint, name: str) -> int | None
         if window := windows.get(name, windows.get(f"{name}:latest")):
             return window
         try:
-            loaded: Any = await http.post_json(endpoint, f"{root(endpoint)}/api/generate", {"model": name, "stream": False})
+            loaded: Any = await http.post_json(
+                endpoint, f"{root(endpoint)}/api/generate", {"model": name, "stream": False}
+            )
         except ModelError:
             return None  # The call itself will say what is wrong.
         if not isinstance(loaded, dict):

@@ -8,6 +8,7 @@ from perdure.domain.messages import (
     ReasoningPart,
 )
 from perdure.domain.models import ModelSettings
+from perdure.providers.openai_body import chat_messages
 from tests.providers.chat import (
     ADD,
     HELLO,
@@ -193,3 +194,19 @@ def test_deepseek_gets_its_reasoning_back_within_the_turn_only() -> None:
     sent = body(*history, kind=KINDS["deepseek"])["messages"]
     assert [m.get("reasoning_content") for m in sent if m["role"] == "assistant"] == [None, "new", ""]
     assert "reasoning_content" not in json.dumps(body(*history))
+
+
+def test_what_the_user_said_in_a_row_is_one_message_where_a_template_may_refuse_two() -> None:
+    image = ImagePart(media_type="image/png", data="aGk=")
+    history = [
+        SYSTEM,
+        message("summary", "They met."),
+        HELLO,
+        message("assistant", "Hi."),
+        HELLO,
+        message("user", image),
+    ]
+    [_, first, _, second] = chat_messages(history, KINDS["llamacpp"].quirks, "system")
+    assert first == {"role": "user", "content": "They met.\n\nHello"}
+    assert [part["type"] for part in second["content"]] == ["text", "image_url"]
+    assert len(chat_messages(history, KINDS["openai"].quirks, "system")) == len(history)
