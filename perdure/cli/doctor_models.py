@@ -12,6 +12,7 @@ from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.providers import Provider
 from perdure.providers import local
 from perdure.providers.catalog import Catalog, ProviderReport
+from perdure.providers.configured import variables_of
 from perdure.providers.http import Endpoint, HttpClient, Limits
 from perdure.providers.offline import OFFLINE_MODEL, OfflineProvider
 from perdure.store import providers as provider_store
@@ -120,10 +121,13 @@ def _provider(report: ProviderReport, paused: str | None) -> Iterator[Finding]:
     if report.category == "byok":
         place += ", added by POST /v1/providers/"
     if report.error is not None:
-        yield Finding("note", SUBJECT, f"{place}: it could not be asked for its models. {report.error}")
+        why = f"{report.error.detail.rstrip('.')}.{_remedy(report, report.error)}"
+        yield Finding("note", SUBJECT, f"{place}: it could not be asked for its models. {why}")
     else:
         count = len(report.models)
-        yield Finding("ok" if count else "note", SUBJECT, f"{place}: {count or 'no'} model{'s' * (count != 1)}")
+        remedy = "" if count or report.refused or report.embedding_models else f". {_NO_MODELS.get(report.name, _NONE)}"
+        text = f"{place}: {count or 'no'} model{'s' * (count != 1)}{remedy}"
+        yield Finding("ok" if count else "note", SUBJECT, text)
     if paused:
         yield Finding("note", SUBJECT, f"{report.name}: {paused}")
     accepted = {name: (report.windows[name], name in report.without_tools) for name in report.models}
@@ -135,6 +139,32 @@ def _provider(report: ProviderReport, paused: str | None) -> Iterator[Finding]:
         yield Finding("ok", SUBJECT, f"{report.name}: accepted for embeddings: {', '.join(report.embedding_models)}")
     for why, names in _grouped(report.refused).items():
         yield Finding("note", SUBJECT, f"{report.name}: refused, {why}: {', '.join(names)}")
+
+
+_NONE: Final = "Load one there, or see whether this is the right address."
+_NO_MODELS: Final = {
+    "ollama": "Pull one: ollama pull qwen3.",
+    "lmstudio": "Download one there.",
+}
+_REMEDIES: Final = (
+    ("wrong version number", "It speaks http, so its address must begin so: {address}."),
+    ("HTTPS port", "It speaks https, so its address must begin so: {address}."),
+    ("cannot be reached", "Start it, or correct {address}. In a container 127.0.0.1 is the container itself."),
+    ("Not Found", "Correct {address}, which is what `/models` comes after: mostly it ends in /v1."),
+    ("other than JSON", "Something else answers there, such as a page of a proxy: correct {address}."),
+    ("did not list its models", "It hangs, or is busy loading a model: see what it says itself."),
+)
+"""What helps, by words of the error, in the order they are looked for."""
+
+
+def _remedy(report: ProviderReport, error: ModelError) -> str:
+    address, key = variables_of(report.name)
+    if report.category == "byok":
+        address, key = "its base_url", "its api_key"
+    if error.error_type == "llm_authentication" and key is not None:
+        return f" {'Correct' if report.has_key else 'Set'} {key}."
+    said = error.detail.lower()
+    return next((f" {text.format(address=address)}" for words, text in _REMEDIES if words.lower() in said), "")
 
 
 def _grouped(outcomes: Mapping[str, Any]) -> dict[Any, list[str]]:

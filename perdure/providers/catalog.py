@@ -51,7 +51,7 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     without_tools: frozenset[str] = frozenset()
     embedding_models: tuple[str, ...] = ()
     refused: Mapping[str, str] = {}
-    error: str | None = None
+    error: ModelError | None = None
 
 
 async def _none_stored(tenant: str) -> Sequence[StoredProvider]:
@@ -326,5 +326,5 @@ async def _report(source: Source, *, is_own: bool) -> ProviderReport:
         without_tools=frozenset(model.name for model in models.items if not model.supports_tools),
         embedding_models=tuple(model.name for model in embeddings.items),
         refused=remote.refused if remote else {},
-        error=models.failed.detail if models.failed else None,
+        error=models.failed,
     )

@@ -85,6 +85,16 @@ def how_to_configure(provider_name: str) -> str:
     return f"set PERDURE_PROVIDER_{_variable(provider_name)}_BASE_URL if it is an OpenAI-compatible server"
 
 
+def variables_of(provider_name: str) -> tuple[str, str | None]:
+    """The variables that hold the address of a provider of this name, and its key."""
+    own = f"PERDURE_PROVIDER_{_variable(provider_name)}"
+    for kind in KNOWN_PROVIDERS:
+        if kind.name == provider_name:
+            names, keys = kind.url_names, kind.key_names
+            return names[0] if names else f"{own}_BASE_URL", keys[0] if keys else None
+    return f"{own}_BASE_URL", f"{own}_API_KEY"
+
+
 def endpoint_of(
     kind: KnownProvider, name: str, address: tuple[str, str], key: str, headers: Mapping[str, str] | None = None
 ) -> Endpoint:

@@ -147,4 +147,6 @@ class RemoteProvider:
         return None
 
     async def _listed(self) -> Sequence[listing.Listed]:
-        return await _LISTINGS[self.kind.listing](self._http, self.endpoint)
+        """What its server lists, each name once, without names that could not be stored or shown."""
+        listed = await _LISTINGS[self.kind.listing](self._http, self.endpoint)
+        return list({each.name: each for each in listed if each.name.isprintable()}.values())

@@ -43,7 +43,7 @@ def with_extra() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def boxed(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with two models in it. One that is silent works, so that the limits on silence must not end its calls."""
+    """A server with two models in it. One that is silent works, so limits on silence must not end its calls."""
     impatience = {"LETTA_LLM_REQUEST_TIMEOUT_SECONDS": "0.001", "LETTA_LLM_STREAM_TIMEOUT_SECONDS": "0.001"}
     vectors = {"PERDURE_GGUF_EMBEDDING": str(gguf.with_name("meaning.gguf"))}
     environment = {**with_extra(), **impatience, **vectors, "PERDURE_GGUF_CONTEXT": str(WINDOW)}
@@ -170,7 +170,7 @@ def test_a_model_that_knows_no_tools_talks_and_says_so(gguf: Path, new_server: C
 
 def test_the_doctor_looks_into_the_files(gguf: Path, tmp_path: Path) -> None:
     asked = {**with_extra(), "PERDURE_GGUF_EMBEDDING": str(gguf.with_name("meaning.gguf"))}
-    done = perdure("doctor", "--data", str(tmp_path), "--port", "0", "--gguf", str(gguf), **asked)
+    done = perdure("doctor", "--data", str(tmp_path), "--port", "0", "--gguf", str(gguf), humble=False, **asked)
     assert f"to be run as {HANDLE}, llama, 16,384 of 131,072 tokens" in done.stdout
     assert "to be run as local/meaning, llama, vectors of 32 floats" in done.stdout
     assert done.returncode == 0

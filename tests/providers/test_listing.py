@@ -7,7 +7,7 @@ from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.models import EmbeddingModel
 from perdure.providers.catalog import ProviderReport
 from perdure.providers.listing import PAGES
-from tests.providers.cataloguing import OPENAI_LIST, listed, report_of, serving_lists, windows
+from tests.providers.cataloguing import OPENAI_LIST, listed, report_of, resolved, serving_lists, windows
 from tests.providers.scripted import Asked, run
 
 
@@ -114,6 +114,16 @@ def test_ollama_models_without_tools_are_refused_with_a_reason() -> None:
     message = run(go())
     assert "has no tool support" in message
     assert "'ollama/llama3.1:8b'" in message
+
+
+def test_a_name_without_a_tag_means_the_latest() -> None:
+    assert resolved("ollama/small", OLLAMA, variable="OLLAMA_BASE_URL", suffix="").name == "small:latest"
+
+
+def test_names_that_come_twice_or_could_not_be_stored() -> None:
+    names = ["a", "a", "org/b:tag", "with space", "модель", "", None, "nul\0", "two\nlines"]
+    report = report_of({"/v1/models": {"data": [{"id": name} for name in names]}}, "VLLM_API_BASE")
+    assert report.models == ("a", "org/b:tag", "with space", "модель")
 
 
 def test_ollama_embedding_models_know_their_dimensions() -> None:
