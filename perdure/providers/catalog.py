@@ -176,7 +176,17 @@ class Catalog:
                         reported = asked, delta.usage.prompt_tokens
                 yield batch
         if reported:
-            self._estimate.learn(*reported)
+            await self._learn(tenant, *reported)
+
+    async def _learn(self, tenant: str, request: ModelRequest, reported: int) -> None:
+        remote = _source_of(await self._sources(tenant), request.model.provider_name).remote
+        tokens = reported
+        if remote:
+            estimated = self.estimate(request.model, size_of(request.messages, request.tools))
+            tokens = remote.length(request.model, reported, estimated)
+        if tokens > reported:
+            _log.warning("prompt_was_cut", model=request.model.handle, window=tokens, kept=reported)
+        self._estimate.learn(request, tokens)
 
     async def _routes(self, tenant: str, request: ModelRequest) -> AsyncGenerator[Route]:
         """The model that is asked, and the fall-backs that can take its place.

@@ -9,17 +9,19 @@ from perdure.providers.listing import given_windows, root
 
 SHARE: Final = 0.9
 """The share of the window that a prompt may take, so that something is left for the answer."""
+_ABOUT: Final = 4
+"""Tokens by which half a window is missed."""
 _ELSEWHERE: Final = ("-cloud", ":cloud")
 """How the names of models end that Ollama's own servers run, in their whole window."""
 
 
-async def check_room(http: HttpClient, endpoint: Endpoint, model: Model, tokens: int) -> None:
-    """Raises ContextOverflow where a prompt of about so many tokens would be cut.
+async def check_room(http: HttpClient, endpoint: Endpoint, model: Model, tokens: int) -> int | None:
+    """The window that the model has, where it is told. Raises ContextOverflow where a prompt of so many would be cut.
 
     A model that is not loaded is loaded, as the call that follows would: before that nobody knows its window.
     """
     if model.name.endswith(_ELSEWHERE):
-        return
+        return None
     window = await _window(http, endpoint, model.name)
     if window is not None and tokens > window * SHARE:
         raise ContextOverflow(
@@ -28,6 +30,12 @@ async def check_room(http: HttpClient, endpoint: Endpoint, model: Model, tokens:
             "without a word. Set OLLAMA_CONTEXT_LENGTH where Ollama is started, or num_ctx in the model's Modelfile.",
             window,
         )
+    return window
+
+
+def was_cut(window: int, reported: int, estimated: int) -> bool:
+    """Whether a prompt was cut after all, by the tokens that are reported of it: Ollama then keeps half a window."""
+    return abs(reported - window // 2) <= _ABOUT and estimated > reported * 1.2
 
 
 async def _window(http: HttpClient, endpoint: Endpoint, name: str) -> int | None:

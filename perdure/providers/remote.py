@@ -66,6 +66,8 @@ class RemoteProvider:
         self.endpoint = endpoint
         self.refused: Mapping[str, str] = {}
         """Models of the last listing that cannot serve an agent, with the reason."""
+        self._held: dict[str, int] = {}
+        """The windows of models that would cut prompts, in tokens."""
 
     @property
     def name(self) -> str:
@@ -129,7 +131,14 @@ class RemoteProvider:
     async def check_room(self, model: Model, tokens: int) -> None:
         """Raises ContextOverflow where a prompt of about so many tokens would be cut instead of refused."""
         if self.kind.listing == "ollama":
-            await ollama.check_room(self._http, self.endpoint, model, tokens)
+            window = await ollama.check_room(self._http, self.endpoint, model, tokens)
+            if window is not None:
+                self._held[model.name] = window
+
+    def length(self, model: Model, reported: int, estimated: int) -> int:
+        """The tokens of a prompt at least, by what was reported of it: more than that where it was cut."""
+        window = self._held.get(model.name)
+        return window if window is not None and ollama.was_cut(window, reported, estimated) else reported
 
     async def check(self) -> None:
         """Ask for something that needs its key. Raises ModelError where that is refused."""

@@ -175,9 +175,8 @@ def test_a_slow_provider_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyP
             environment = {"VLLM_API_BASE": silent.url, "OPENAI_BASE_URL": quick.url}
             async with cataloguing(environment) as catalog:
                 handles = [model.handle for model in await catalog.models(TENANT)]
-                return handles, {row.name: row.error and row.error.detail for row in await catalog.report(TENANT)}[
-                    "vllm"
-                ]
+                reports = {row.name: row.error for row in await catalog.report(TENANT)}
+                return handles, reports["vllm"] and reports["vllm"].detail
 
     handles, error = run(go())
     assert handles == ["openai/gpt-4o", "openai/qwen", "local/tiny"]

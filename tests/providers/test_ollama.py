@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -33,6 +34,8 @@ class Ollama:
         self.names = names
         self.running: set[str] = set()
         self.tells_windows = tells_windows
+        self.reports: int | None = None
+        """Tokens that it says the prompt had."""
         self.prompts: list[int] = []
         """Bytes of the prompts that were answered."""
 
@@ -41,7 +44,8 @@ class Ollama:
             self.running.add(asked.json["model"])
             self.prompts.append(sum(len(str(each["content"])) for each in asked.json["messages"]))
             words = chunk({"content": f"answer {len(self.prompts)}"})
-            return await streams(*events(words, STOP, "[DONE]"))(asked, writer)
+            usage = {"usage": {"prompt_tokens": self.reports, "completion_tokens": 2}} if self.reports else {}
+            return await streams(*events(words, {**STOP, **usage}, "[DONE]"))(asked, writer)
         writer.write(plain(200, json.dumps(self._reply(asked)).encode()))
         return None
 
@@ -86,6 +90,17 @@ def test_what_fits_is_sent_and_a_model_that_is_loaded_is_not_loaded_again() -> N
     ollama = Ollama("llama3.1:8b")
     assert sent(ollama, "hi") == ["/api/ps", "/api/generate", "/api/ps", "/v1/chat/completions"]
     assert sent(ollama, "hi") == ["/api/ps", "/v1/chat/completions"]
+
+
+def test_a_prompt_that_was_cut_all_the_same_is_not_taken_for_a_short_one(
+    logged: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """Text that is more tokens than its size lets expect."""
+    ollama = Ollama("llama3.1:8b")
+    ollama.reports = GIVEN // 2 + 2
+    assert sent(ollama, LONG[: GIVEN * 5 // 2])[-1] == "/v1/chat/completions"
+    [warning] = [line for line in logged() if line["event"] == "prompt_was_cut"]
+    assert (warning["window"], warning["kept"]) == (GIVEN, GIVEN // 2 + 2)
 
 
 def test_a_model_in_the_cloud_and_an_ollama_that_does_not_tell_are_taken_at_their_word() -> None:
