@@ -57,7 +57,7 @@ def _file(path: Path, kind: str, context: int) -> Finding:
     text = f"{path}: to be run as {local.NAME}/{gguf.name}, {gguf.architecture}, "
     if kind == "embedding":
         return Finding("ok", SUBJECT, f"{text}vectors of {gguf.width} floats")
-    text += f"{min(context or gguf.trained, gguf.trained):,} of {gguf.trained:,} tokens (PERDURE_GGUF_CONTEXT)"
+    text += f"{local.window_of(gguf, context):,} of {gguf.trained:,} tokens (PERDURE_GGUF_CONTEXT)"
     if gguf.has_template:
         return Finding("ok", SUBJECT, text)
     return Finding(

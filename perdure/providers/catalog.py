@@ -176,17 +176,7 @@ class Catalog:
                         reported = asked, delta.usage.prompt_tokens
                 yield batch
         if reported:
-            await self._learn(tenant, *reported)
-
-    async def _learn(self, tenant: str, request: ModelRequest, reported: int) -> None:
-        remote = _source_of(await self._sources(tenant), request.model.provider_name).remote
-        tokens = reported
-        if remote:
-            estimated = self.estimate(request.model, size_of(request.messages, request.tools))
-            tokens = remote.length(request.model, reported, estimated)
-        if tokens > reported:
-            _log.warning("prompt_was_cut", model=request.model.handle, window=tokens, kept=reported)
-        self._estimate.learn(request, tokens)
+            self._estimate.learn(*reported)
 
     async def _routes(self, tenant: str, request: ModelRequest) -> AsyncGenerator[Route]:
         """The model that is asked, and the fall-backs that can take its place.
@@ -199,7 +189,8 @@ class Catalog:
         handles = [handle for handle in self._fall_backs if is_own and handle != request.model.handle]
         if source.remote:
             size = size_of(request.messages, request.tools)
-            await source.remote.check_room(request.model, self.estimate(request.model, size))
+            window = await source.remote.check_room(request.model, self.estimate(request.model, size))
+            self._estimate.note_window(request.model, window)
         yield Route(source, request, is_last=not handles)
         for left, handle in enumerate(handles, 1 - len(handles)):
             model = await self._stand_in(tenant, handle, request)

@@ -139,15 +139,18 @@ class _Reader:
         kind, length = self._number("I"), self._number("Q")
         if kind == _TEXT:
             for _ in range(self._believed(length)):
-                self._skip(self._number("Q"))
+                self._read(self._length())
         else:
             self._skip(struct.calcsize(f"<{self._format(kind)}") * length)
 
     def _text(self) -> str:
-        length = self._number("Q")
+        return self._read(self._length()).decode(errors="replace")
+
+    def _length(self) -> int:
+        length = int.from_bytes(self._read(8), "little")
         if length > LONGEST:
             raise _damaged()
-        return self._read(length).decode(errors="replace")
+        return length
 
     def _count(self) -> int:
         return self._believed(self._number("Q"))

@@ -162,6 +162,11 @@ async def open_local(files: LocalFiles, limits: Limits) -> LocalModels:
     return models
 
 
+def window_of(gguf: Gguf, context: int) -> int:
+    """The tokens it is run with where `context` is asked for; 0 for all it was trained with."""
+    return min(context or gguf.trained, gguf.trained or context)
+
+
 _ELSEWHERE: Final = {
     "chat": "is a model that talks: give it with --gguf or PERDURE_GGUF",
     "embedding": "is an embedding model, which cannot talk: give it as PERDURE_GGUF_EMBEDDING",
@@ -181,9 +186,8 @@ def _served(path: Path, gguf: Gguf, files: LocalFiles, key: str) -> Any:
         params.embedding = True
         params.n_ctx = params.n_batch = params.n_ubatch = min(gguf.trained or EMBEDDING_TOKENS, EMBEDDING_TOKENS)
     else:
-        window = min(files.context or gguf.trained, gguf.trained or files.context)
         params.n_parallel = files.parallel
-        params.n_ctx = window * files.parallel
+        params.n_ctx = window_of(gguf, files.context) * files.parallel
         params.cache_ram_mib = PROMPT_CACHE_MIB
     try:
         return engine.Server(params)

@@ -9,8 +9,6 @@ from perdure.providers.listing import given_windows, root
 
 SHARE: Final = 0.9
 """The share of the window that a prompt may take, so that something is left for the answer."""
-_ABOUT: Final = 4
-"""Tokens by which half a window is missed."""
 _ELSEWHERE: Final = ("-cloud", ":cloud")
 """How the names of models end that Ollama's own servers run, in their whole window."""
 
@@ -31,11 +29,6 @@ async def check_room(http: HttpClient, endpoint: Endpoint, model: Model, tokens:
             window,
         )
     return window
-
-
-def was_cut(window: int, reported: int, estimated: int) -> bool:
-    """Whether a prompt was cut after all, by the tokens that are reported of it: Ollama then keeps half a window."""
-    return abs(reported - window // 2) <= _ABOUT and estimated > reported * 1.2
 
 
 async def _window(http: HttpClient, endpoint: Endpoint, name: str) -> int | None:

@@ -66,8 +66,6 @@ class RemoteProvider:
         self.endpoint = endpoint
         self.refused: Mapping[str, str] = {}
         """Models of the last listing that cannot serve an agent, with the reason."""
-        self._held: dict[str, int] = {}
-        """The windows of models that would cut prompts, in tokens."""
 
     @property
     def name(self) -> str:
@@ -128,17 +126,14 @@ class RemoteProvider:
         """Tokens of the prompt as the provider counts them; None where it does not. Raises ModelError."""
         return await counting.count(self._http, self.endpoint, self.kind, request)
 
-    async def check_room(self, model: Model, tokens: int) -> None:
-        """Raises ContextOverflow where a prompt of about so many tokens would be cut instead of refused."""
-        if self.kind.listing == "ollama":
-            window = await ollama.check_room(self._http, self.endpoint, model, tokens)
-            if window is not None:
-                self._held[model.name] = window
+    async def check_room(self, model: Model, tokens: int) -> int | None:
+        """The window of a model whose server would cut what does not fit, in tokens; None for all others.
 
-    def length(self, model: Model, reported: int, estimated: int) -> int:
-        """The tokens of a prompt at least, by what was reported of it: more than that where it was cut."""
-        window = self._held.get(model.name)
-        return window if window is not None and ollama.was_cut(window, reported, estimated) else reported
+        Raises ContextOverflow where a prompt of about so many tokens would be cut.
+        """
+        if self.kind.listing != "ollama":
+            return None
+        return await ollama.check_room(self._http, self.endpoint, model, tokens)
 
     async def check(self) -> None:
         """Ask for something that needs its key. Raises ModelError where that is refused."""
