@@ -35,6 +35,8 @@ CLOSE_SECONDS = 5
 """How long answers may take to reach their readers once all runs have ended."""
 TRY_SANDBOX_SECONDS = 2.0
 """After the start; before that it is tried when it is first needed."""
+NOTE_SECONDS = 1.0
+"""Between two moments in which a worker notes how things stand, for whichever is asked for metrics."""
 BY_PARENT = signal.SIGUSR1
 """What a parent sends its workers when it is told to stop: some systems tell them as well, and that counts once."""
 MANY_FILES = 1 << 20
@@ -78,6 +80,8 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None,
             def started() -> None:
                 # Trying what keeps tools apart costs a moment, which the first requests need more.
                 asyncio.get_running_loop().call_later(TRY_SANDBOX_SECONDS, server.sandbox.begin_choosing)
+                if settings.workers > 1:
+                    asyncio.get_running_loop().call_later(NOTE_SECONDS, _note_now_and_then, server.runner)
                 if ready:
                     ready(info)
 
@@ -93,6 +97,11 @@ async def _serve(settings: Settings, ready: Callable[[ServerInfo], None] | None,
     finally:
         listener.close()
         await asyncio.to_thread(finish_tracing)
+
+
+def _note_now_and_then(runner: Runner) -> None:
+    metrics.note(runner.counts())
+    asyncio.get_running_loop().call_later(NOTE_SECONDS, _note_now_and_then, runner)
 
 
 @asynccontextmanager

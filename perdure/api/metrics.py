@@ -17,7 +17,8 @@ def add_metrics(app: FastAPI, *, is_open: bool) -> None:
     async def show_metrics(request: Request) -> Response:
         if not is_open:
             authenticate(request)
-        body, content_type = metrics.render(request.headers.get("accept", ""), live=server_of(request).runner.counts())
+        metrics.note(server_of(request).runner.counts())
+        body, content_type = metrics.render(request.headers.get("accept", ""))
         return Response(body, media_type=content_type, headers={"cache-control": "no-store"})
 
     app.add_route("/metrics", show_metrics)

@@ -9,14 +9,22 @@ import contextlib
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure import serving
 from perdure.config import Settings
 from perdure.domain.errors import Unavailable
+from perdure.lazy import lazy_module
 from perdure.logs import Log
+
+if TYPE_CHECKING:
+    from prometheus_client import multiprocess
+else:
+    multiprocess: ModuleType = lazy_module("prometheus_client.multiprocess")
 
 READY: Final = b"ready\n"
 START_LIMIT: Final = 60.0
@@ -36,7 +44,8 @@ def supervise(command: list[str], listener: socket.socket, count: int, ready: Ca
     `command` starts a worker once `listener_fd:life_fd` is added to it. Raises Unavailable where the first ones do not
     come to serve.
     """
-    asyncio.run(_Workers(command, listener, count).run(ready))
+    with tempfile.TemporaryDirectory(prefix="perdure-metrics-") as metrics:
+        asyncio.run(_Workers(command, listener, count, metrics).run(ready))
 
 
 def work(settings: Settings, handed: str) -> None:
@@ -71,10 +80,13 @@ class _Worker(NamedTuple):
 
 
 class _Workers:
-    def __init__(self, command: list[str], listener: socket.socket, count: int) -> None:
+    """`metrics` is the folder in which they count together."""
+
+    def __init__(self, command: list[str], listener: socket.socket, count: int, metrics: str) -> None:
         self._command = command
         self._listener = listener
         self._count = count
+        self._metrics = metrics
         self._alive: list[_Worker] = []
         self._stopping = asyncio.Event()
 
@@ -109,8 +121,9 @@ class _Workers:
         with theirs:
             handed = (self._listener.fileno(), theirs.fileno())
             process = await asyncio.create_subprocess_exec(
-                *self._command, "{}:{}".format(*handed), pass_fds=handed, stdin=asyncio.subprocess.DEVNULL
-            )
+                *self._command, "{}:{}".format(*handed), pass_fds=handed, stdin=asyncio.subprocess.DEVNULL,
+                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._metrics},
+            )  # fmt: skip
         worker = _Worker(process, ours)
         self._alive.append(worker)
         said = b""
@@ -126,6 +139,7 @@ class _Workers:
     async def _ended(self, worker: _Worker) -> int:
         code = await worker.process.wait()
         self._alive.remove(worker)
+        multiprocess.mark_process_dead(worker.process.pid, self._metrics)
         worker.life.close()
         return code
 

@@ -50,6 +50,10 @@ class _SoFar:
         """Why the last compaction failed, if it did."""
         self.logprobs: Logprobs | None = None
 
+    def capped(self, turn: Turn) -> list[Message]:
+        """What the model is to read next, each message cut to what leaves room for others."""
+        return self.room.capped(context.assemble(turn.agent, turn.request, self.messages))
+
     def take(self, tools: ToolRound) -> None:
         """Go on from what tools returned."""
         self.called, self.verdict = tools.called, tools.verdict
@@ -177,19 +181,20 @@ async def _asked(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> 
     Room is made first where what it is to read does not fit, and again where it refuses that as too long.
     """
     choice = rules.choice(so_far.called.names, so_far.called.last_return, must_call=bool(so_far.verdict.missing))
-    sent = context.assemble(turn.agent, turn.request, so_far.messages)
-    if so_far.room.is_overfull(sent[:1]):
+    capped = so_far.capped(turn)
+    if so_far.room.is_overfull(capped[:1]):
         so_far.step = None
         yield End(OVERFULL, so_far.usage, _overfull())
         return
-    if so_far.room.tokens(so_far.room.capped(sent)) > so_far.room.limit:
+    if so_far.room.tokens(capped) > so_far.room.limit:
         async for item in _compacted(turn, rooms, so_far, Reason(trigger=_EXCEEDED, urgent=True)):
             yield item
+        capped = so_far.capped(turn)
     for refused in range(REFUSALS + 1):
         so_far.step = None
         if turn.interrupted:
             return
-        sent = so_far.room.fitted(context.assemble(turn.agent, turn.request, so_far.messages))
+        sent = so_far.room.fitted(capped)
         so_far.step = step = Step(turn, sent, choice, rules)
         async for events in step.ask(rooms.models):
             yield events
@@ -203,6 +208,7 @@ async def _asked(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> 
         reason = Reason(trigger=_EXCEEDED, urgent=True, utmost=refused > 0)
         async for item in _compacted(turn, rooms, so_far, reason):
             yield item
+        capped = so_far.capped(turn)
 
 
 async def _step(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> AsyncIterator[Item]:

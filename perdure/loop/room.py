@@ -94,15 +94,15 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
         most = max(self.size(self.limit - self.holds * LEFT_BY_ONE) - fixed, self.size(self.holds / 8))
         return [*messages[:1], *(_capped(message, most, returns) for message in messages[1:])]
 
-    def fitted(self, messages: Sequence[Message]) -> list[Message]:
-        """The capped messages, cut further where together they are still too much: the longest first.
+    def fitted(self, capped: Sequence[Message]) -> Sequence[Message]:
+        """Messages that are capped, cut further where together they are still too much: the longest first.
 
         Tool returns and arguments go first, then images, then text.
         """
         most = self.size(self.limit) - self.tools
-        kept = self.capped(messages)
-        if size_of(kept) > most:
-            kept = _evened(kept, most, (ToolReturnPart, ToolCallPart), LEAST_OF_A_RETURN)
+        if size_of(capped) <= most:
+            return capped
+        kept = _evened(capped, most, (ToolReturnPart, ToolCallPart), LEAST_OF_A_RETURN)
         if (excess := size_of(kept) - most) > 0:
             kept = _without_images(kept, excess)
         if size_of(kept) > most:

@@ -4,6 +4,7 @@ Labels hold what an operator configured or this code names, never an id, a tool 
 series stays small however many agents there are.
 """
 
+import os
 from typing import Final
 
 from prometheus_client import (
@@ -13,13 +14,17 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
+    multiprocess,
 )
 
 # A second series for each counter, saying when it began, helps nobody here.
 disable_created_metrics()
 
-REGISTRY: Final = CollectorRegistry()
-ProcessCollector(registry=REGISTRY)
+SHARED: Final = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+"""Whether this is one of several workers, which count in files of that folder, so that any can tell of all."""
+_OWN: Final = CollectorRegistry()
+if not SHARED:
+    ProcessCollector(registry=_OWN)
 
 _SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0)
 _FIRST: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -27,19 +32,19 @@ _SHORT: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0
 
 
 def _counter(name: str, text: str, *labels: str) -> Counter:
-    return Counter(f"perdure_{name}", text, labels, registry=REGISTRY)
+    return Counter(f"perdure_{name}", text, labels, registry=_OWN)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Gauge:
-    return Gauge(f"perdure_{name}", text, labels, registry=REGISTRY)
+    return Gauge(f"perdure_{name}", text, labels, registry=_OWN, multiprocess_mode="livesum")
 
 
 def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-    return Histogram(f"perdure_{name}", text, labels, buckets=buckets, registry=REGISTRY)
+    return Histogram(f"perdure_{name}", text, labels, buckets=buckets, registry=_OWN)
 
 
 RUNS: Final = _counter("runs", "Runs that ended, by how.", "status", "stop_reason")
-RUNS_LIVE: Final = _gauge("runs_live", "Runs under way in this process: working, or waiting their turn.", "state")
+RUNS_LIVE: Final = _gauge("runs_live", "Runs under way: working, or waiting their turn.", "state")
 RUN_SECONDS: Final = _histogram("run_seconds", "Seconds from a run's acceptance to its end.", _SECONDS, "status")
 FIRST_SECONDS: Final = _histogram(
     "time_to_first_token_seconds", "Seconds from a run's acceptance to the first event it shows.", _FIRST
@@ -73,3 +78,12 @@ REQUESTS: Final = _counter("requests", "HTTP requests that were answered.", "met
 REQUESTS_OPEN: Final = _gauge("requests_open", "HTTP requests being answered, streams included.")
 CALLBACKS: Final = _counter("callbacks", "Callbacks that were tried: delivered, refused, or failed.", "outcome")
 LOG_LINES_LOST: Final = _counter("log_lines_lost", "Log lines that could not be written.")
+
+
+def registry() -> CollectorRegistry:
+    """What is to be shown: of this process, or of all workers together."""
+    if not SHARED:
+        return _OWN
+    every = CollectorRegistry()
+    multiprocess.MultiProcessCollector(every)
+    return every

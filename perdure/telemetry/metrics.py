@@ -109,8 +109,8 @@ async def database_unit(kind: UnitKind, done: Awaitable[T]) -> T:
             instruments.UNIT_SECONDS.labels(kind).observe(time.perf_counter() - began)
 
 
-def render(accept: str, *, live: Mapping[str, int]) -> tuple[bytes, str]:
-    """All of it as text, in the format that `accept` prefers, with its content type. `live` are runs by state."""
+def note(live: Mapping[str, int]) -> None:
+    """Take down how things stand in this process. `live` are runs by state."""
     for state, count in live.items():
         instruments.RUNS_LIVE.labels(state).set(count)
     for kind, count in _waiting.items():
@@ -118,5 +118,9 @@ def render(accept: str, *, live: Mapping[str, int]) -> tuple[bytes, str]:
     instruments.READERS.set(opened["readers"])
     instruments.REQUESTS_OPEN.set(opened["requests"])
     instruments.LOG_LINES_LOST.inc(logs.take_lost())
+
+
+def render(accept: str) -> tuple[bytes, str]:
+    """All of it as text, in the format that `accept` prefers, with its content type."""
     encode, content_type = exposition.choose_encoder(accept)
-    return encode(instruments.REGISTRY), content_type
+    return encode(instruments.registry()), content_type

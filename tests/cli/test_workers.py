@@ -11,6 +11,7 @@ import pytest
 from perdure.config import read_settings
 from perdure.domain.errors import Invalid
 from tests.contract.told import user
+from tests.operation.scrape import scrape
 from tests.rig import postgres
 from tests.rig.answers import Hold, text
 from tests.rig.model import ModelServer, Script
@@ -39,7 +40,7 @@ def until(check: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_workers_share_the_port_and_one_that_dies_is_started_again(server: Server, script: Script) -> None:
+def test_workers_share_the_port_come_back_and_do_not_outlive_their_parent(server: Server, script: Script) -> None:
     before = workers(server)
     assert len(before) == COUNT
     agent = server.new_agent(model=script.handle)["id"]
@@ -48,15 +49,14 @@ def test_workers_share_the_port_and_one_that_dies_is_started_again(server: Serve
     before[0].kill()
     until(lambda: len(found := workers(server)) == COUNT and before[0] not in found)
     assert "Two." in server.post(f"/v1/agents/{agent}/messages", {"messages": user("2")}).text
-
-
-def test_all_stop_together(server: Server) -> None:
+    # Whoever is asked counts what the others did, the one that is dead included.
+    assert {scrape(server)("runs_total", status="completed", stop_reason="end_turn") for _ in range(8)} == {2}
     alive = workers(server)
-    assert server.stop() == 0
-    assert not any(each.is_running() for each in alive)
+    server.kill()
+    until(lambda: not any(each.is_running() for each in alive))
 
 
-def test_a_stop_that_parent_and_workers_are_told_of_lets_runs_finish(server: Server, script: Script) -> None:
+def test_a_stop_lets_runs_finish_in_a_worker_that_is_told_of_it_too(server: Server, script: Script) -> None:
     holds = [Hold() for _ in range(4)]
     for hold in holds:
         script.answer(text("One"), hold, text(" and two."))
@@ -66,11 +66,11 @@ def test_a_stop_that_parent_and_workers_are_told_of_lets_runs_finish(server: Ser
         streams = [stack.enter_context(server.stream(f"/v1/agents/{agent}/messages/stream", body)) for agent in agents]
         for stream in streams:
             stream.until("assistant_message")
-        # As systemd does: it tells every process of a service.
+        until(lambda: (seen := scrape(server))("readers") == seen("runs_live", state="working") == len(agents))
+        # One is told twice, as systemd tells every process of a service, the other by its parent alone.
         alive = workers(server)
         server.terminate()
-        for each in alive:
-            each.terminate()
+        alive[0].terminate()
         until(lambda: server.log.count("stopping") == COUNT)
         for hold in holds:
             hold.release()
@@ -79,12 +79,7 @@ def test_a_stop_that_parent_and_workers_are_told_of_lets_runs_finish(server: Ser
             (stopped,) = (frame.json for frame in stream.frames if frame.kind == "stop_reason")
             assert stopped["stop_reason"] == "end_turn"
     assert server.wait() == 0
-
-
-def test_no_worker_outlives_its_parent(server: Server) -> None:
-    alive = workers(server)
-    server.kill()
-    until(lambda: not any(each.is_running() for each in alive))
+    assert not any(each.is_running() for each in alive)
 
 
 def test_a_data_file_is_for_one_process(tmp_path: Path) -> None:

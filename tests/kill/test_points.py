@@ -1,7 +1,8 @@
 """The kill matrix: the server is killed at every named point, and what it had promised holds afterwards."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -33,55 +34,54 @@ APART = (
 )  # fmt: skip
 
 
-def traps(points: Iterable[str]) -> list[str]:
+def traps(*points: str) -> list[str]:
     return [
         f"{point} {moment} {number}" for point in points for number in NUMBERS.get(point, (1,)) for moment in MOMENTS
     ]
 
 
 @pytest.mark.parametrize("store", workload.STORES)
-@pytest.mark.parametrize("trap", traps(point for point in POINTS if point not in APART))
-def test_killed_at(trap: str, store: str, tmp_path: Path, models: ModelServer) -> None:
-    kill_at(trap, workload.scenario, store, tmp_path, models)
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in APART])
+def test_killed_at(point: str, store: str, tmp_path: Path, models: ModelServer) -> None:
+    kill_at(traps(point), workload.scenario, store, tmp_path, models)
 
 
 @pytest.mark.parametrize("store", workload.STORES)
-@pytest.mark.parametrize("trap", traps(IN_BACKGROUND))
-def test_killed_beside_a_turn_at(trap: str, store: str, tmp_path: Path, models: ModelServer) -> None:
-    kill_at(trap, workload.background, store, tmp_path, models)
+@pytest.mark.parametrize("point", IN_BACKGROUND)
+def test_killed_beside_a_turn_at(point: str, store: str, tmp_path: Path, models: ModelServer) -> None:
+    kill_at(traps(point), workload.background, store, tmp_path, models)
 
 
 @pytest.mark.parametrize("store", workload.STORES)
-@pytest.mark.parametrize("trap", traps(ELSEWHERE))
-def test_killed_in_a_call_of_another_server_at(trap: str, store: str, tmp_path: Path, models: ModelServer) -> None:
-    kill_at(trap, workload.elsewhere, store, tmp_path, models)
+def test_killed_in_a_call_of_another_server(store: str, tmp_path: Path, models: ModelServer) -> None:
+    kill_at(traps(*ELSEWHERE), workload.elsewhere, store, tmp_path, models)
 
 
 @pytest.mark.parametrize("store", workload.STORES)
-@pytest.mark.parametrize("trap", WITH_COMPANION)
-def test_killed_while_a_companion_is_due_or_works_at(
-    trap: str, store: str, tmp_path: Path, models: ModelServer
-) -> None:
-    kill_at(trap, workload.companions, store, tmp_path, models)
+def test_killed_while_a_companion_is_due_or_works(store: str, tmp_path: Path, models: ModelServer) -> None:
+    kill_at(WITH_COMPANION, workload.companions, store, tmp_path, models)
 
 
 @pytest.mark.parametrize("store", workload.STORES)
-@pytest.mark.parametrize("trap", AMONG_AGENTS)
-def test_killed_while_an_agent_waits_for_another_at(trap: str, store: str, tmp_path: Path, models: ModelServer) -> None:
-    kill_at(trap, workload.talk, store, tmp_path, models)
+def test_killed_while_an_agent_waits_for_another(store: str, tmp_path: Path, models: ModelServer) -> None:
+    kill_at(AMONG_AGENTS, workload.talk, store, tmp_path, models)
 
 
 def kill_at(
-    trap: str, scenario: Callable[[workload.Home], None], store: str, folder: Path, models: ModelServer
+    traps: Sequence[str], scenario: Callable[[workload.Home], None], store: str, folder: Path, models: ModelServer
 ) -> None:
+    """Has a server walk into one trap after the other, on the same data; each start takes up what was left."""
     with workload.made(folder, models, store) as home:
-        home.start(trap)
-        home.populate(1)
-        scenario(home)
-        assert home.server.wait() == -9, "the trap did not snap"
-        assert looked_at(home.settings).faults == []
-        home.start()
-        assert violations(home) == []
+        home.start(traps[0])
+        for trap, following in zip_longest(traps, traps[1:]):
+            home.populate(1)
+            scenario(home)
+            assert home.server.wait() == -9, f"{trap}: it did not snap"
+            home.armed.unlink()
+            assert looked_at(home.settings).faults == [], trap
+            home.start(following)
+            assert violations(home) == [], trap
+            home.forget()
 
 
 @pytest.mark.parametrize("store", workload.STORES)

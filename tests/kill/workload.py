@@ -129,6 +129,8 @@ class Home:
 
     def reach_stamps(self) -> None:
         """Gives agents that are made from now on the tool of an MCP server."""
+        if "stamp" in self._tools:
+            return
         config = {"server_name": STAMPS, "type": "streamable_http", "server_url": stamps().url}
         assert self.server.request("PUT", "/v1/tools/mcp/servers", config).status == 200
         made = self.server.post(f"/v1/tools/mcp/servers/{STAMPS}/stamp", {})

@@ -22,6 +22,11 @@ def room(window: int = 1_000, **fields: Any) -> Room:
     return Room(**{**made, **fields})
 
 
+def fitted(room: Room, history: Sequence[Message]) -> Sequence[Message]:
+    """What is sent of a history."""
+    return room.fitted(room.capped(history))
+
+
 def call(text: str) -> Message:
     arguments = json.dumps({"text": text, "number": 1}, ensure_ascii=False)
     return message("assistant", ToolCallPart(call_id="1", name="f", arguments=arguments))
@@ -58,7 +63,7 @@ def test_a_system_message_is_too_large_only_where_any_measure_says_so() -> None:
 
 def test_what_fits_is_sent_as_it_is() -> None:
     history = [SYSTEM, message("user", "x" * 2_000), call("y" * 100), returned("z" * 300)]
-    assert room().fitted(history) == history
+    assert fitted(room(), history) == history
 
 
 def test_one_message_leaves_room_for_others() -> None:
@@ -74,7 +79,7 @@ def test_long_returns_are_cut_to_a_share_of_the_window() -> None:
 
 def test_returns_are_cut_before_words() -> None:
     history = [SYSTEM, message("user", "x" * 1_500), call("y"), returned("z" * 1_900), message("user", "Well?")]
-    sent = room().fitted(history)
+    sent = fitted(room(), history)
     assert size_of(sent) <= 2_700
     assert [each.text for each in sent] == [each.text for each in history]
     assert len(sent[3].tool_returns[0].text) >= LEAST_OF_A_RETURN
@@ -82,7 +87,7 @@ def test_returns_are_cut_before_words() -> None:
 
 def test_the_longest_are_cut_and_the_others_are_not() -> None:
     history = [SYSTEM, *(message("user", "x" * size) for size in (100, 1_500, 1_600, 200))]
-    sent = sizes(room().fitted(history))
+    sent = sizes(fitted(room(), history))
     assert sum(sent) <= 2_700
     assert [sent[1], sent[4]] == [112, 212]
     assert abs(sent[2] - sent[3]) < 10
@@ -90,14 +95,14 @@ def test_the_longest_are_cut_and_the_others_are_not() -> None:
 
 def test_images_go_before_words() -> None:
     picture = ImagePart(media_type="image/png", data="AAAA")
-    sent = room(4_000).fitted([SYSTEM, *(message("user", f"See {n}?", picture) for n in range(4))])
+    sent = fitted(room(4_000), [SYSTEM, *(message("user", f"See {n}?", picture) for n in range(4))])
     assert [any(isinstance(part, ImagePart) for part in each.parts) for each in sent[1:]] == [False, False, True, True]
     assert "[image left out]" in sent[1].text
 
 
 def test_arguments_stay_a_json_object() -> None:
     history = [SYSTEM, message("user", "hi"), call('"quoted"\n' * 2_000), returned("done")]
-    (cut,) = room().fitted(history)[2].tool_calls
+    (cut,) = fitted(room(), history)[2].tool_calls
     values = json.loads(cut.arguments)
     assert values["number"] == 1
     assert "bytes left out" in values["text"]
@@ -107,7 +112,7 @@ def test_arguments_stay_a_json_object() -> None:
 def test_what_a_vendor_has_sealed_is_not_cut() -> None:
     thought = ReasoningPart(text="x" * 5_000, signature="seal")
     history = [SYSTEM, message("user", "y" * 5_000), message("assistant", thought, "z")]
-    assert room().fitted(history)[2].parts[0] == thought
+    assert fitted(room(), history)[2].parts[0] == thought
 
 
 @given(st.text(max_size=2_000), st.integers(0, 2_500))
