@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from perdure.domain.errors import ContextOverflow, ModelError
+from perdure.domain.errors import ContextOverflow, ModelError, TogetherTooLong
 from perdure.providers.text import storable
 
 PLAIN_CHARS: Final = 500
@@ -122,7 +122,7 @@ def _failure(status: int, said: str, detail: str, retry_after: float | None = No
     if any(words in said for words in _SPENT):
         return ModelError("llm_insufficient_credits", detail)
     if _TOGETHER.match(detail):
-        return ModelError(error_type(status), detail, transient=True)
+        return TogetherTooLong(error_type(status), detail)
     if status not in _OTHER_REASONS and _TOO_LONG.search(detail):
         return ContextOverflow(error_type(status), detail, _limit_in(detail))
     return ModelError(error_type(status), detail, retry_after=retry_after, transient=status in _TRANSIENT)

@@ -10,6 +10,7 @@ from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_models import context_window, dimensions, is_responses_only
 from perdure.providers.known_providers import DialectName, KnownProvider, Listing
+from perdure.providers.turns import Turns
 
 
 class Dialect(Protocol):
@@ -66,6 +67,7 @@ class RemoteProvider:
         self.endpoint = endpoint
         self.refused: Mapping[str, str] = {}
         """Models of the last listing that cannot serve an agent, with the reason."""
+        self._turns = Turns(endpoint.name) if kind.listing == "llamacpp" else None
 
     @property
     def name(self) -> str:
@@ -117,7 +119,8 @@ class RemoteProvider:
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
         dialect = _DIALECTS[self.kind.dialect_of(request.model.name)]
-        return dialect(self._http, self.endpoint, self.kind, request)
+        answer = dialect(self._http, self.endpoint, self.kind, request)
+        return answer if self._turns is None else self._turns.taken(answer)
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await embeddings.embed(self._http, self.endpoint, self.kind.embeddings, model, texts)

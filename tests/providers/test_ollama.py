@@ -16,6 +16,7 @@ from tests.providers.cataloguing import cataloguing
 from tests.providers.chat import STOP, chunk, message
 from tests.providers.scripted import Asked, events, plain, run, serving, streams
 from tests.rig.server import Server
+from tests.rig.stores import SQLITE
 
 TRAINED = 131_072
 GIVEN = 4_096
@@ -109,11 +110,14 @@ def test_a_model_in_the_cloud_and_an_ollama_that_does_not_tell_are_taken_at_thei
     assert sent(old, LONG)[-1] == "/v1/chat/completions"
 
 
-def test_an_agent_whose_window_is_larger_than_what_ollama_gives_compacts_and_goes_on(new_server: Any) -> None:
+@pytest.mark.stores(SQLITE)
+def test_an_agent_whose_window_is_larger_than_what_ollama_gives_compacts_and_goes_on(
+    new_server: Callable[..., Server],
+) -> None:
     ollama = Ollama("llama3.1:8b")
 
     def talk(url: str) -> list[dict[str, Any]]:
-        server: Server = new_server({"OLLAMA_BASE_URL": url}).start()
+        server = new_server({"OLLAMA_BASE_URL": url}).start()
         agent = server.new_agent(model="ollama/llama3.1:8b", include_base_tools=False)
         assert agent["llm_config"]["context_window"] == 128_000
         replies = [

@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from perdure.domain.errors import ContextOverflow, ModelError
+from perdure.domain.errors import ContextOverflow, ModelError, TogetherTooLong
 from perdure.providers.http import Endpoint
 from tests.providers.client import KEY, asking, read, refused
 from tests.providers.scripted import (
@@ -89,8 +89,8 @@ def test_how_much_a_model_holds_is_read_where_a_refusal_says_it(message: str, li
 def test_prompts_that_are_too_long_together_only_may_pass_later() -> None:
     body = b'{"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}'
     error = refused(says(plain(500, body)))
+    assert isinstance(error, TogetherTooLong)
     assert error.transient
-    assert not isinstance(error, ContextOverflow)
 
 
 @pytest.mark.parametrize(
