@@ -10,7 +10,7 @@ from perdure.providers.openai_body import Quirks, reasons_like_openai
 Listing = Literal["openai", "azure", "ollama", "lmstudio", "llamacpp", "anthropic", "bedrock", "gemini", "vertex"]
 DialectName = Literal["openai_chat", "openai_responses", "anthropic", "anthropic_bedrock", "anthropic_vertex", "gemini"]
 EmbeddingApi = Literal["openai", "ollama", "gemini", "vertex"]
-Counting = Literal["never", "anthropic", "gemini", "llamacpp"]
+Counting = Literal["never", "anthropic", "gemini", "llamacpp", "vllm"]
 
 
 class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +170,7 @@ KNOWN_PROVIDERS: Final = (
         under="/v1",
         key_names=("VLLM_API_KEY",),
         handle_base_name="VLLM_HANDLE_BASE",
+        counting="vllm",
         quirks=Quirks(parallel_tool_calls=True, alternate=True),
     ),
     KnownProvider(

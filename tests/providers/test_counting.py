@@ -55,6 +55,12 @@ def test_gemini_counts_a_whole_request() -> None:
     assert {"contents", "tools", "systemInstruction"} <= sent.keys()
 
 
+def test_vllm_counts_with_its_own_tokenizer() -> None:
+    replies = {"/v1/models": {"data": [{"id": "m", "max_model_len": 4096}]}, "/tokenize": {"count": 17, "tokens": []}}
+    tokens, asked = counted("vllm/m", replies, VLLM_API_BASE="URL")
+    assert (tokens, asked.path, asked.json.keys()) == (17, "/tokenize", {"model", "messages", "tools"})
+
+
 def test_who_does_not_count_is_estimated() -> None:
     tokens, asked = counted("openai/gpt-4o", {}, OPENAI_BASE_URL="URL/v1")
     assert tokens == -(-size_of(TALK, [ADD]) // 3)
