@@ -69,9 +69,9 @@ class TokenEstimate:
 
     def _uncut(self, model: Model, size: int, reported: int) -> int:
         """The tokens of a prompt: a window at least, where the report is that of what was left of one that was cut."""
-        window = self._windows.get(_key(model), 0)
+        window = self._windows.get(_key(model))
         # Of what does not fit, half a window is kept.
-        if abs(reported - window // 2) > _ABOUT or self.tokens(model, size) <= reported * 1.2:
+        if window is None or abs(reported - window // 2) > _ABOUT or self.tokens(model, size) <= reported * 1.2:
             return reported
         _log.warning("prompt_was_cut", model=model.handle, window=window, kept=reported)
         return window

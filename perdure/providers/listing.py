@@ -101,7 +101,9 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
 
     A model that is loaded has the window it was given then (`OLLAMA_CONTEXT_LENGTH`), which may be far below its own.
     """
-    entries = _entries(await http.get_json(endpoint, f"{root(endpoint)}/api/tags"), "models")
+    entries = await _entries_if_any(http, endpoint, f"{root(endpoint)}/api/tags", "models")
+    if not entries:
+        return await list_openai(http, endpoint)
     names = [name for entry in entries if isinstance(name := entry.get("name"), str)]
     given = await given_windows(http, endpoint)
     turns = asyncio.Semaphore(AT_ONCE)
@@ -111,6 +113,9 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
             try:
                 shown = await http.post_json(endpoint, f"{root(endpoint)}/api/show", {"model": name})
             except ModelError as error:
+                if error.error_type == "llm_bad_request":
+                    # It speaks some of Ollama's API, and not this.
+                    return Listed(name=name, kind="embedding" if is_embedding(name) else "chat")
                 return Listed(name=name, refused=f"could not be asked what it can do: {error.detail}")
         listed = _shown(name, _fields(shown))
         return msgspec.structs.replace(listed, window=given.get(name, listed.window))

@@ -116,6 +116,15 @@ def test_ollama_models_without_tools_are_refused_with_a_reason() -> None:
     assert "'ollama/llama3.1:8b'" in message
 
 
+def test_what_speaks_only_some_of_ollamas_api_is_believed_to_do_the_rest() -> None:
+    tags = {"models": [{"name": "m:latest"}, {"name": "nomic-embed-text:latest"}]}
+    report = report_of({"/api/tags": tags}, "OLLAMA_BASE_URL")
+    assert (report.models, report.embedding_models, report.refused) == (
+        ("m:latest",), ("nomic-embed-text:latest",), {},
+    )  # fmt: skip
+    assert report_of({"/v1/models": {"data": [{"id": "m"}]}}, "OLLAMA_BASE_URL").models == ("m",)
+
+
 def test_a_name_without_a_tag_means_the_latest() -> None:
     assert resolved("ollama/small", OLLAMA, variable="OLLAMA_BASE_URL", suffix="").name == "small:latest"
 
