@@ -54,6 +54,8 @@ def _file(path: Path, kind: str, context: int) -> Finding:
         gguf = local.look_into(path, kind)
     except Invalid as error:
         return Finding("problem", SUBJECT, error.message)
+    if problem := local.too_large(gguf, local.memory()):
+        return Finding("note", SUBJECT, f"{path}: {problem}")
     text = f"{path}: to be run as {local.NAME}/{gguf.name}, {gguf.architecture}, "
     if kind == "embedding":
         return Finding("ok", SUBJECT, f"{text}vectors of {gguf.width} floats")

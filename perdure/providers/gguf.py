@@ -40,6 +40,8 @@ class Gguf(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     trained: int
     width: int
+    size: int
+    """Bytes, of all its parts."""
     has_template: bool
     """Whether it says how a conversation is put into words. A general form is used where it does not."""
 
@@ -58,13 +60,13 @@ def read_gguf(path: Path) -> Gguf:
             fields, end = _Reader(file, size).header()
     except OSError as error:
         raise GgufError(f"cannot be read: {error.strerror}") from error
-    _check_parts(path, fields)
+    others = _other_parts(path, fields)
     if end > size:
         raise GgufError(f"is cut off after {size:,} bytes: download it again")
-    return _described(path, fields)
+    return _described(path, fields, size + sum(part.stat().st_size for part in others))
 
 
-def _described(path: Path, fields: dict[str, Any]) -> Gguf:
+def _described(path: Path, fields: dict[str, Any], size: int) -> Gguf:
     architecture, kind = str(fields.get("general.architecture")), fields.get("general.type", "model")
 
     def number(name: str) -> int:
@@ -84,6 +86,7 @@ def _described(path: Path, fields: dict[str, Any]) -> Gguf:
         architecture=architecture,
         trained=number("context_length"),
         width=number("embedding_length"),
+        size=size,
         has_template="tokenizer.chat_template" in fields,
     )
 
@@ -92,10 +95,11 @@ _RANK: Final = 4
 """The kind of pooling by which a model only compares two texts."""
 
 
-def _check_parts(path: Path, fields: dict[str, Any]) -> None:
+def _other_parts(path: Path, fields: dict[str, Any]) -> list[Path]:
+    """The files beside it that are parts of the same model. Raises GgufError where one is not there."""
     number, count = fields.get("split.no", 0), fields.get("split.count", 0)
     if not count:
-        return
+        return []
     shard = _SHARD.match(path.stem)
     if shard is None:
         raise GgufError(f"is part of a model in {count} files, and has to keep its name: …-00001-of-{count:05}.gguf")
@@ -104,6 +108,7 @@ def _check_parts(path: Path, fields: dict[str, Any]) -> None:
         raise GgufError(f"is part {number + 1} of {count}: give the first, {parts[0].name}")
     if missing := [part.name for part in parts if not part.exists()]:
         raise GgufError(f"is the first of {count} parts, and beside it these are missing: {', '.join(missing)}")
+    return parts[1:]
 
 
 class _Reader:

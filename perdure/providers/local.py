@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import importlib.util
+import os
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -120,6 +121,8 @@ class _Engine:
     @classmethod
     async def start(cls, path: Path, kind: str, files: LocalFiles, limits: Limits) -> "_Engine":
         gguf = look_into(path, kind)
+        if problem := too_large(gguf, memory()):
+            _log.warning("model_too_large", model=f"{NAME}/{gguf.name}", reason=problem)
         key = secrets.token_urlsafe(24)
         server = await asyncio.to_thread(_served, path, gguf, files, key)
         endpoint = Endpoint(
@@ -160,6 +163,25 @@ async def open_local(files: LocalFiles, limits: Limits) -> LocalModels:
         await models.close()
         raise
     return models
+
+
+def memory() -> int | None:
+    """Bytes of memory that this machine has; None where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def too_large(gguf: Gguf, available: int | None) -> str | None:
+    """Why a model is more than so many bytes of memory can hold; None where it may fit."""
+    if available is None or gguf.size <= available:
+        return None
+    needed, there = f"{gguf.size / 2**30:.1f} GiB", f"{available / 2**30:.1f} GiB"
+    return (
+        f"It takes {needed}, and this machine has {there} of memory: without a GPU that holds it, it will be very slow, "
+        "or the system will end this server. Choose a smaller one."
+    )
 
 
 def window_of(gguf: Gguf, context: int) -> int:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perdure.providers.gguf import GgufError, read_gguf
+from perdure.providers.local import too_large
 
 LLAMA: dict[str, Any] = {
     "general.architecture": "llama",
@@ -91,7 +92,11 @@ def test_a_model_in_several_files_wants_the_first_and_all_of_them(tmp_path: Path
     path = written(tmp_path, first, "big-00001-of-00002.gguf")
     assert "beside it these are missing: big-00002-of-00002.gguf" in why(path)
     assert "give the first, big-00001-of-00002.gguf" in why(written(tmp_path, second, "big-00002-of-00002.gguf"))
-    assert read_gguf(path).name == "big"
+    big = read_gguf(path)
+    assert (big.name, big.size) == ("big", len(first) + len(second))
+    assert too_large(big, big.size) is None
+    assert too_large(big, None) is None
+    assert "Choose a smaller one" in str(too_large(big, big.size - 1))
 
 
 def test_a_directory_and_nothing_at_all(tmp_path: Path) -> None:
