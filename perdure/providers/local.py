@@ -179,8 +179,8 @@ def too_large(gguf: Gguf, available: int | None) -> str | None:
         return None
     needed, there = f"{gguf.size / 2**30:.1f} GiB", f"{available / 2**30:.1f} GiB"
     return (
-        f"It takes {needed}, and this machine has {there} of memory: without a GPU that holds it, it will be very slow, "
-        "or the system will end this server. Choose a smaller one."
+        f"It takes {needed}, and this machine has {there} of memory: without a GPU that holds it, it is very slow, "
+        "or the system ends this server. Choose a smaller one."
     )
 
 
