@@ -105,7 +105,10 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
     if not entries:
         return await list_openai(http, endpoint)
     names = [name for entry in entries if isinstance(name := entry.get("name"), str)]
-    given = await given_windows(http, endpoint)
+    try:
+        given = await given_windows(http, endpoint)
+    except ModelError:
+        given = {}
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(name: str) -> Listed:
@@ -118,15 +121,15 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
                     return Listed(name=name, kind="embedding" if is_embedding(name) else "chat")
                 return Listed(name=name, refused=f"could not be asked what it can do: {error.detail}")
         listed = _shown(name, _fields(shown))
-        return msgspec.structs.replace(listed, window=given.get(name, listed.window))
+        return msgspec.structs.replace(listed, window=given.get(name) or listed.window)
 
     return await asyncio.gather(*(ask(name) for name in names))
 
 
-async def given_windows(http: HttpClient, endpoint: Endpoint) -> Mapping[Any, int]:
-    """The windows of the models that Ollama runs now."""
-    running = await _entries_if_any(http, endpoint, f"{root(endpoint)}/api/ps", "models")
-    return {entry.get("name"): window for entry in running if (window := _number(entry.get("context_length")))}
+async def given_windows(http: HttpClient, endpoint: Endpoint) -> Mapping[str, int | None]:
+    """The windows of the models that Ollama runs now; None where it does not say. Raises ModelError."""
+    running = _entries(await http.get_json(endpoint, f"{root(endpoint)}/api/ps"), "models")
+    return {str(entry.get("name")): _number(entry.get("context_length")) for entry in running}
 
 
 async def list_anthropic(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:

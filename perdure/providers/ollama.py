@@ -1,6 +1,6 @@
 """The window that Ollama gives a model, which is its own to choose: what does not fit it cuts off without a word."""
 
-from typing import Any, Final
+from typing import Final
 
 from perdure.domain.errors import ContextOverflow, ModelError
 from perdure.domain.models import Model
@@ -33,17 +33,11 @@ async def check_room(http: HttpClient, endpoint: Endpoint, model: Model, tokens:
 
 async def _window(http: HttpClient, endpoint: Endpoint, name: str) -> int | None:
     """The tokens it holds; None where this Ollama does not say."""
-    for _ in range(2):
-        windows = await given_windows(http, endpoint)
-        # A name without a tag means the latest.
-        if window := windows.get(name, windows.get(f"{name}:latest")):
-            return window
-        try:
-            loaded: Any = await http.post_json(
-                endpoint, f"{root(endpoint)}/api/generate", {"model": name, "stream": False}
-            )
-        except ModelError:
-            return None  # The call itself will say what is wrong.
-        if not isinstance(loaded, dict):
-            return None
-    return None
+    try:
+        running = await given_windows(http, endpoint)
+        if name not in running:
+            await http.post_json(endpoint, f"{root(endpoint)}/api/generate", {"model": name, "stream": False})
+            running = await given_windows(http, endpoint)
+    except ModelError:
+        return None  # It has no such thing; or the call itself will say what is wrong.
+    return running.get(name)
