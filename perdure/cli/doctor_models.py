@@ -106,15 +106,18 @@ async def _paused(settings: Settings) -> Mapping[str, str]:
     http = HttpClient(Limits(connect=HEALTH_SECONDS, first_byte=HEALTH_SECONDS))
     try:
         said: Any = await http.get_json(Endpoint(name="server", url=url, headers=headers), f"{url}/v1/health/")
-        return {
-            each["provider"]: f"the running server leaves it alone for {each['seconds']:.0f} s more, after "
-            f"{each['failures']} failures in a row: {each['reason']}"
-            for each in said.get("paused_providers", ())
-        }
+        return {each["provider"]: _left_alone(each) for each in said.get("paused_providers", ())}
     except (ModelError, AttributeError, KeyError, TypeError, ValueError):
         return {}  # No server, or another one.
     finally:
         await http.close()
+
+
+def _left_alone(pause: Mapping[str, Any]) -> str:
+    return (
+        f"the running server leaves {pause['model'] or 'it'} alone for {pause['seconds']:.0f} s more, "
+        f"after {pause['failures']} failures in a row: {pause['reason']}"
+    )
 
 
 def _provider(report: ProviderReport, paused: str | None) -> Iterator[Finding]:

@@ -39,6 +39,8 @@ from perdure.providers.base import (
     UsageDelta,
 )
 
+PART_CHARS: Final = 1000
+"""What a part weighs by itself, so that an answer of tiny ones has an end, too."""
 MAX_CALLS: Final = 100
 """Calls kept of one answer; a model that asks for more is not well, and its history must stay usable."""
 
@@ -114,7 +116,7 @@ class Answer:
         self.usage = Usage(step_count=1)
         self.finish: Finished | None = None
         self.chars = 0
-        """Characters that have come so far."""
+        """Characters that have come so far, seals included; each part counts as `PART_CHARS` more."""
         self.has_too_many_calls = False
         self._logprobs: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
         self.model: Model | None = None
@@ -144,12 +146,13 @@ class Answer:
                     self.chars += len(text)
                     event = self._text(at, text, extra)
                 case ReasoningDelta(text, signature, extra):
-                    self.chars += len(text)
+                    self.chars += len(text) + len(signature or "")
                     event = self._reasoning(at, text, signature, extra)
                 case ToolCallDelta():
                     self.chars += len(delta.arguments)
                     shown += self._call(at, delta)
                 case HiddenReasoningDelta(state, data):
+                    self.chars += len(data or "")
                     part = _OpenPart(HiddenReasoningPart)
                     part.hidden = delta
                     self._begin(part)
@@ -206,6 +209,7 @@ class Answer:
         ):
             self._index += 1
         part.otid = otid(self.message_id, self._index)
+        self.chars += PART_CHARS
         self._parts.append(part)
         self._open = part
         return part

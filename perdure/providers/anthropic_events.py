@@ -190,7 +190,7 @@ class EventReader:
             raise self._endpoint.failed(f"sent an event that is no JSON object: {payload[:200]!r}")
         try:
             return msgspec.convert(answer, _Event, strict=False)
-        except msgspec.ValidationError as problem:
+        except (msgspec.ValidationError, UnicodeEncodeError) as problem:
             kind = cast("dict[str, Any]", answer).get("type", "")
             if kind not in _KNOWN:
                 return _Event(type=str(kind))

@@ -15,6 +15,7 @@ import msgspec
 from perdure.domain.errors import ModelError
 from perdure.providers.event_stream import MAX_EVENT_BYTES
 from perdure.providers.refusals import decoded, message_in
+from perdure.providers.text import storable
 
 _PRELUDE: Final = struct.Struct(">III")
 _CHECKSUM: Final = struct.Struct(">I")
@@ -83,7 +84,7 @@ def _reported(headers: Mapping[str, str], payload: bytes) -> bytes:
     """An exception or error of AWS, in the words of an error in a stream of Anthropic's."""
     kind = headers.get(":exception-type") or headers.get(":error-code") or "unknown"
     message = message_in(decoded(payload)) or headers.get(":error-message") or f"Bedrock reports {kind}."
-    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
+    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": storable(message)}})
 
 
 def _headers(data: bytes) -> dict[str, str]:

@@ -4,6 +4,8 @@ from typing import Final, Protocol
 
 from perdure.domain.errors import ModelError
 
+EVENT_STREAM: Final = "text/event-stream"
+"""The content type of server-sent events."""
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 
 _NEWLINE: Final = 0x0A
@@ -45,7 +47,7 @@ class EventParser:
     def begins(self, head: bytes, content_type: str) -> bool:
         """Whether an answer that begins with `head` can be an event stream. False also for no bytes."""
         head = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
-        if content_type == "text/event-stream":
+        if content_type == EVENT_STREAM:
             return bool(head) and head[:1] not in b"{[<"
         return bool(head) and any(head.startswith(field) or field.startswith(head) for field in _FIELDS)
 

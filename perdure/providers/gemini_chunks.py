@@ -33,6 +33,9 @@ _UNFINISHED: Final = "FINISH_REASON_UNSPECIFIED"
 CONTINUATION: Final = "CONTINUATION"
 """The answer is longer than one request may be, and goes on with the next."""
 
+MAX_SEALS: Final = 100
+"""Signed pieces of one part whose seals are kept. Each is sent again with all of them, and no Gemini signs so many."""
+
 _Channel = Literal["text", "thought"]
 
 
@@ -202,7 +205,7 @@ class ChunkReader:
         if candidate.finish_reason is not None and candidate.finish_reason != _UNFINISHED:
             self._finish = candidate.finish_reason
             self._finish_message = candidate.finish_message
-        if candidate.continuation_token is not None:
+        if candidate.continuation_token is not None and is_storable(candidate.continuation_token):
             self.token = candidate.continuation_token
 
     def _lenient(self, payload: bytes) -> _Chunk:
@@ -213,11 +216,11 @@ class ChunkReader:
             raise error or self._endpoint.failed(f"sent a chunk that is no JSON object: {payload[:200]!r}")
         try:
             return msgspec.convert(answer, _Chunk, strict=False)
-        except msgspec.ValidationError as problem:
+        except (msgspec.ValidationError, UnicodeEncodeError) as problem:
             answer.pop("usageMetadata", None)
             try:
                 return msgspec.convert(answer, _Chunk, strict=False)
-            except msgspec.ValidationError:
+            except (msgspec.ValidationError, UnicodeEncodeError):
                 error = reported(answer, self._endpoint.key)
                 raise error or self._endpoint.failed(f"sent a chunk that cannot be understood: {problem}") from None
 
@@ -231,18 +234,21 @@ class ChunkReader:
             raise error
 
     def _part(self, part: _Part, out: list[AnyDelta]) -> None:
+        seal = part.thought_signature if is_storable(part.thought_signature or "") else None
         if part.function_call is not None:
-            self._call(part.function_call, part.thought_signature, out)
+            self._call(part.function_call, seal, out)
             return
         channel: _Channel = "thought" if part.thought else "text"
         start = self._chars if self._run == channel else 0
         if part.text:
             for each, text in self._halves.add(channel, part.text):
                 self._emit(each, text, out)
-        if part.thought_signature:
+        if seal:
             if self._run != channel:
                 self._begin(channel)
-            self._seals.append([start, self._chars, part.thought_signature])
+            if len(self._seals) >= MAX_SEALS:
+                return
+            self._seals.append([start, self._chars, seal])
             if self._chars:
                 out.append(_delta(channel, "", self._extra()))
 

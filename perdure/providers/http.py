@@ -6,17 +6,18 @@ It knows requests, JSON and streams, and nothing of any dialect.
 import asyncio
 import contextlib
 import math
+import re
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
 from perdure import __version__
 from perdure.domain.errors import ModelError
 from perdure.lazy import lazy_module
-from perdure.providers.event_stream import EventParser, Framing
+from perdure.providers.event_stream import EVENT_STREAM, EventParser, Framing
 from perdure.providers.outbound import PublicResolver
 from perdure.providers.proxies import proxy_for
 from perdure.providers.refusals import decoded, refusal, reported, tidy
@@ -203,7 +204,10 @@ class HttpClient:
             raise endpoint.failed("did not accept a connection in time", "llm_timeout") from None
         except TimeoutError:
             raise endpoint.failed("did not begin to answer in time", "llm_timeout") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except aiohttp.ClientResponseError as error:
+            said = " ".join(error.message.split())
+            raise endpoint.failed(f"answered with something other than HTTP: {said}", transient=True) from error
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # The last for a host that is no name.
             raise endpoint.failed(f"cannot be reached: {error}", transient=_passes(error)) from error
         if 200 <= response.status < 300:
             return response
@@ -334,12 +338,12 @@ def _passes(error: Exception) -> bool:
     """Whether an address that cannot be reached may be a little later: not one with a wrong certificate or name."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return error.os_error.errno == socket.EAI_AGAIN
-    return not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL)
+    return not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL | UnicodeError)
 
 
 async def _refusal(endpoint: Endpoint, response: "aiohttp.ClientResponse") -> ModelError:
     if 300 <= response.status < 400:
-        target = urlsplit(response.headers.get("Location", "nowhere"))._replace(query="", fragment="").geturl()
+        target = re.split(r"[?#]", response.headers.get("Location", "nowhere"))[0]
         return endpoint.failed(f"redirects to {target}, which is not followed: set its base URL to where it really is")
     try:
         async with asyncio.timeout(ERROR_BODY_SECONDS):
@@ -376,8 +380,9 @@ async def _not_a_stream(endpoint: Endpoint, response: "aiohttp.ClientResponse", 
         async with asyncio.timeout(ERROR_BODY_SECONDS):
             head += await _read(response, MAX_ERROR_BYTES)
     kind = response.content_type
+    what = "an event stream that is none" if kind == EVENT_STREAM else f"{kind} instead of an event stream"
     return reported(decoded(head), endpoint.key) or endpoint.failed(
-        f"answered with {kind} instead of an event stream; is this the address of its API? It says: {_beginning(head)}"
+        f"answered with {what}; is this the address of its API? It says: {_beginning(head)}"
     )
 
 

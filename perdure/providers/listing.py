@@ -153,7 +153,7 @@ async def list_bedrock(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]
     names = [
         entry.get("modelId")
         for entry in _entries(models, "modelSummaries")
-        if "ON_DEMAND" in (entry.get("inferenceTypesSupported") or ())
+        if "ON_DEMAND" in str(entry.get("inferenceTypesSupported"))
     ]
     url, name = f"{control}/inference-profiles", "inferenceProfileSummaries"
     profiles = await _pages(http, endpoint, url, name, _AWS_TERMS)
@@ -295,7 +295,7 @@ def _shown(name: str, shown: Mapping[str, Any]) -> Listed:
     about = _fields(shown.get("model_info"))
     architecture = about.get("general.architecture")
     capabilities = shown.get("capabilities")
-    if capabilities is None:
+    if not isinstance(capabilities, list):
         capabilities = ["completion"] + (["tools"] if ".Tools" in str(shown.get("template")) else [])
     if "embedding" in capabilities:
         return Listed(name=name, kind="embedding", dimensions=_number(about.get(f"{architecture}.embedding_length")))

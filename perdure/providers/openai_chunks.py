@@ -26,6 +26,10 @@ from perdure.providers.text import Halves, storable
 DONE: Final = b"[DONE]"
 """The payload after the last chunk."""
 
+MAX_CALLS: Final = 10_000
+MAX_WAITING_CHARS: Final = 1_000_000
+"""Calls taken of one answer, and arguments of those that nobody has named; a server that sends more is not well."""
+
 _FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 _REASONS: Final[dict[str, _FinishReason]] = {
     "length": "length",
@@ -108,6 +112,8 @@ class ChunkReader:
         self._usage: dict[str, Any] | None = None
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+        self._waiting = 0
         self._ids = CallIds(history)
         self._spoke = False
         self.failure: ModelError | None = None
@@ -190,7 +196,7 @@ class ChunkReader:
             raise self._endpoint.failed(f"sent a chunk that is no JSON object: {payload[:200]!r}")
         try:
             return msgspec.convert(answer, _Chunk, strict=False)
-        except msgspec.ValidationError as problem:
+        except (msgspec.ValidationError, UnicodeEncodeError) as problem:
             error = reported(answer, self._endpoint.key)
             raise error or self._endpoint.failed(f"sent a chunk that cannot be understood: {problem}") from None
 
@@ -244,6 +250,10 @@ class ChunkReader:
         arguments = function.arguments
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments)
+        if arguments and call.name is None:
+            self._waiting += len(arguments)
+            if self._waiting > MAX_WAITING_CHARS:
+                raise self._endpoint.failed("sent the arguments of a tool without saying which")
         if arguments:
             self._add(call, arguments, out)
 
@@ -252,7 +262,7 @@ class ChunkReader:
         if index is not None:
             call = self._by_index.get(index)
         elif given_id:
-            call = next((call for call in reversed(self._calls) if call.given_id == given_id), None)
+            call = self._by_id.get(given_id)
         else:
             call = self._calls[-1] if self._calls and not name else None
         if call is not None and call.name is not None and name:
@@ -260,7 +270,9 @@ class ChunkReader:
             if other_id or name != call.name:
                 call = None
         if call is None:
-            call = _Call(len(self._calls), given_id, self._ids.take(given_id))
+            if len(self._calls) >= MAX_CALLS:
+                raise self._endpoint.failed(f"called more than {MAX_CALLS} tools in one answer")
+            call = self._by_id[given_id] = _Call(len(self._calls), given_id, self._ids.take(given_id))
             self._calls.append(call)
             if index is not None:
                 self._by_index[index] = call

@@ -54,6 +54,7 @@ _REASONS: Final[Mapping[str, Literal["length", "content_filter"]]] = {
 
 
 class _Response(msgspec.Struct, gc=False):
+    status: Any = None
     usage: Any = None
     incomplete_details: Any = None
     error: Any = None
@@ -158,10 +159,10 @@ class EventReader:
         fields = cast("dict[str, Any]", answer)
         try:
             return msgspec.convert(fields, _Event, strict=False)
-        except msgspec.ValidationError as problem:
+        except (msgspec.ValidationError, UnicodeEncodeError) as problem:
             if error := reported(fields, self._endpoint.key):
                 raise error from None
-            if fields.get("type") in _READ:
+            if str(fields.get("type")) in _READ:
                 raise self._endpoint.failed(f"sent an event that cannot be understood: {problem}") from None
             return _Event()
 
@@ -250,7 +251,8 @@ class EventReader:
     def _sealed(self, item: _Item, fields: Mapping[str, Any]) -> Iterator[AnyDelta]:
         """What follows reasoning: its seal, and the item as it is to come back."""
         seal = storable(_text(fields, "encrypted_content"))
-        kept = {name: fields[name] for name in ("id", "summary", "content") if fields.get(name)}
+        kept: dict[str, Any] = {"id": item_id} if (item_id := _text(fields, "id")) else {}
+        kept |= {name: pieces for name in ("summary", "content") if (pieces := _list(fields, name))}
         # What is neither sealed nor in the open, a server would look for among what it keeps; that is nothing.
         is_whole = bool(seal) or "content" in kept
         kept.setdefault("summary", [])
@@ -267,7 +269,10 @@ class EventReader:
         self._flush(out)
         if isinstance(response.usage, dict):
             out.append(UsageDelta(_usage(cast("dict[str, Any]", response.usage))))
-        reason = _REASONS.get(str(_fields(response.incomplete_details).get("reason")))
+        why = _fields(response.incomplete_details).get("reason")
+        if why is None and response.status == "incomplete":
+            why = "max_output_tokens"  # Some servers say no more than that.
+        reason = _REASONS.get(str(why))
         out.append(Finished(reason or ("tool_calls" if self._calls else "stop")))
         self.done = True
 
@@ -303,12 +308,17 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
+    value = fields.get(name)
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
 def _texts(item: Mapping[str, Any]) -> Iterator[str]:
     """All text of a complete item; a blank line goes between two pieces of reasoning."""
     if item.get("type") == "function_call":
         pieces = [_text(item, "arguments")]
     else:
-        listed = [_fields(each) for name in ("summary", "content") for each in cast("list[Any]", item.get(name) or [])]
+        listed = [_fields(each) for name in ("summary", "content") for each in _list(item, name)]
         pieces = [_text(each, "text") or _text(each, "refusal") for each in listed]
     between = "\n\n" if item.get("type") == "reasoning" else ""
     if text := between.join(piece for piece in pieces if piece):

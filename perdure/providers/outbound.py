@@ -37,7 +37,8 @@ MCP: Final = "PERDURE_PRIVATE_MCP"
 
 _PLAIN: Final = re.compile(r"[!-\[\]-~]+")
 """What an address may be made of: visible ASCII, but no backslash, which some readers take for a slash."""
-_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME: Final = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _PORTS: Final = {"http": 80, "https": 443}
 _AS_IT_IS: Final = {"Accept-Encoding": "identity"}
 _GZIP: Final = 16 + zlib.MAX_WBITS

@@ -1,14 +1,12 @@
 """What a provider says when it will not answer, as a ModelError: the contract's word for it, and its own message."""
 
-import email.utils
 import json
-import math
 import re
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 from perdure.domain.errors import ContextOverflow, ModelError, TogetherTooLong
+from perdure.providers import retry_after
 from perdure.providers.text import storable
 
 PLAIN_CHARS: Final = 500
@@ -16,8 +14,6 @@ PLAIN_CHARS: Final = 500
 MESSAGE_CHARS: Final = 2000
 SECRET_CHARS: Final = 16
 """A key of this length or more is struck from messages wherever it appears."""
-
-_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
 _TYPES: Final = {
     400: "llm_bad_request",
@@ -32,26 +28,39 @@ _TYPES: Final = {
     504: "llm_timeout",
 }
 _NAMED: Final = {
-    # Anthropic's types of errors, Bedrock's, and OpenAI's codes inside a stream, with the statuses they stand for.
+    # Anthropic's types of errors, Bedrock's, OpenAI's codes and types inside a stream, and Google's, with the statuses
+    # they stand for.
     "api_error": 500,
     "authentication_error": 401,
     "billing_error": 402,
     "context_length_exceeded": 400,
+    "deadline_exceeded": 504,
     "insufficient_quota": 402,
+    "internal": 500,
+    "internal_server_error": 500,
+    "internalserverexception": 500,
     "invalid_api_key": 401,
     "invalid_encrypted_content": 400,
     "invalid_prompt": 400,
     "invalid_request_error": 400,
+    "modelnotreadyexception": 503,
+    "modelstreamerrorexception": 500,
     "modeltimeoutexception": 504,
     "not_found_error": 404,
+    "overloaded": 529,
     "overloaded_error": 529,
     "permission_error": 403,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "request_too_large": 413,
+    "resource_exhausted": 429,
+    "server_error": 500,
+    "service_unavailable": 503,
     "servicequotaexceededexception": 429,
+    "serviceunavailableexception": 503,
     "throttlingexception": 429,
     "timeout_error": 504,
+    "unavailable": 503,
     "validationexception": 400,
 }
 _OTHER_REASONS: Final = frozenset({401, 402, 403, 404, 408, 429, 504})
@@ -97,10 +106,10 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, key: str) -> M
     message = message_in(answer) or body.decode("utf-8", "replace").strip()[:PLAIN_CHARS]
     detail = tidy(message, key) or f"HTTP {status} without a message"
     said = body[:MESSAGE_CHARS].decode("utf-8", "replace")
-    delay = _retry_after(headers)
+    delay = retry_after.in_headers(headers)
     for each in _google_details(answer):
         if delay is None:
-            delay = _seconds(str(each.get("retryDelay")))
+            delay = retry_after.seconds(str(each.get("retryDelay")))
         if each.get("reason") == "API_KEY_INVALID":
             status = 401
     return _failure(status, said, detail, delay)
@@ -117,7 +126,7 @@ def reported(answer: Any, key: str) -> ModelError | None:
     return _failure(_status_in(answer), str(answer)[:MESSAGE_CHARS], tidy(message, key))
 
 
-def _failure(status: int, said: str, detail: str, retry_after: float | None = None) -> ModelError:
+def _failure(status: int, said: str, detail: str, delay: float | None = None) -> ModelError:
     """The error for a status and all that was `said` with it; a ContextOverflow where that means a request too long."""
     if any(words in said for words in _SPENT):
         return ModelError("llm_insufficient_credits", detail)
@@ -125,7 +134,9 @@ def _failure(status: int, said: str, detail: str, retry_after: float | None = No
         return TogetherTooLong(error_type(status), detail)
     if status not in _OTHER_REASONS and _TOO_LONG.search(detail):
         return ContextOverflow(error_type(status), detail, _limit_in(detail))
-    return ModelError(error_type(status), detail, retry_after=retry_after, transient=status in _TRANSIENT)
+    if delay is None and status in _TRANSIENT:
+        delay = retry_after.in_words(detail)
+    return ModelError(error_type(status), detail, retry_after=delay, transient=status in _TRANSIENT)
 
 
 def _limit_in(detail: str) -> int | None:
@@ -190,24 +201,3 @@ def _google_details(answer: Any) -> Iterator[Mapping[str, Any]]:
     for each in cast("list[Any]", details) if isinstance(details, list) else ():
         if isinstance(each, dict):
             yield cast("dict[str, Any]", each)
-
-
-def _seconds(duration: str) -> float | None:
-    """A duration such as `34.07s`."""
-    found = _DURATION.fullmatch(duration)
-    return float(found[1]) if found else None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from the header's number or date; None where it is absent or makes no sense."""
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        moment = email.utils.parsedate_tz(text)
-        if moment is None:
-            return None
-        seconds = email.utils.mktime_tz(moment) - time.time()
-    return max(0.0, seconds) if math.isfinite(seconds) else None

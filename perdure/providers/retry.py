@@ -14,6 +14,7 @@ from perdure.domain.errors import ModelError
 from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest, Provider
 from perdure.providers.breaker import Breaker
+from perdure.telemetry import metrics
 
 FIRST_PAUSE: Final = 0.5
 LAST_PAUSE: Final = 8.0
@@ -41,9 +42,9 @@ async def ask(
     A provider that says when to come back is waited for at least so long. Once anything was yielded, whatever goes
     wrong is raised.
     """
-    first = time.monotonic()
+    first, name = time.monotonic(), request.model.name
     for call in itertools.count(1):
-        trying = breaker.enter()
+        trying = breaker.enter(name)
         begun = False
         try:
             answer = provider.stream(request)
@@ -51,17 +52,21 @@ async def ask(
                 async for batch in answer:
                     if not begun:
                         begun = True
-                        breaker.answered()
+                        breaker.answered(name)
                     yield batch
             return
         except ModelError as error:
-            breaker.failed(error, trying=trying)
+            breaker.failed(error, trying=trying, model=name)
             spent = time.monotonic() - first
-            pause = max(_jitter(call), error.retry_after or 0.0)
+            left = patience.seconds - spent
+            wanted = error.retry_after or 0.0
             if begun or not error.transient:
                 raise
-            if call >= patience.calls or spent + pause > patience.seconds or breaker.is_open:
-                raise _tried(error, call, spent) from error
+            if call >= patience.calls or left <= 0 or wanted > left or breaker.refuses(name):
+                raise _tried(error, call, spent, patience) from error
+            # Whoever was told the same moment is not to come at the same moment.
+            pause = min(wanted + _jitter(call), left)
+            metrics.model_asked_again(request.model, error.error_type)
             _log.info(
                 "model_asked_again",
                 model=request.model.handle, call=call + 1, pause=round(pause, 3), reason=error.detail,
@@ -76,13 +81,16 @@ def _jitter(call: int) -> float:
     return random.uniform(0.0, min(LAST_PAUSE, FIRST_PAUSE * 2 ** (call - 1)))
 
 
-def _tried(error: ModelError, calls: int, seconds: float) -> ModelError:
-    """The error, with how often it came."""
-    if calls == 1:
+def _tried(error: ModelError, calls: int, seconds: float, patience: Patience) -> ModelError:
+    """The error, with how often it came, and why it was not waited for what the provider asked."""
+    said = [f"asked {calls} times in {seconds:.1f} s"] if calls > 1 else []
+    if patience.seconds and (wanted := error.retry_after or 0.0) > patience.seconds:
+        said.append(f"it wants to be left alone for {wanted:.0f} s, and a call is repeated for {patience.seconds:g} s")
+    if not said:
         return error
     return ModelError(
         error.error_type,
-        f"{error.detail} (asked {calls} times in {seconds:.1f} s)",
+        f"{error.detail} ({'; '.join(said)})",
         retry_after=error.retry_after,
         transient=error.transient,
     )

@@ -54,6 +54,12 @@ TOKENS: Final = _counter("tokens", "Tokens that providers reported, by kind.", "
 MODEL_CALLS: Final = _counter(
     "model_calls", "Model calls that ended: success, cancelled, or the type of their error.", "provider", "outcome"
 )
+MODEL_RETRIES: Final = _counter(
+    "model_retries",
+    "Times a provider was asked again within a model call, by what had gone wrong.",
+    "provider",
+    "error",
+)
 MODEL_SECONDS: Final = _histogram("model_call_seconds", "Seconds a model call took.", _SECONDS, "provider")
 MODEL_FIRST_SECONDS: Final = _histogram(
     "model_first_token_seconds", "Seconds from a model call to the first it said.", _FIRST, "provider"

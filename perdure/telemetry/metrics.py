@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from perdure import logs
+from perdure.domain.models import Model
 from perdure.domain.runs import RunStatus, StepStatus, StopReason, Usage
 from perdure.lazy import lazy_module
 
@@ -45,6 +46,16 @@ def run_ended(status: RunStatus, reason: StopReason, seconds: float, first: floa
 
 def step_ended(status: StepStatus) -> None:
     instruments.STEPS.labels(status).inc()
+
+
+def model_asked_again(model: Model, error_type: str) -> None:
+    """A provider failed before it said anything, and is asked once more."""
+    instruments.MODEL_RETRIES.labels(provider_label(model), error_type).inc()
+
+
+def provider_label(model: Model) -> str:
+    """Who serves a model. The names that callers give their providers are without number."""
+    return model.provider_name if model.provider_category == "base" else model.provider_category
 
 
 def model_answered(provider: str, outcome: str, seconds: float, first: float | None, usage: Usage) -> None:

@@ -161,9 +161,7 @@ class StepWatch:
         """
         first = None if first_ns is None else first_ns / 1e9
         model = by or self._model
-        # The names that callers give their providers are without number.
-        provider = model.provider_name if model.provider_category == "base" else model.provider_category
-        metrics.model_answered(provider, outcome, total_ns / 1e9, first, usage)
+        metrics.model_answered(metrics.provider_label(model), outcome, total_ns / 1e9, first, usage)
         if self._call is None:
             return
         attributes = {

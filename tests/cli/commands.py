@@ -1,9 +1,13 @@
 """Commands as a person runs them: real processes, their words and their exit codes."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
+from tests.rig import nursery
 from tests.rig.server import ROOT, foreign
 
 LIMIT = 60.0
@@ -27,10 +31,18 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 def perdure(*arguments: str, humble: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end, away from this machine's own settings; a `humble` one cannot do what only root can."""
-    command = [*([sys.executable, "-c", HUMBLE] if humble else []), sys.executable, "-m", "perdure", *arguments]
-    return subprocess.run(
-        command, env=clean_environment(**environment), capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    clean = clean_environment(**environment)
+    if humble:
+        command = [sys.executable, "-c", HUMBLE, sys.executable, "-m", "perdure", *arguments]
+        return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=LIMIT, check=False)
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = nursery.start(arguments, clean, Path.cwd(), output, errors)
+        try:
+            code = process.wait(LIMIT)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        said = [file.seek(0) or file.read().decode() for file in (output, errors)]
+    return subprocess.CompletedProcess(list(arguments), code, *said)
 
 
 def refused(*arguments: str, humble: bool = False, **environment: str) -> str:

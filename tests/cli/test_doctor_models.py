@@ -73,7 +73,7 @@ def test_providers_that_callers_added_and_those_left_alone_are_told(
     told = about_models(done.stdout)
     assert any("mine at" in line and "added by POST /v1/providers/" in line for line in told)
     assert any(line.startswith("mine: accepted") and script.name in line for line in told)
-    [paused] = [line for line in told if "leaves it alone" in line]
+    [paused] = [line for line in told if f"leaves {script.name} alone" in line]
     assert paused.startswith("openai: ")
     assert "after 1 failures in a row: it is on fire" in paused
     assert KEY not in done.stdout

@@ -1,4 +1,7 @@
-"""perdure asks, in Anthropic's messages, servers no one here wrote: aimock, llmock, and an engine that infers."""
+"""What only Anthropic's messages have, from servers no one here wrote: Bedrock, odd arguments, an engine that infers.
+
+The rest of it stands in `test_every_dialect.py`.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,7 +18,6 @@ from tests.rig.server import Server
 
 ENDING = ["stop_reason", "usage_statistics"]
 TEA = {"label": "human", "new_string": "Likes tea.", "insert_line": -1}
-ON_AIMOCK = "claude-3-5-sonnet-20241022"
 ON_BEDROCK = "us.anthropic.claude-opus-5-v1:0"
 ON_LLMOCK = "claude-sonnet-4-6"
 ACCOUNT = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -23,11 +25,6 @@ ANSWERS = [
     {"match": {"userMessage": "think"}, "response": {"reasoning": "Let me think.", "content": "I have thought."}},
     {"match": {"userMessage": "remember", "hasToolResult": True}, "response": {"content": "I have it."}},
     {"match": {"userMessage": "remember"}, "response": {"toolCalls": [{"name": "memory_insert", "arguments": TEA}]}},
-    {
-        "match": {"userMessage": "refuse"},
-        "response": {"error": {"message": "slow down", "type": "rate_limit_error"}, "status": 429},
-    },
-    {"match": {"userMessage": "hang up"}, "response": {"content": "never said"}, "chaos": {"disconnectRate": 1}},
 ]
 
 
@@ -50,15 +47,14 @@ def asking(url: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def aimock_server(aimock: AiMock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    environment = {**asking(aimock.url), **ACCOUNT, "ANTHROPIC_BEDROCK_BASE_URL": aimock.url}
+    environment = {**ACCOUNT, "ANTHROPIC_BEDROCK_BASE_URL": aimock.url}
     with Server(tmp_path_factory.mktemp("server") / "data", environment) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def llmock_server(llmock: LlMock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    environment = {**asking(f"{llmock.url}/anthropic"), "LETTA_LLM_STREAM_TIMEOUT_SECONDS": "1"}
-    with Server(tmp_path_factory.mktemp("server") / "data", environment) as server:
+    with Server(tmp_path_factory.mktemp("server") / "data", asking(f"{llmock.url}/anthropic")) as server:
         yield server
 
 
@@ -86,83 +82,22 @@ def ask(client: Client, handle: str, words: str) -> tuple[str, list[Any]]:
     return agent, client.all("stream", agent_id=agent, messages=user(words), stream_tokens=True)
 
 
-@pytest.mark.parametrize("handle", [f"anthropic/{ON_AIMOCK}", f"bedrock/{ON_BEDROCK}"])
-def test_aimock_thinks_and_speaks(sdk: Sdk, aimock_server: Server, handle: str) -> None:
+def test_bedrock_of_aimock_thinks_and_speaks(sdk: Sdk, aimock_server: Server) -> None:
     client = sdk.at(aimock_server.base_url)
-    agent, items = ask(client, handle, "think")
+    agent, items = ask(client, f"bedrock/{ON_BEDROCK}", "think")
     assert types(items) == ["reasoning_message", "assistant_message", *ENDING]
     assert_classes(client, items)
     assert (said(items, "reasoning_message"), said(items)) == ("Let me think.", "I have thought.")
     assert told(client.all("list_messages", agent_id=agent)) == told(items)
 
 
-@pytest.mark.parametrize("handle", [f"anthropic/{ON_AIMOCK}", f"bedrock/{ON_BEDROCK}"])
-def test_aimock_calls_a_tool(sdk: Sdk, aimock_server: Server, handle: str) -> None:
+def test_bedrock_of_aimock_calls_a_tool(sdk: Sdk, aimock_server: Server) -> None:
     client = sdk.at(aimock_server.base_url)
-    agent, items = ask(client, handle, "remember")
+    agent, items = ask(client, f"bedrock/{ON_BEDROCK}", "remember")
     assert types(items) == ["tool_call_message", "tool_return_message", "assistant_message", *ENDING]
     assert_classes(client, items)
     block = client.one("retrieve_agent_block", agent_id=agent, label="human")
     assert block["value"] == "Name: Ada.\nLikes tea."
-
-
-def failure(server: Server, handle: str, words: str) -> dict[str, Any]:
-    """How a turn that fails ends, after which the run is failed."""
-    agent = server.new_agent(model=handle)["id"]
-    with server.stream(
-        f"/v1/agents/{agent}/messages/stream", {"messages": user(words), "stream_tokens": True}
-    ) as stream:
-        frames = stream.read()
-    kinds = [frame.kind for frame in frames if frame.kind not in ("ping", "comment", "assistant_message")]
-    assert kinds == ["stop_reason", "usage_statistics", "error_message", "[DONE]"]
-    assert server.get(f"/v1/runs/{frames[0].json['run_id']}").json["status"] == "failed"
-    shown = "".join(frame.json["content"] for frame in frames if frame.kind == "assistant_message")
-    return {**frames[-2].json, "shown": shown}
-
-
-@pytest.mark.parametrize(("words", "error_type"), [("refuse", "llm_rate_limit"), ("hang up", "llm_error")])
-def test_aimock_fails(aimock_server: Server, words: str, error_type: str) -> None:
-    assert failure(aimock_server, f"anthropic/{ON_AIMOCK}", words)["error_type"] == error_type
-
-
-def test_llmock_speaks(sdk: Sdk, llmock: LlMock, llmock_server: Server) -> None:
-    script(llmock, {"type": "reply", "text": "One two three."})
-    client = sdk.at(llmock_server.base_url)
-    agent, items = ask(client, f"anthropic/{ON_LLMOCK}", "hi")
-    assert types(items) == ["assistant_message", *ENDING]
-    assert said(items) == "One two three."
-    assert len([item for item in items if item.type == "assistant_message"]) > 1
-    assert told(client.all("list_messages", agent_id=agent)) == told(items)
-
-
-def test_llmock_calls_a_tool(sdk: Sdk, llmock: LlMock, llmock_server: Server) -> None:
-    calling = {"type": "reply", "tool_calls": [{"name": "memory_insert", "arguments": TEA}]}
-    script(llmock, calling, {"type": "reply", "text": "I have it."})
-    client = sdk.at(llmock_server.base_url)
-    _, items = ask(client, f"anthropic/{ON_LLMOCK}", "remember")
-    assert types(items) == ["tool_call_message", "tool_return_message", "assistant_message", *ENDING]
-    calls = [item["tool_call"] for item in items if item.type == "tool_call_message"]
-    assert json.loads("".join(each.get("arguments") or "" for each in calls)) == TEA
-
-
-@pytest.mark.parametrize(
-    ("fault", "error_type", "shown"),
-    [
-        ({"kind": "disconnect", "after_chunks": 4}, "llm_error", True),
-        ({"kind": "truncate", "after_chunks": 5}, "llm_error", True),
-        ({"kind": "malformed", "after_chunks": 4}, "llm_error", True),
-        ({"kind": "stall", "after_chunks": 5, "stall_seconds": 5}, "llm_timeout", True),
-        ({"kind": "truncate", "after_chunks": 0}, "llm_error", False),
-    ],
-)
-def test_llmock_breaks_its_stream(
-    llmock: LlMock, llmock_server: Server, fault: dict[str, Any], error_type: str, shown: bool
-) -> None:
-    script(llmock, {"type": "reply", "text": "one two three four five six"}, {"type": "stream_fault", **fault})
-    ended = failure(llmock_server, f"anthropic/{ON_LLMOCK}", "hi")
-    assert ended["error_type"] == error_type
-    assert bool(ended["shown"]) is shown
-    assert "six" not in ended["shown"]
 
 
 def test_llmock_cuts_the_arguments_of_a_call(llmock: LlMock, llmock_server: Server) -> None:
@@ -180,12 +115,6 @@ def test_llmock_cuts_the_arguments_of_a_call(llmock: LlMock, llmock_server: Serv
     [use] = second["messages"][1]["content"]
     assert use["type"] == "tool_use"
     assert isinstance(use["input"], dict)
-
-
-@pytest.mark.parametrize(("status", "error_type"), [(529, "llm_error"), (401, "llm_authentication")])
-def test_llmock_refuses(llmock: LlMock, llmock_server: Server, status: int, error_type: str) -> None:
-    script(llmock, {"type": "fail", "status": status})
-    assert failure(llmock_server, f"anthropic/{ON_LLMOCK}", "hi")["error_type"] == error_type
 
 
 def test_llmock_sees_what_a_client_of_anthropic_sends(llmock: LlMock, llmock_server: Server) -> None:

@@ -1,214 +1,240 @@
-"""Whatever a provider does, in each dialect alike: a named error, what was shown kept, and the next message works."""
+"""The matrix: everything an answer can be, in each dialect, from two model servers that no one here wrote.
 
+Each test is a row; its columns are aimock and llmock, each in OpenAI's chat and Responses, Anthropic's messages and
+Gemini. Where one of them cannot do a thing the scripted server of the tests does it, and the row says so.
+"""
+
+import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.rig.answers import Cut, Piece, Raw, call, parallel, text
-from tests.rig.http import Frame
-from tests.rig.llmock import MODEL, LlMock
-from tests.rig.model import ModelServer, Script
-from tests.rig.server import Server
+from tests.contract.mocks import AIMOCK, COLUMNS, LLMOCK, SCRIPTED, Scene, Stage
+from tests.rig.answers import Pause, reasoning, text
+from tests.rig.model import ModelServer
 
-DIALECTS = ("openai_chat", "openai_responses", "anthropic", "gemini")
-LLMOCK = {
-    "openai_chat": f"openai/{MODEL}",
-    "openai_responses": f"responses/{MODEL}",
-    "anthropic": "anthropic/claude-sonnet-4-6",
-    "gemini": "google_ai/gemini-2.5-pro",
-}
 STATUSES = {
     400: "llm_bad_request", 401: "llm_authentication", 402: "llm_insufficient_credits", 403: "llm_authentication",
     404: "llm_bad_request", 429: "llm_rate_limit", 500: "llm_error", 503: "llm_error", 529: "llm_error",
 }  # fmt: skip
-SAYS = {"type": "reply", "text": "one two three four five six"}
+TEXT = "one two three four five six"
 MOST_EVENTS = 40
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-SEVERAL = {"provider_type": "openai", "parallel_tool_calls": True}
-GROWTH = 200 << 20
-"""Bytes that the server's memory may grow by under an answer without end; one event may be 16 MiB."""
+CALLS = [
+    {"name": "memory_insert", "arguments": {"label": "human", "new_string": f"Likes {what}."}}
+    for what in ("tea", "milk")
+]
+USAGE = {
+    "prompt_tokens": 12, "completion_tokens": 6, "total_tokens": 18, "input_tokens": 12, "output_tokens": 6,
+    "promptTokenCount": 12, "candidatesTokenCount": 6, "totalTokenCount": 18,
+}  # fmt: skip
+"""Under the names of each dialect. llmock counts by itself."""
+SAYS = {"type": "reply", "text": TEXT}
+THOUGHTFUL = {"reasoning": "Let me think.", "content": TEXT}
+LIMITS = {
+    "LETTA_LLM_REQUEST_TIMEOUT_SECONDS": "1.5", "LETTA_LLM_STREAM_TIMEOUT_SECONDS": "1",
+    "PERDURE_LLM_CALL_SECONDS": "2",
+}  # fmt: skip
+"""To the first byte, between two, and for the whole."""
 
 
-def responses_at(url: str) -> dict[str, str]:
-    return {"PERDURE_PROVIDER_RESPONSES_BASE_URL": url, "PERDURE_PROVIDER_RESPONSES_DIALECT": "openai_responses"}
+def fault(kind: str, after: int, **more: Any) -> list[dict[str, Any]]:
+    return [SAYS, {"type": "stream_fault", "kind": kind, "after_chunks": after, **more}]
+
+
+SCENES = {
+    "say": Scene(
+        aimock=[{"response": {"content": TEXT, "usage": USAGE}, "chunkSize": 5}],
+        llmock=[SAYS],
+    ),
+    "think": Scene(
+        aimock=[{"response": {"reasoning": "Let me think.", "content": "I have."}, "chunkSize": 5}],
+        scripted=[[reasoning("Let me", " think."), text("I have.")]],
+    ),
+    "remember": Scene(
+        aimock=[
+            {"match": {"hasToolResult": True}, "response": {"content": "Noted."}},
+            {"match": {"hasToolResult": False}, "response": {"toolCalls": CALLS}, "chunkSize": 12},
+        ],
+        llmock=[{"type": "reply", "tool_calls": CALLS}, {"type": "reply", "text": "Noted."}],
+    ),
+    "length": Scene(
+        aimock=[{"response": {"content": TEXT, "finishReason": "length"}}],
+        llmock=[{**SAYS, "finish_reason": "length"}],
+    ),
+    "filter": Scene(
+        aimock=[{"response": {"content": TEXT, "finishReason": "content_filter"}}],
+        llmock=[{**SAYS, "finish_reason": "content_filter"}],
+    ),
+    "garble": Scene(
+        aimock=[{"response": {"content": TEXT}, "chaos": {"malformedRate": 1}}],
+        llmock=fault("malformed", 3),
+    ),
+    "truncate": Scene(
+        aimock=[{"response": {"content": TEXT}, "chaos": {"disconnectRate": 1}}],
+        llmock=fault("truncate", 3),
+    ),
+    **{
+        f"refuse {status}": Scene(
+            aimock=[{"response": {"error": {"message": "no", "type": "refused"}, "status": status}}],
+            llmock=[{"type": "fail", "status": status}],
+        )
+        for status in STATUSES
+    },
+    **{
+        f"cut after {number:02}": Scene(
+            aimock=[{"response": THOUGHTFUL, "chunkSize": 7, "latency": 10, "truncateAfterChunks": number}],
+            llmock=fault("disconnect", number),
+        )
+        for number in range(1, MOST_EVENTS)
+    },
+    "begin late": Scene(
+        aimock=[{"response": {"content": TEXT}, "streamingProfile": {"ttft": 8000}}],
+        llmock=[{"type": "delay", "seconds": 8}],
+    ),
+    "fall silent": Scene(
+        aimock=[{"response": {"content": TEXT}, "chunkSize": 5, "streamingProfile": {"ttft": 10, "tps": 0.1}}],
+        llmock=fault("stall", 4, stall_seconds=8),
+    ),
+    "go on and on": Scene(
+        aimock=[{"response": {"content": TEXT * 9}, "chunkSize": 5, "latency": 150}],
+        scripted=[[piece for _ in range(40) for piece in (text("on "), Pause(0.15))]],
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def llmock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlMock]:
-    with LlMock(tmp_path_factory.mktemp("llmock")) as running:
-        yield running
+def stage(models: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with contextlib.ExitStack() as stack:
+        made = Stage(tmp_path_factory.mktemp("stage"), models, SCENES, stack.enter_context)
+        yield made
+        assert made.faults() == []
 
 
-@pytest.fixture(scope="module")
-def llmock_server(llmock: LlMock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    environment = {
-        **llmock.environment, **responses_at(f"{llmock.url}/v1"),
-        "ANTHROPIC_API_KEY": "none", "ANTHROPIC_BASE_URL": f"{llmock.url}/anthropic",
-        "GEMINI_API_KEY": "none", "GEMINI_BASE_URL": f"{llmock.url}/gemini/v1beta",
-    }  # fmt: skip
-    with Server(tmp_path_factory.mktemp("all") / "data", environment) as server:
-        yield server
+columns = pytest.mark.parametrize(("who", "dialect"), COLUMNS)
 
 
-@pytest.fixture(scope="module")
-def scripted_server(models: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    environment = {
-        **models.environment, **models.claude_environment, **models.gemini_environment,
-        **responses_at(f"{models.url}/v1"),
-    }  # fmt: skip
-    with Server(tmp_path_factory.mktemp("scripted") / "data", environment) as server:
-        yield server
+@columns
+def test_tokens_stream_and_are_counted(stage: Stage, who: str, dialect: str) -> None:
+    turn = stage.play(who, dialect, "say")
+    assert turn.kinds == ["assistant_message", "stop_reason", "usage_statistics", "[DONE]"]
+    assert len(turn.pieces("assistant_message")) > 1
+    assert turn.said() == turn.history() == TEXT
+    assert turn.frames[-3].json["stop_reason"] == "end_turn"
+    usage = turn.frames[-2].json
+    assert (usage["completion_tokens"], usage["step_count"]) == (6, 1)
+    assert usage["prompt_tokens"] == 12 or (who == LLMOCK and usage["prompt_tokens"] > 100)
+    assert usage["total_tokens"] == usage["prompt_tokens"] + 6
+    assert turn.error is None
 
 
-@pytest.fixture
-def scripted(dialect: str, models: ModelServer) -> Script:
-    """A scripted model that is asked in this dialect."""
-    make = {"anthropic": models.claude, "gemini": models.gemini}
-    script = make.get(dialect, models.script)()
-    if dialect == "openai_responses":
-        script.handle = f"responses/{script.name}"
-    return script
+@columns
+def test_thoughts_are_shown_apart(stage: Stage, who: str, dialect: str) -> None:
+    """llmock has no thoughts: in its columns the scripted server has them."""
+    turn = stage.play(who, dialect, "think")
+    assert turn.kinds == ["reasoning_message", "assistant_message", "stop_reason", "usage_statistics", "[DONE]"]
+    assert len(turn.pieces("reasoning_message")) > 1
+    assert turn.said("reasoning_message") == turn.history("reasoning_message") == "Let me think."
+    assert turn.said() == turn.history() == "I have."
 
 
-def behave(llmock: LlMock, dialect: str, *behaviours: dict[str, Any]) -> None:
-    """What comes of the next questions; Anthropic is also asked how long they are."""
-    llmock.reset()
-    only = {"match": {"stream": True}} if dialect == "anthropic" else {}
-    llmock.behave(*({**only, **each} for each in behaviours))
+@columns
+def test_parallel_calls_stream_and_are_run(stage: Stage, who: str, dialect: str) -> None:
+    """Gemini sends the arguments of a call whole."""
+    turn = stage.play(who, dialect, "remember")
+    assert turn.kinds == [
+        "tool_call_message", "tool_return_message", "assistant_message", "stop_reason", "usage_statistics", "[DONE]"
+    ]  # fmt: skip
+    deltas = [frame.json["tool_call"] for frame in turn.frames if frame.kind == "tool_call_message"]
+    fragments: dict[str, list[str]] = {}
+    for delta in deltas:
+        fragments.setdefault(delta["tool_call_id"], []).append(delta.get("arguments") or "")
+    assert len(fragments) == 2
+    for pieces in fragments.values():
+        assert dialect == "gemini" or len([piece for piece in pieces if piece]) > 1
+    assert turn.said("tool_call_message") == turn.history("tool_call_message")
+    block = turn.server.get(f"/v1/agents/{turn.agent}/core-memory/blocks/human").json["value"]
+    assert sorted(block.splitlines()) == ["-", "Likes milk.", "Likes tea."]
+    assert turn.frames[-2].json["step_count"] == 2
 
 
-def turn(server: Server, agent: str, content: Any = "hi") -> list[Frame]:
-    body = {"messages": [{"role": "user", "content": content}], "stream_tokens": True, "include_pings": False}
-    with server.stream(f"/v1/agents/{agent}/messages/stream", body) as stream:
-        return stream.read()
+@columns
+def test_why_it_stopped_is_said(stage: Stage, who: str, dialect: str) -> None:
+    """The contract has no word for an answer that was filtered: it ends the turn, with what was let through."""
+    for name, reason in (("length", "max_tokens_exceeded"), ("filter", "end_turn")):
+        turn = stage.play(who, dialect, name)
+        assert (turn.said(), turn.error) == (TEXT, None), name
+        assert turn.frames[-3].json["stop_reason"] == reason
 
 
-def said(frames: list[Frame]) -> str:
-    return "".join(frame.json["content"] for frame in frames if frame.kind == "assistant_message")
+@columns
+def test_an_image_comes_to_the_model(stage: Stage, who: str, dialect: str) -> None:
+    """Of requests in other dialects than chat aimock's journal keeps no images."""
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
+    stage.llmock.reset()
+    turn = stage.play(who, dialect, "say", [{"type": "text", "text": "say!"}, image])
+    assert turn.said() == TEXT
+    if who == LLMOCK:
+        assert PIXEL in str(stage.llmock.requests()[-1]["body"])
+    elif dialect == "openai_chat":
+        assert PIXEL in str(stage.aimock.journal()[-1])
 
 
-def error_of(frames: list[Frame]) -> str | None:
-    """The type of the error that a stream ended with, whose ending has to be right."""
-    if frames[-2].kind != "error_message":
-        assert [frame.kind for frame in frames[-3:]] == ["stop_reason", "usage_statistics", "[DONE]"]
-        return None
-    assert [frame.kind for frame in frames[-4:]] == ["stop_reason", "usage_statistics", "error_message", "[DONE]"]
-    return frames[-2].json["error_type"]
+@columns
+def test_each_refusal_has_its_name(stage: Stage, who: str, dialect: str) -> None:
+    turns = {status: stage.play(who, dialect, f"refuse {status}") for status in STATUSES}
+    assert {status: turn.error for status, turn in turns.items()} == STATUSES
+    run = turns[529].frames[0].json["run_id"]
+    assert turns[529].server.get(f"/v1/runs/{run}").json["status"] == "failed"
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_each_refusal_has_its_name(llmock: LlMock, llmock_server: Server, dialect: str) -> None:
-    agent = llmock_server.new_agent(model=LLMOCK[dialect])["id"]
-    found: dict[int, str | None] = {}
-    for status in STATUSES:
-        behave(llmock, dialect, {"type": "fail", "status": status})
-        found[status] = error_of(turn(llmock_server, agent))
-    assert found == STATUSES
-    behave(llmock, dialect, SAYS)
-    assert said(turn(llmock_server, agent)) == SAYS["text"]
+@columns
+def test_a_stream_that_breaks_is_an_error(stage: Stage, who: str, dialect: str) -> None:
+    """A chunk that is no JSON, and an end before the end: quietly from llmock, from aimock before the first byte."""
+    for name in ("garble", "truncate"):
+        turn = stage.play(who, dialect, name)
+        assert turn.error == "llm_error", name
+        assert TEXT.startswith(turn.said())
+        assert turn.said() == turn.history()
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_disconnect_after_any_event_keeps_what_was_shown(llmock: LlMock, llmock_server: Server, dialect: str) -> None:
-    agent = llmock_server.new_agent(model=LLMOCK[dialect])["id"]
+@columns
+def test_a_disconnect_after_any_event_keeps_what_was_shown(stage: Stage, who: str, dialect: str) -> None:
+    """Of aimock's answers, which begin with a thought, that is kept, too."""
     shown: list[str] = []
-    for after in range(MOST_EVENTS):
-        behave(llmock, dialect, SAYS, {"type": "stream_fault", "kind": "disconnect", "after_chunks": after})
-        frames = turn(llmock_server, agent)
-        shown.append(said(frames))
-        if error_of(frames) is None:
+    for number in range(1, MOST_EVENTS):
+        turn = stage.play(who, dialect, f"cut after {number:02}")
+        shown.append(turn.said("reasoning_message") + turn.said())
+        assert turn.history("reasoning_message") + turn.history() == shown[-1]
+        if turn.error is None:
             break
-        assert error_of(frames) == "llm_error"
-        history = llmock_server.get(f"/v1/agents/{agent}/messages?limit=1").json
-        assert not shown[-1] or history[-1]["content"] == shown[-1]
-    assert shown[-1] == SAYS["text"], "it was never let finish"
+        assert turn.error == "llm_error"
+    assert shown[-1] == (THOUGHTFUL["reasoning"] + TEXT if who == AIMOCK else TEXT), "it was never let finish"
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(shown))
     assert len(set(shown)) > 3
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_an_image_comes_to_the_model(llmock: LlMock, llmock_server: Server, dialect: str) -> None:
-    agent = llmock_server.new_agent(model=LLMOCK[dialect])["id"]
-    behave(llmock, dialect, SAYS)
-    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
-    frames = turn(llmock_server, agent, [{"type": "text", "text": "What is this?"}, image])
-    assert said(frames) == SAYS["text"]
-    assert PIXEL in str(llmock.requests()[-1]["body"])
+def test_each_limit_on_time_is_kept(stage: Stage) -> None:
+    """All columns at once. llmock cannot be slow for long: in its columns the scripted server is.
 
-
-STRANGE: dict[str, Callable[[Script], object]] = {
-    "an error under 200": lambda script: script.refuse(200, "Your credit is used up"),
-    "HTML": lambda script: script.refuse(200, body="<html>Sign in</html>", content_type="text/html"),
-    "half a chunk": lambda script: script.answer(text("Half"), Raw(b'data: {"cho'), Cut()),
-    "nothing at all": lambda script: script.answer(finish=None, usage=None, done=False),
-    "no JSON": lambda script: script.answer(text("Half"), Raw(b"data: {{{\n\n")),
-    "a line without end": lambda script: script.answer(Raw(b"data: "), *[Raw(b"x" * (1 << 20))] * 64),
-}
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_strange_answers_are_named_and_leave_a_conversation(
-    scripted_server: Server, scripted: Script, dialect: str
-) -> None:
-    agent = scripted_server.new_agent(model=scripted.handle)["id"]
-    process = psutil.Process(scripted_server.pid)
-    before = process.memory_info().rss
-    for name, happens in STRANGE.items():
-        happens(scripted)
-        frames = turn(scripted_server, agent)
-        assert error_of(frames) == "llm_error", name
-        assert frames[-2].json["detail"], name
-        scripted.say("Fine.")
-        assert said(turn(scripted_server, agent)) == "Fine.", name
-    assert process.memory_info().rss - before < GROWTH
-    assert scripted.violations == []
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_strange_calls_are_each_answered_once(scripted_server: Server, scripted: Script, dialect: str) -> None:
-    agent = scripted_server.new_agent(
-        model=scripted.handle, model_settings=SEVERAL, memory_blocks=[{"label": "human", "value": "-"}]
-    )["id"]  # fmt: skip
-    memory = {"label": "human", "new_string": "Tea."}
-    same = [call("memory_insert", memory, id="same") for _ in range(2)]
-    answers: tuple[tuple[Piece, ...], ...] = (
-        (same[0], same[1], call("launch", {"to": "the moon"}, id="same")),
-        (same[0],),
-    )
-    for pieces in answers:
-        scripted.answer(*pieces)
-    scripted.say("Done.")
-    frames = turn(scripted_server, agent)
-    assert said(frames) == "Done."
-    returns = [frame.json for frame in frames if frame.kind == "tool_return_message"]
-    assert [each["status"] for message in returns for each in message["tool_returns"]] == [
-        "success", "success", "error", "success"
-    ]  # fmt: skip
-    ids = [each["tool_call_id"] for message in returns for each in message["tool_returns"]]
-    assert len(set(ids)) == 4
-    block = scripted_server.get(f"/v1/agents/{agent}/core-memory/blocks/human").json["value"]
-    assert block.count("Tea.") == 3
-    assert scripted.violations == []
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_ten_thousand_calls(scripted_server: Server, scripted: Script, dialect: str) -> None:
-    agent = scripted_server.new_agent(model=scripted.handle, model_settings=SEVERAL)["id"]
-    before = psutil.Process(scripted_server.pid).memory_info().rss
-    scripted.answer(parallel(*(call("launch", {"to": "the moon"}, fragments=1) for _ in range(10_000)))).say("Well.")
-    frames = turn(scripted_server, agent)
-    assert error_of(frames) == "llm_error"
-    assert "more than 100 tools" in frames[-2].json["detail"]
-    assert said(turn(scripted_server, agent)) == "Well."
-    history = scripted_server.get(f"/v1/agents/{agent}/messages?limit=1000").json
-    calls, returns = (
-        [each["tool_call_id"] for item in history if item["message_type"] == kind for each in item[f"{name}s"]]
-        for kind, name in (("tool_call_message", "tool_call"), ("tool_return_message", "tool_return"))
-    )
-    assert calls == returns
-    assert len(set(calls)) == 100
-    assert psutil.Process(scripted_server.pid).memory_info().rss - before < GROWTH
-    assert scripted.violations == []
+    The limit on connecting lies below the dialects; `tests/providers/test_connections.py` has it.
+    """
+    scenes = {
+        "begin late": "did not begin to answer in time",
+        "fall silent": "fell silent",
+        "go on and on": "took longer",
+    }
+    stage.llmock.reset()
+    for who in (AIMOCK, LLMOCK, SCRIPTED):
+        stage.server(who, **LIMITS)
+    for name, why in scenes.items():
+        with ThreadPoolExecutor(len(COLUMNS)) as pool:
+            turns = list(pool.map(lambda column, name=name: stage.play(*column, name, **LIMITS), COLUMNS))
+        for column, turn in zip(COLUMNS, turns, strict=True):
+            assert turn.error == "llm_timeout", (*column, name)
+            assert why in turn.frames[-2].json["detail"]
+            assert turn.said() == turn.history()
+            assert turn.said() or name != "go on and on"

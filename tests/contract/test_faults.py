@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
-from tests.contract.told import said, user
-from tests.rig.answers import Cut, text
+from tests.contract.told import user
+from tests.contract.turns import said_in
+from tests.operation.scrape import scrape
+from tests.rig.answers import Cut, call, reasoning, text
+from tests.rig.http import Frame
 from tests.rig.model import ModelServer, Script
-from tests.rig.sdks import Client, Sdk
 from tests.rig.server import Server
 
 LIMIT = 10.0
@@ -24,33 +25,33 @@ def patient(models: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> It
         yield running
 
 
-@pytest.fixture
-def patient_client(sdk: Sdk, patient: Server) -> Client:
-    """Each of the four official SDKs in turn."""
-    return sdk.at(patient.base_url)
+def turn(server: Server, agent: str, what: str = "hi") -> list[Frame]:
+    """A turn, streamed token by token."""
+    body = {"messages": user(what), "stream_tokens": True, "include_pings": False}
+    with server.stream(f"/v1/agents/{agent}/messages/stream", body) as stream:
+        return stream.read()
 
 
-def kinds(items: list[Any]) -> list[str]:
-    return [item.type for item in items if item.type != "ping"]
+def test_what_is_repeated_does_not_show_and_is_counted(patient: Server, script: Script) -> None:
+    def repeated(error: str) -> float:
+        return scrape(patient)("model_retries_total", provider="openai", error=error)
 
-
-def test_what_is_repeated_does_not_show(patient_client: Client, script: Script) -> None:
-    agent = patient_client.one("create_agent", model=script.handle, memory_blocks=[])["id"]
+    agent, before = patient.new_agent(model=script.handle)["id"], repeated("llm_error")
     script.refuse(503).refuse(429).say("Hello", " there.")
-    got = patient_client.all("stream", agent_id=agent, messages=user("hi"), stream_tokens=True)
-    assert said(got) == "Hello there."
-    assert kinds(got)[-2:] == ["stop_reason", "usage_statistics"]
-    assert got[-2]["stop_reason"] == "end_turn"
+    frames = turn(patient, agent)
+    assert [frame.kind for frame in frames] == ["assistant_message"] * 2 + ["stop_reason", "usage_statistics", "[DONE]"]
+    assert said_in(frames) == "Hello there."
+    assert (frames[-3].json["stop_reason"], frames[-2].json["step_count"]) == ("end_turn", 1)
     assert len(script.asked) == 3
     assert script.asked[0].body == script.asked[2].body
+    assert repeated("llm_error") == before + 1
+    assert repeated("llm_rate_limit") >= 1
 
 
 def test_what_breaks_after_a_token_is_kept_and_not_repeated(patient: Server, script: Script) -> None:
     agent = patient.new_agent(model=script.handle)["id"]
     script.answer(text("Half a"), Cut())
-    sent = {"messages": user("hi"), "stream_tokens": True, "include_pings": False}
-    with patient.stream(f"/v1/agents/{agent}/messages/stream", sent) as stream:
-        frames = stream.read()
+    frames = turn(patient, agent)
     told = [frame.json for frame in frames if frame.data != "[DONE]"]
     assert [each["content"] for each in told if each["message_type"] == "assistant_message"] == ["Half a"]
     assert (told[-1]["message_type"], told[-1]["error_type"]) == ("error_message", "llm_error")
@@ -69,25 +70,44 @@ def test_a_cancel_ends_the_wait_for_a_provider(patient: Server, script: Script) 
     assert "cancelled" in str(frames)
 
 
-def test_who_answered_stands_in_the_step(
-    new_server: Callable[..., Server], models: ModelServer, new_script: Any
+def test_a_shutdown_ends_the_wait_for_a_provider_and_the_next_server_asks_again(
+    new_server: Callable[..., Server], models: ModelServer, script: Script
 ) -> None:
-    broken, spare = new_script(), new_script()
-    server = new_server({**models.environment, "PERDURE_FALLBACK_MODELS": spare.handle}).start()
-    agent = server.new_agent(model=broken.handle)["id"]
-    broken.refuse(500, "it is on fire").say("Back again.")
-    spare.say("I step in.")
-    reply = server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")}).json
-    assert [each["content"] for each in reply["messages"]] == ["I step in."]
-    server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")})
+    server = new_server({**models.environment, "PERDURE_RETRY_SECONDS": "60", "PERDURE_DRAIN_SECONDS": "0.2"}).start()
+    agent = server.new_agent(model=script.handle)["id"]
+    script.refuse(429, headers=(("Retry-After", "50"),)).say("At last.")
+    with server.stream(f"/v1/agents/{agent}/messages/stream", {"messages": user("hi")}) as stream:
+        script.wait_asked(1)
+        server.terminate()
+        run = stream.read()[0].json["run_id"]
+    assert server.wait() == 0
+    with server.start().stream(f"/v1/runs/{run}/stream", {}) as stream:
+        assert [frame.json["content"] for frame in stream.read() if frame.kind == "assistant_message"] == ["At last."]
+
+
+def test_who_answered_stands_in_the_step(
+    new_server: Callable[..., Server], models: ModelServer, script: Script
+) -> None:
+    """A fall-back of another vendor takes over a conversation with thoughts and calls in it, and hands it back."""
+    broken = models.claude()
+    environment = {**models.environment, **models.claude_environment, "PERDURE_FALLBACK_MODELS": script.handle}
+    server = new_server(environment).start()
+    agent = server.new_agent(model=broken.handle, memory_blocks=[{"label": "human", "value": "-"}])["id"]
+    memory = call("memory_insert", {"label": "human", "new_string": "Likes tea."})
+    broken.answer(reasoning("She likes tea."), memory).say("Noted.").refuse(500, "it is on fire").say("Back again.")
+    script.say("I step", " in.")
+    for expected in (["Noted."], ["I step", " in."], ["Back again."]):
+        told = [frame.json["content"] for frame in turn(server, agent) if frame.kind == "assistant_message"]
+        assert told == expected
     steps = server.get(f"/v1/steps/?agent_id={agent}&order=asc").json
-    assert [(step["model_handle"], step["model"]) for step in steps] == [
-        (spare.handle, spare.name),
-        (broken.handle, broken.name),
-    ]
+    assert [step["model_handle"] for step in steps] == [broken.handle, broken.handle, script.handle, broken.handle]
     assert "model_fell_back" in server.log
-    assert "it is on fire" in server.log
     assert server.get(f"/v1/agents/{agent}").json["llm_config"]["handle"] == broken.handle
+    broken.refuse(500, "it is on fire")
+    script.refuse(503, "it is, too")
+    failed = server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")})
+    assert "it is on fire The fall-backs failed, too: it is, too" in failed.text
+    assert broken.violations == []
 
 
 def test_a_provider_left_alone_is_told_to_those_who_may_know(
@@ -104,8 +124,9 @@ def test_a_provider_left_alone_is_told_to_those_who_may_know(
         script.refuse(500, "it is on fire")
         replies.append(server.post(f"/v1/agents/{agent}/messages", {"messages": user("hi")}, **known))
     assert len(script.asked) == 2
-    assert "openai failed 2 times in a row" in replies[-1].text
+    assert f"openai/{script.name} failed 2 times in a row" in replies[-1].text
     (paused,) = server.get("/v1/health/", **known).json["paused_providers"]
-    assert (paused["provider"], paused["failures"], paused["reason"]) == ("openai", 2, "it is on fire")
+    assert (paused["provider"], paused["model"], paused["reason"]) == ("openai", script.name, "it is on fire")
+    assert paused["failures"] == 2
     assert 0 <= paused["seconds"] <= 5
     assert set(server.get("/v1/health/").json) == {"version", "status"}

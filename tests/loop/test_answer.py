@@ -21,7 +21,7 @@ from perdure.domain.messages import (
     Voice,
 )
 from perdure.domain.runs import Usage
-from perdure.loop.answer import MAX_CALLS, Answer, whole
+from perdure.loop.answer import MAX_CALLS, PART_CHARS, Answer, whole
 from perdure.providers.base import (
     AnyDelta,
     Finished,
@@ -339,3 +339,10 @@ def test_what_was_streamed_is_what_is_stored(
 def told(found: Iterable[AnyEvent]) -> list[tuple[tuple[str, str, str], str]]:
     """What was shown of each part; one that says nothing is not shown."""
     return [(key, text) for key, text in joined(shown(found)) if text]
+
+
+def test_what_cannot_be_read_and_tiny_parts_count_towards_the_limit_of_an_answer() -> None:
+    """Else a provider could fill the memory with nothing but seals, or with parts of a character each."""
+    made = answer()
+    made.take([TextDelta("a"), ReasoningDelta("b", "seal"), HiddenReasoningDelta("redacted", "data")] * 100)
+    assert made.chars == 300 * PART_CHARS + 100 * len("absealdata")

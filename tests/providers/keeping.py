@@ -1,7 +1,7 @@
 """Catalogues with providers that tenants added, for the tests of these."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from perdure.domain.ids import DEFAULT_TENANT as TENANT
@@ -32,11 +32,16 @@ class Rows:
 
 @contextlib.asynccontextmanager
 async def keeping(
-    rows: Rows, environment: Mapping[str, str] | None = None, *, allow_private: bool = True
+    rows: Rows,
+    environment: Mapping[str, str] | None = None,
+    *,
+    allow_private: bool = True,
+    fall_backs: Sequence[str] = (),
 ) -> AsyncIterator[Catalog]:
     catalog = Catalog(
-        environment or {}, [Offline()], stored=rows.read, unseal=bytes.decode, allow_private=allow_private
-    )
+        environment or {}, [Offline()], stored=rows.read, unseal=bytes.decode, allow_private=allow_private,
+        fall_backs=fall_backs,
+    )  # fmt: skip
     try:
         yield catalog
     finally:

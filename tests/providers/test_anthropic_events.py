@@ -1,12 +1,10 @@
 """What Anthropic's events become: every shape of answer, wherever the bytes are cut."""
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
 
-from perdure.domain.errors import ModelError
 from perdure.domain.runs import Usage
 from perdure.providers.anthropic_events import MAX_BLOCKS, EventReader, is_last
 from perdure.providers.base import (
@@ -24,7 +22,6 @@ from tests.providers.chat import HELLO, SYSTEM, call, message, returned
 from tests.providers.claude import (
     MODEL,
     SEAL,
-    Event,
     asked,
     block,
     broken,
@@ -42,7 +39,7 @@ from tests.providers.claude import (
     tool,
     whole,
 )
-from tests.providers.scripted import END, SSE, Asked, chunked, says, streams
+from tests.providers.scripted import SSE, Asked, chunked, streams
 
 ENDPOINT = Endpoint(name="anthropic", url="http://127.0.0.1:1")
 
@@ -57,12 +54,6 @@ PARALLEL = whole(
     reason="tool_use",
 )
 SILENT_CALL = whole(tool(0, "toolu_1", "look"), reason="tool_use")
-EMPTY = whole()
-REFUSED = [start(), *text(0, "I "), *end("refusal")]
-RECORDED = {
-    "text": TEXT, "reasoning": REASONING, "redacted": REDACTED, "parallel": PARALLEL, "silent call": SILENT_CALL,
-    "empty": EMPTY, "refused": REFUSED,
-}  # fmt: skip
 
 
 def read_in(*pieces: bytes) -> list[AnyDelta]:
@@ -74,11 +65,6 @@ def read_in(*pieces: bytes) -> list[AnyDelta]:
     if not reader.done:
         raise reader.cut()
     return out
-
-
-def joined(got: list[AnyDelta]) -> list[Any]:
-    """The deltas but for usage, which comes once with the first words, wherever those are cut."""
-    return [delta for delta in got if not isinstance(delta, UsageDelta)]
 
 
 def test_text() -> None:
@@ -273,41 +259,6 @@ def test_what_came_before_an_error_in_the_same_read_is_not_lost() -> None:
     assert shape(reader.read(payloads)) == [TextDelta("kept")]
     assert reader.failure is not None
     assert reader.failure.detail == "gone"
-
-
-@pytest.mark.parametrize("events", RECORDED.values(), ids=RECORDED.keys())
-def test_an_answer_cut_in_two_anywhere_is_the_same_answer(events: list[Event]) -> None:
-    raw = b"".join(sse(*events))
-    complete = joined(read_in(raw))
-    for at in range(len(raw)):
-        assert joined(read_in(raw[:at], raw[at:])) == complete
-    assert joined(read_in(*(raw[at : at + 1] for at in range(len(raw))))) == complete
-
-
-def test_an_answer_written_byte_by_byte_over_the_network() -> None:
-    raw = b"".join(sse(*PARALLEL))
-    got = asked(says(SSE, *(chunked(raw[at : at + 1]) for at in range(len(raw))), END))[0]
-    assert joined(got) == joined(read_in(raw))
-
-
-@pytest.mark.parametrize("events", RECORDED.values(), ids=RECORDED.keys())
-def test_an_answer_that_stops_anywhere_before_its_end_is_an_error(events: list[Event]) -> None:
-    raw = b"".join(sse(*events))
-    for at in range(raw.rindex(b"data: ") + 1):
-        with pytest.raises(ModelError):
-            read_in(raw[:at])
-
-
-@pytest.mark.parametrize("at", range(1, len(PARALLEL)))
-def test_a_connection_lost_after_any_event_keeps_what_was_said(at: int) -> None:
-    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(SSE + b"".join(map(chunked, sse(*PARALLEL[:at]))))
-        await writer.drain()
-        writer.close()
-
-    got, error = broken(answer)
-    assert "before its answer was complete" in error.detail
-    assert shape(got) == shape(EventReader(ENDPOINT, (), MODEL).read([json.dumps(e).encode() for e in PARALLEL[:at]]))
 
 
 def test_more_blocks_than_any_model_writes_are_named() -> None:

@@ -95,14 +95,6 @@ def payloads(*pieces: bytes) -> list[Any]:
     return [json.loads(payload) for piece in pieces for payload in parser.feed(piece)] + parser.finish()
 
 
-def test_chunks_cut_in_two_anywhere_are_the_same_chunks() -> None:
-    events = [start(), {"type": "ping"}]
-    raw = b"".join(chunk(event) for event in events)
-    for at in range(len(raw)):
-        assert payloads(raw[:at], raw[at:]) == events
-    assert payloads(*(raw[at : at + 1] for at in range(len(raw)))) == events
-
-
 def test_messages_of_other_kinds_are_passed_over() -> None:
     other = framed(b"{}", message_type="event", event_type="initial-response")
     assert payloads(other, chunk({"type": "ping"})) == [{"type": "ping"}]

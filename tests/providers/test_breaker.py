@@ -133,6 +133,37 @@ def test_a_limit_of_nought_never_opens_it(clock: Clock) -> None:
     assert not made.is_open
 
 
+def test_one_bad_model_does_not_take_the_others_with_it(clock: Clock) -> None:
+    made = Breaker("box", 3)
+    for _ in range(3):
+        made.failed(BROKEN, trying=made.enter("bad"), model="bad")
+        made.answered("good")
+    assert (made.refuses("bad"), made.refuses("good")) == (True, False)
+    assert made.enter("good") is False
+    made.answered("good")
+    with pytest.raises(ModelError) as raised:
+        made.enter("bad")
+    assert raised.value.detail.startswith("box/bad failed 3 times in a row and is left alone")
+    state = made.state()
+    assert state is not None
+    assert state.model == "bad"
+
+
+def test_a_provider_whose_second_model_fails_too_is_left_alone_as_a_whole(clock: Clock) -> None:
+    made = Breaker("box", 3)
+    for _ in range(3):
+        made.failed(BROKEN, trying=made.enter("one"), model="one")
+    made.failed(BROKEN, trying=made.enter("two"), model="two")
+    assert all(made.refuses(each) for each in ("one", "two", "three"))
+    state = made.state()
+    assert state is not None
+    assert (state.model, state.failures) == (None, 4)
+    clock.now += 5.0
+    assert made.enter("three") is True
+    made.answered("three")
+    assert not made.refuses("one")
+
+
 def test_it_logs_when_it_opens_and_when_it_closes(clock: Clock, logged: Callable[[], list[dict[str, Any]]]) -> None:
     made = opened()
     clock.now += 5.0

@@ -2,11 +2,9 @@ from typing import Any
 
 import pytest
 
-from perdure.domain.errors import ModelError
 from perdure.domain.messages import ReasoningPart, TextPart, ToolCallPart
 from perdure.domain.runs import Usage
-from perdure.providers.base import AnyDelta, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
-from perdure.providers.event_stream import EventParser
+from perdure.providers.base import Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from perdure.providers.gemini_chunks import ChunkReader
 from tests.providers.chat import call, message
 from tests.providers.gemini import (
@@ -233,35 +231,3 @@ def test_what_came_before_an_error_in_the_same_read_is_not_lost() -> None:
     assert reader.read(payloads) == [TextDelta("kept")]
     assert reader.failure is not None
     assert reader.failure.detail == "gone"
-
-
-ANSWER = b"".join(
-    events(
-        chunk(thought("hm", "s0")),
-        chunk(text("é\U0001f600")),
-        '{"candidates":[{"content":{"parts":[{"text":"\\ud83d"}]}}]}',
-        '{"candidates":[{"content":{"parts":[{"text":"\\ude00","thoughtSignature":"s1"}]}}]}',
-        chunk(function_call("add", "s2", {"a": "é"}, id="c1"), function_call("say", id="c2")),
-        chunk(text(""), finish="STOP", usageMetadata={"promptTokenCount": 1, "candidatesTokenCount": 1}),
-    )
-)
-
-
-def read_in(*pieces: bytes) -> list[AnyDelta]:
-    parser, reader = EventParser(), ChunkReader(ENDPOINT, KEPT, ())
-    out = [delta for piece in pieces for delta in reader.read(parser.feed(piece))]
-    return out + reader.read(parser.finish()) + reader.end()
-
-
-def test_an_answer_cut_in_two_anywhere_is_the_same_answer() -> None:
-    whole = read_in(ANSWER)
-    assert [type(d) for d in whole[:3]] == [ReasoningDelta, ReasoningDelta, TextDelta]
-    for at in range(len(ANSWER)):
-        assert read_in(ANSWER[:at], ANSWER[at:]) == whole
-    assert read_in(*(ANSWER[at : at + 1] for at in range(len(ANSWER)))) == whole
-
-
-def test_an_answer_that_stops_anywhere_before_its_finish_is_an_error() -> None:
-    for at in range(ANSWER.index(b'"finishReason"')):
-        with pytest.raises(ModelError):
-            read_in(ANSWER[:at])

@@ -145,6 +145,13 @@ def test_ollama_embedding_models_know_their_dimensions() -> None:
     assert (model.handle, model.dimensions) == ("ollama/nomic-embed-text:latest", 512)
 
 
+@pytest.mark.parametrize("capabilities", [7, 0.5, True])
+def test_capabilities_that_are_no_list_are_as_none(capabilities: Any) -> None:
+    shown = {"capabilities": capabilities, "template": "{{ .Tools }}"}
+    replies = {"/api/tags": {"models": [{"name": "odd"}]}, "/api/show": shown}
+    assert windows(listed(replies, "OLLAMA_BASE_URL")[:-1]) == {"ollama/odd": 32_768}
+
+
 def test_lm_studio_tells_kinds_and_windows() -> None:
     data = [
         {"id": "qwen", "type": "llm", "max_context_length": 32768, "loaded_context_length": 4096},

@@ -15,9 +15,7 @@ from perdure.providers.base import (
     TextDelta,
     UsageDelta,
 )
-from perdure.providers.event_stream import EventParser
 from perdure.providers.http import Endpoint, HttpClient
-from perdure.providers.openai_chunks import ChunkReader
 from perdure.providers.remote import RemoteProvider
 from tests.providers.chat import (
     HELLO,
@@ -276,51 +274,6 @@ def test_a_refused_request_raises_with_the_providers_words() -> None:
         asked(says(plain(429, b'{"error": {"message": "later"}}', Retry_After="3")))
     assert (raised.value.error_type, raised.value.detail) == ("llm_rate_limit", "later")
     assert raised.value.retry_after == 3.0
-
-
-ANSWER = b"".join(
-    events(
-        chunk({"role": "assistant", "content": "", "reasoning_content": "hm"}),
-        chunk({"content": "\u00e9\U0001f600"}),
-        '{"choices":[{"delta":{"content":"\\ud83d"}}]}',
-        '{"choices":[{"delta":{"content":"\\ude00"}}]}',
-        chunk({"tool_calls": [fragment("{", index=0, id="c1", name="add")]}),
-        chunk({"tool_calls": [fragment("}", index=0)]}),
-        chunk(finish_reason="tool_calls"),
-        {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
-        "[DONE]",
-    )
-)
-ENDPOINT = Endpoint(name="openai", url="http://127.0.0.1:1")
-
-
-def read_in(*pieces: bytes) -> list[AnyDelta]:
-    parser, reader = EventParser(), ChunkReader(ENDPOINT, (), hidden_reasoning=False)
-    out = [delta for piece in pieces for delta in reader.read(parser.feed(piece))]
-    out += reader.read(parser.finish())
-    if not reader.done:
-        reader.end(out)
-    return out
-
-
-def test_an_answer_cut_in_two_anywhere_is_the_same_answer() -> None:
-    whole = read_in(ANSWER)
-    assert shape(whole)[:3] == ["hm", "\u00e9\U0001f600", "\U0001f600"]
-    for at in range(len(ANSWER)):
-        assert read_in(ANSWER[:at], ANSWER[at:]) == whole
-    assert read_in(*(ANSWER[at : at + 1] for at in range(len(ANSWER)))) == whole
-
-
-def test_an_answer_written_byte_by_byte_over_the_network() -> None:
-    answer = says(SSE, *(chunked(ANSWER[at : at + 1]) for at in range(len(ANSWER))), END)
-    assert asked(answer)[0] == read_in(ANSWER)
-
-
-def test_an_answer_that_stops_anywhere_before_its_finish_is_an_error() -> None:
-    finish = ANSWER.index(b'"finish_reason": "tool_calls"')
-    for at in range(finish):
-        with pytest.raises(ModelError):
-            read_in(ANSWER[:at])
 
 
 def test_a_long_answer_arrives_whole() -> None:

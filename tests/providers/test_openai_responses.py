@@ -35,7 +35,7 @@ from tests.providers.responses import (
     says,
     thinks,
 )
-from tests.providers.scripted import END, SSE, Asked, chunked, events, plain, streams
+from tests.providers.scripted import SSE, Asked, chunked, events, plain, streams
 from tests.providers.scripted import says as writes
 
 REPORTED = Usage(
@@ -285,56 +285,6 @@ def test_what_is_kept_for_the_vendor_can_be_stored() -> None:
     assert got[0].extra is not None
     json.dumps(got[0].extra, ensure_ascii=False).encode()
     assert "\0" not in str(got[0].extra)
-
-
-WHOLE = b"".join(
-    [
-        b": a comment\n\n",
-        *(
-            b"event: %s\n%s" % (json.loads(line[6:])["type"].encode(), line)
-            for line in events(
-                *begun(), *thinks(0, "Greet.", "Kindly."), *says(1, "\u00e9\U0001f600", "!"), *thinks(2),
-                *calls(3, "a", "add", '{"x":', "1}"), *calls(4, "b", "say", "{}"), ends(),
-            )
-        ),
-    ]
-)  # fmt: skip
-
-
-def test_an_answer_cut_in_two_anywhere_is_the_same_answer() -> None:
-    whole = read_in(WHOLE)
-    assert texts(whole) == [
-        "Gr", "eet.", "\n\n", "Ki", "ndly.", "\u00e9\U0001f600", "!", whole[8], (0, "a", "add", ""),
-        (0, None, None, '{"x":'), (0, None, None, "1}"), (1, "b", "say", ""), (1, None, None, "{}"),
-    ]  # fmt: skip
-    for at in range(len(WHOLE)):
-        assert read_in(WHOLE[:at], WHOLE[at:]) == whole
-    assert read_in(*(WHOLE[at : at + 1] for at in range(len(WHOLE)))) == whole
-
-
-def test_an_answer_that_stops_anywhere_before_its_end_is_an_error() -> None:
-    for at in range(WHOLE.index(b'"response.completed"')):
-        with pytest.raises(ModelError):
-            read_in(WHOLE[:at])
-
-
-def test_a_connection_lost_after_any_event_is_an_error() -> None:
-    every = [each + b"\n\n" for each in WHOLE.split(b"\n\n")[:-1]]
-    for at in range(len(every)):
-
-        async def answer(asked: Asked, writer: asyncio.StreamWriter, at: int = at) -> None:
-            writer.write(SSE + b"".join(map(chunked, every[:at])))
-            writer.close()
-
-        error = failure(answer)
-        assert error.error_type == "llm_error", at
-
-
-def test_the_connection_serves_again_after_a_whole_answer() -> None:
-    answer = writes(SSE, *(chunked(WHOLE[at : at + 997]) for at in range(0, len(WHOLE), 997)), END)
-    got, requests = asked(answer)
-    assert got == read_in(WHOLE)
-    assert len(requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import time
 from email.utils import formatdate
 
 import pytest
+from multidict import CIMultiDict as CaseInsensitiveHeaders
 
 from perdure.domain.errors import ContextOverflow, ModelError, TogetherTooLong
 from perdure.providers.http import Endpoint
+from perdure.providers.refusals import refusal, reported
 from tests.providers.client import KEY, asking, read, refused
 from tests.providers.scripted import (
     Asked,
@@ -137,17 +139,52 @@ def test_the_key_is_never_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "expected"),
-    [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("inf", None), ("soon", None), ("", None), ("999999999", 999999999.0)],
-)
-def test_retry_after_in_seconds(header: str, expected: float | None) -> None:
-    assert refused(says(plain(429, b"{}", Retry_After=header))).retry_after == expected
+    ("headers", "message", "expected"),
+    [
+        ({"Retry-After": "7"}, "", 7.0),
+        ({"Retry-After": "0.5"}, "", 0.5),
+        ({"Retry-After": "-3"}, "", 0.0),
+        ({"Retry-After": "inf"}, "", None),
+        ({"Retry-After": "soon"}, "", None),
+        ({"Retry-After": ""}, "", None),
+        ({"Retry-After": "999999999"}, "", 999999999.0),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, "", 0.0),
+        ({"Retry-After": "Wed, 99 Foo 99999 07:28:00 GMT"}, "", None),
+        ({"Retry-After": "2", "retry-after-ms": "1500"}, "", 1.5),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, "", 360.0),
+        ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "6m0s"}, "", None),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "350ms"}, "", 0.35),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "12"}, "", 12.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1000000000001"}, "", 0.0),
+        (
+            {"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2020-01-01T00:00:00Z"},
+            "", 0.0,
+        ),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "never"}, "", None),
+        ({}, "Rate limit reached for gpt-5 on tokens per min. Please try again in 20s. Visit https://x", 20.0),
+        ({}, "Please try again in 1h6m0.5s.", 3960.5),
+        ({}, "Please try again in 350ms.", 0.35),
+        ({}, "You exceeded your current quota. Please retry in 34.07s.", 34.07),
+        ({}, "Too many requests. Retry after 3 seconds", 3.0),
+        ({"Retry-After": "1"}, "Please try again in 20s.", 1.0),
+        ({}, "Please try again in a while.", None),
+    ],
+)  # fmt: skip
+def test_when_to_come_back_is_read_in_each_form(headers: dict[str, str], message: str, expected: float | None) -> None:
+    error = refusal(429, CaseInsensitiveHeaders(headers), json.dumps({"error": {"message": message}}).encode(), "")
+    assert error.retry_after == expected
 
 
-def test_retry_after_as_a_date() -> None:
+def test_retry_after_as_a_date_and_over_the_network() -> None:
     after = refused(says(plain(503, b"{}", Retry_After=formatdate(time.time() + 60, usegmt=True)))).retry_after
     assert after is not None
     assert 50 < after <= 61
+
+
+def test_when_to_come_back_stands_in_errors_inside_a_stream_too() -> None:
+    error = reported({"error": {"code": "rate_limit_exceeded", "message": "Please try again in 20s."}}, "")
+    assert error is not None
+    assert (error.retry_after, error.transient) == (20.0, True)
 
 
 def test_an_error_body_without_end_is_not_read_to_its_end() -> None:
@@ -158,6 +195,15 @@ def test_an_error_body_without_end_is_not_read_to_its_end() -> None:
             await writer.drain()
 
     assert refused(answer).detail == "x" * 500
+
+
+@pytest.mark.parametrize("location", ["http://[::1/", "http://models.example:port/", "//", "\u00e9", "x" * 5000])
+def test_a_redirect_to_nowhere_is_named(location: str) -> None:
+    assert "redirects to" in refused(says(plain(302, b"", Location=location))).detail
+
+
+def test_a_server_that_speaks_no_http_is_named() -> None:
+    assert "other than HTTP" in refused(says(b"PRI * HTTP/2.0\r\n\r\n")).detail
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -180,7 +226,7 @@ def test_redirects_are_named_and_never_followed(status: int) -> None:
     ("answer", "words"),
     [
         (plain(200, b"<!doctype html><p>Welcome", "text/html"), "text/html instead of an event stream"),
-        (plain(200, b"  <html>", "text/event-stream"), "instead of an event stream"),
+        (plain(200, b"  <html>", "text/event-stream"), "an event stream that is none"),
         (plain(200, b'{"choices": []}'), "application/json instead of an event stream"),
         (plain(200, b'{"error": {"message": "no such model"}}'), "no such model"),
         (plain(200, b'{"error": {"message": "no such model"}}', "text/event-stream"), "no such model"),

@@ -12,10 +12,19 @@ import pytest
 from perdure.domain.errors import ModelError
 from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.providers import breaker, retry
-from perdure.providers.base import AnsweredBy, AnyDelta, Finished, ModelRequest, TextDelta
+from perdure.providers.base import (
+    AnsweredBy,
+    AnyDelta,
+    Finished,
+    ModelRequest,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+)
 from perdure.providers.catalog import Catalog
 from tests.providers.cataloguing import Offline
 from tests.providers.chat import HELLO, STOP, chunk
+from tests.providers.keeping import Rows, keeping
 from tests.providers.scripted import (
     END,
     SSE,
@@ -143,20 +152,29 @@ def test_silence_before_the_first_token_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "error"])
-def test_nothing_is_repeated_after_a_token(how: str) -> None:
-    first = chunked(events(chunk({"content": "Once"}))[0])
+@pytest.mark.parametrize(
+    ("piece", "said"),
+    [
+        ({"content": "Once"}, TextDelta("Once")),
+        ({"reasoning_content": "Hm"}, ReasoningDelta("Hm")),
+        ({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "add"}}]}, ToolCallDelta(0, "", "c", "add")),
+    ],
+    ids=["a word", "a thought", "the name of a tool"],
+)
+def test_nothing_is_repeated_after_a_token(piece: Any, said: AnyDelta, how: str) -> None:
+    first = chunked(events(chunk(piece))[0])
     rest = END if how == "cut" else chunked(b'data: {"error": {"message": "x", "code": 503}}\n\n')
 
     async def go() -> tuple[list[Any], int]:
         async with asking(says(SSE, first, rest), GOOD) as (catalog, server):
             model = await catalog.resolve(TENANT, "openai/one")
             batches = catalog.stream(TENANT, ModelRequest(model=model, messages=[HELLO]))
-            said = [*await anext(batches)]
+            shown = [*await anext(batches)]
             with pytest.raises(ModelError):
                 await anext(batches)
-            return said, len(calls(server))
+            return shown, len(calls(server))
 
-    assert run(go()) == ([TextDelta("Once")], 1)
+    assert run(go()) == ([said], 1)
 
 
 def test_it_gives_up_after_five_calls_and_says_so() -> None:
@@ -179,10 +197,14 @@ def test_no_call_begins_after_the_budget() -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_a_provider_that_says_when_is_waited_for_at_least_so_long() -> None:
+def test_a_provider_that_says_when_is_waited_for_a_little_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all who were told the same moment would come at the same moment, and be refused again."""
+    monkeypatch.setattr(retry.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(retry, "LAST_PAUSE", 8.0)
     begun = time.monotonic()
-    assert asked(refusal(429, Retry_After="1"), GOOD) == (SAID, 2)
-    assert time.monotonic() - begun >= 1.0
+    assert asked(refusal(429, Retry_After="0.3"), GOOD) == (SAID, 2)
+    assert time.monotonic() - begun >= 0.5
 
 
 @pytest.mark.parametrize("after", ["3600", "1e300"])
@@ -192,6 +214,8 @@ def test_a_provider_that_wants_more_time_than_there_is_is_not_waited_for(after: 
     assert isinstance(error, ModelError)
     assert (error.error_type, times) == ("llm_rate_limit", 1)
     assert error.retry_after == float(after)
+    assert error.detail.startswith("busy (it wants to be left alone for ")
+    assert error.detail.endswith(" s, and a call is repeated for 30 s)")
     assert time.monotonic() - begun < 5
 
 
@@ -201,7 +225,7 @@ def test_pauses_are_random_and_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "LAST_PAUSE", 8.0)
     monkeypatch.setattr(retry.random, "uniform", lambda low, high: drawn.append((low, high)) or 0.0)
     asked(refusal(503), PERDURE_BREAKER_FAILURES="0")
-    assert drawn == [(0.0, 0.5), (0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 8.0)]
+    assert drawn == [(0.0, 0.5), (0.0, 1.0), (0.0, 2.0), (0.0, 4.0)]
 
 
 def test_going_away_ends_the_pause_at_once() -> None:
@@ -237,7 +261,7 @@ def test_a_provider_that_keeps_failing_is_left_alone_and_found_again(monkeypatch
             assert [state.provider for state in catalog.paused()] == ["openai"]
             with pytest.raises(ModelError, match="LLM") as raised:
                 await answer(catalog)
-            assert "openai failed 4 times in a row" in raised.value.detail
+            assert "openai/one failed 4 times in a row" in raised.value.detail
             assert "busy" in raised.value.detail
             assert len(calls(server)) == 4
             said = None
@@ -313,6 +337,42 @@ def test_a_fall_back_too_small_for_the_request_is_passed_over(logged: Callable[[
     assert isinstance(error, ModelError)
     assert times == 2
     assert "it holds 2" in next(line for line in logged() if line["event"] == "fall_back_passed_over")["reason"]
+
+
+def test_what_a_tenant_asks_of_a_provider_of_their_own_falls_back_to_nobody() -> None:
+    async def go() -> ModelError:
+        rows = Rows()
+        patience = {"PERDURE_RETRY_SECONDS": "0"}
+        async with (
+            serving(playing(refusal(503))) as theirs,
+            keeping(rows, patience, fall_backs=["local/tiny"]) as catalog,
+        ):
+            rows.add("mine", f"{theirs.url}/v1", api_key=b"own")
+            with pytest.raises(ModelError) as raised:
+                await answer(catalog, "mine/one")
+            return raised.value
+
+    assert run(go()).detail == "busy"
+
+
+def test_two_who_were_told_the_same_moment_come_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same provider, two agents: each waits as long as it was told, and a little of its own."""
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.4)
+    monkeypatch.setattr(retry, "LAST_PAUSE", 8.0)
+    drawn = iter([0.0, 0.3])
+    monkeypatch.setattr(retry.random, "uniform", lambda low, high: next(drawn))
+    came: list[float] = []
+
+    async def note(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        came.append(time.monotonic())
+        await (refusal(429, Retry_After="0.2") if len(came) <= 2 else GOOD)(asked, writer)
+
+    async def go() -> list[Any]:
+        async with asking(note) as (catalog, _):
+            return await asyncio.gather(answer(catalog), answer(catalog))
+
+    assert run(go()) == [SAID, SAID]
+    assert came[3] - came[2] > 0.2
 
 
 def test_the_model_itself_is_no_fall_back() -> None:

@@ -26,13 +26,16 @@ LIMIT = 60.0
 OF_THE_INTERPRETER = ("PYTHON", "LD_", "MALLOC_")
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, output: IO[bytes]) -> "Started":
+def start(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, output: IO[bytes], errors: IO[bytes]
+) -> "Started":
     """A process that runs `perdure` with these arguments."""
     if _of_the_interpreter(environment) == _of_the_interpreter(_nursery().environment):
-        return _nursery().fork({"arguments": arguments, "environment": environment, "folder": str(folder)}, output)
+        wanted = {"arguments": arguments, "environment": environment, "folder": str(folder)}
+        return _nursery().fork(wanted, output, errors)
     command = [sys.executable, "-m", "perdure", *arguments]
     return subprocess.Popen(
-        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
     )
 
 
@@ -90,11 +93,12 @@ class _Nursery:
             )  # fmt: skip
         atexit.register(self.close)
 
-    def fork(self, wanted: dict[str, Any], output: IO[bytes]) -> Child:
+    def fork(self, wanted: dict[str, Any], output: IO[bytes], errors: IO[bytes]) -> Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                socket.send_fds(self._asked, [json.dumps(wanted).encode()], [output.fileno(), theirs.fileno()])
+                files = [output.fileno(), errors.fileno(), theirs.fileno()]
+                socket.send_fds(self._asked, [json.dumps(wanted).encode()], files)
             return Child(ours)
         except (OSError, ValueError) as error:
             self._said.seek(0)

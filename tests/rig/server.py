@@ -83,7 +83,7 @@ class Server:
         arguments = ["serve", "--host", "127.0.0.1", "--port", "0"]
         arguments += ["--data", str(self.data), "--ready-file", str(self._ready), *self.options]
         with self.log_file.open("ab") as log:
-            self._process = nursery.start(arguments, self.environment, self.data.parent, log)
+            self._process = nursery.start(arguments, self.environment, self.data.parent, log, log)
         try:
             self.base_url = str(self._wait_ready(limit)["url"]).rstrip("/")
         except BaseException:

@@ -1,7 +1,8 @@
 """Loads the server's program, then forks a process that runs it whenever one is asked for.
 
-Asked over a socket with JSON, `{"arguments", "environment", "folder"}`, and two files: where the child writes what it
-says, and a socket on which its id is told, and in the end its exit code. Children that are left are killed with it.
+Asked over a socket with JSON, `{"arguments", "environment", "folder"}`, and three files: those for the child's output
+and errors, and a socket on which its id is told, and in the end its exit code. Children that are left are killed with
+it.
 """
 
 import contextlib
@@ -54,20 +55,21 @@ def _heard(*_: object) -> None:
 
 def _is_child(asked: socket.socket, children: dict[int, socket.socket]) -> bool:
     """Take one request. True in the process that was forked for it."""
-    request, files, _, _ = socket.recv_fds(asked, MOST, 2)
+    request, files, _, _ = socket.recv_fds(asked, MOST, 3)
     if not request:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
         sys.exit()
-    output, teller = files
+    *outputs, teller = files
     told = socket.socket(fileno=teller)
     pid = os.fork()
     if not pid:
         for each in (told, *children.values()):
             each.close()
-        _become(json.loads(request), output)
+        _become(json.loads(request), outputs)
         return True
-    os.close(output)
+    for output in outputs:
+        os.close(output)
     children[pid] = told
     _tell(told, pid)
     return False
@@ -87,13 +89,13 @@ def _tell(told: socket.socket, number: int) -> None:
         told.send(b"%d" % number)
 
 
-def _become(wanted: dict[str, Any], output: int) -> None:
+def _become(wanted: dict[str, Any], outputs: list[int]) -> None:
     """What a process started with these arguments would be."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for stream in (1, 2):
+    for stream, output in zip((1, 2), outputs, strict=True):
         os.dup2(output, stream)
-    os.close(output)
+        os.close(output)
     os.chdir(wanted["folder"])
     os.environ.clear()
     os.environ.update(wanted["environment"])
