@@ -11,7 +11,7 @@ from typing import Final
 
 from perdure.domain.errors import Invalid, Unavailable
 from perdure.providers import outbound
-from perdure.wire.requests import Base64Image, ImageContent, SentContent, UrlImage
+from perdure.wire.contents import Base64Image, ImageContent, SentContent, UrlImage
 
 MAX_IMAGE: Final = 20 * 1024 * 1024
 """Bytes of one image, which is what providers take at most."""

@@ -29,14 +29,13 @@ from perdure.store import agents as agent_store
 from perdure.store import messages as message_store
 from perdure.store import runs as run_store
 from perdure.store.runs import RunFilter
+from perdure.wire.contents import SentContent, TextContent
 from perdure.wire.errors import run_failure
 from perdure.wire.messages import public_all
 from perdure.wire.requests import (
     AsyncMessageBody,
     MessageType,
     SendMessageBody,
-    SentContent,
-    TextContent,
     async_request,
     refuse_stream_options,
     turn_request,

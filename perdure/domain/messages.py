@@ -57,8 +57,16 @@ class ToolCallPart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="too
     extra: dict[str, Any] = {}
 
 
+class ImagePart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="image"):
+    """An image, inlined as base64 when it came in, so that history never depends on someone else's server."""
+
+    media_type: str
+    data: str
+    detail: str | None = None
+
+
 class ToolReturnPart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="tool_return"):
-    """What answered a call. `text` is shown to the model; `stdout` and `stderr` are lines a sandbox collected."""
+    """What answered a call: `text` and `images` for the model; `stdout` and `stderr` are lines a sandbox collected."""
 
     call_id: str
     name: str
@@ -66,14 +74,7 @@ class ToolReturnPart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="t
     text: str
     stdout: tuple[str, ...] | None = None
     stderr: tuple[str, ...] | None = None
-
-
-class ImagePart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="image"):
-    """An image, inlined as base64 when it came in, so that history never depends on someone else's server."""
-
-    media_type: str
-    data: str
-    detail: str | None = None
+    images: tuple[ImagePart, ...] = ()
 
 
 class ApprovalPart(Part, frozen=True, kw_only=True, omit_defaults=True, tag="approval"):

@@ -103,6 +103,10 @@ class Step:
                         break
                     if self.answer.has_too_many_calls:
                         raise ModelError("llm_error", f"The model called more than {MAX_CALLS} tools in one answer.")
+            if self.answer.has_calls and self._withheld:
+                raise ModelError(
+                    "llm_bad_request", "The provider withheld the rest of an answer that was calling tools."
+                )
         except ModelError as error:
             self.broken = "invalid_llm_response" if error.error_type == "llm_empty_response" else "llm_api_error"
             self.error = RunError(error_type=error.error_type, message=error.message, detail=error.detail)
@@ -130,6 +134,12 @@ class Step:
         """Whether the answer hit the token limit."""
         finish = self.answer.finish
         return finish is not None and finish.reason == "length"
+
+    @property
+    def _withheld(self) -> bool:
+        """Whether the provider stopped the answer for what it says."""
+        finish = self.answer.finish
+        return finish is not None and finish.reason == "content_filter"
 
     @property
     def logprobs(self) -> Logprobs | None:

@@ -10,8 +10,9 @@ import msgspec
 
 from perdure.domain.models import ModelSettings
 from perdure.providers.anthropic_history import Block, called, is_mid_thought, system_of, turns
+from perdure.providers.anthropic_schema import held_schema, is_closed
 from perdure.providers.base import ModelRequest
-from perdure.providers.claude import STRANGER, Manner, manner
+from perdure.providers.claude import STRANGER, Manner, manner, unsteered
 from perdure.providers.known_models import output_limit
 
 INTERLEAVED: Final = "interleaved-thinking-2025-05-14"
@@ -24,6 +25,9 @@ HARD_TOKENS: Final = 64_000
 STRANGER_TOKENS: Final = 16_000
 LEAST_BUDGET: Final = 1024
 """Tokens: the API refuses a smaller budget for thoughts. As many are left for what is said."""
+
+STRICT_TOOLS: Final = 20
+"""Tools of a request whose calls can be held to their schemas."""
 
 _BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 24_576, "max": 30_000}
 _USUAL_BUDGET: Final = 4096
@@ -38,9 +42,13 @@ class Asked(msgspec.Struct, frozen=True):
     betas: tuple[str, ...] = ()
 
 
-def messages_body(request: ModelRequest, *, recall: bool = True) -> Asked:
-    """The body but for `model` and `stream`, which not every cloud wants. Without `recall` no thought comes back."""
+def messages_body(request: ModelRequest, *, recall: bool = True, steered: bool = True) -> Asked:
+    """The body but for `model` and `stream`, which not every cloud wants.
+
+    Without `recall` no thought comes back; without `steered` nothing is said of how to think.
+    """
     settings, how = request.settings, manner(request.model.name)
+    how = how if steered else unsteered(how)
     choice = _choice(request, how)
     limit = _max_tokens(request)
     budget = _budget(settings, limit)
@@ -116,7 +124,7 @@ def _output(settings: ModelSettings, how: Manner, thinks: bool) -> dict[str, Any
     if asked and asked != "none" and (effort := how.effort(asked)):
         config["effort"] = effort
     if how.structured and (schema := _schema(settings.response_format)) is not None:
-        config["format"] = {"type": "json_schema", "schema": _closed(schema)}
+        config["format"] = {"type": "json_schema", "schema": held_schema(schema)}
     return {"output_config": config} if config else {}
 
 
@@ -125,16 +133,6 @@ def _schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     schema = (response_format.get("json_schema") or {}).get("schema")
     return cast("dict[str, Any]", schema) if isinstance(schema, dict) else None
-
-
-def _closed(schema: Any) -> Any:
-    """The schema with every object closed to properties it does not name, which is the only kind the API takes."""
-    if isinstance(schema, list):
-        return [_closed(item) for item in cast("list[Any]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {name: _closed(value) for name, value in cast("dict[str, Any]", schema).items()}
-    return {"additionalProperties": False, **closed} if closed.get("type") == "object" else closed
 
 
 def _choice(request: ModelRequest, how: Manner) -> dict[str, Any]:
@@ -154,7 +152,14 @@ def _tools(request: ModelRequest, how: Manner, spoken: Sequence[dict[str, Any]])
     """The tools on offer; stand-ins for those in history where there are none, since calls of no tool are refused."""
     if not request.tools:
         return [{"name": name, "description": "Gone.", "input_schema": {"type": "object"}} for name in called(spoken)]
-    return [_tool(tool, how) for tool in _offered(request, how)]
+    strict, left = request.settings.strict and how.structured, STRICT_TOOLS
+    tools: list[Block] = []
+    for tool in _offered(request, how):
+        # One that cannot be called strictly is offered loosely, though strictness is wanted.
+        held = strict and left > 0 and is_closed(tool.get("parameters") or {"type": "object"})
+        left -= held
+        tools.append(_tool(tool, how, strict=held))
+    return tools
 
 
 def _offered(request: ModelRequest, how: Manner) -> Sequence[dict[str, Any]]:
@@ -163,12 +168,14 @@ def _offered(request: ModelRequest, how: Manner) -> Sequence[dict[str, Any]]:
     return [tool for tool in request.tools if tool["name"] == request.tool_choice] or request.tools
 
 
-def _tool(tool: dict[str, Any], how: Manner) -> Block:
-    schema = tool.get("parameters") or {}
-    block: Block = {"name": tool["name"], "input_schema": {"type": "object", **schema}}
+def _tool(tool: dict[str, Any], how: Manner, *, strict: bool) -> Block:
+    schema = {"type": "object", **(tool.get("parameters") or {})}
+    block: Block = {"name": tool["name"], "input_schema": held_schema(schema) if strict else schema}
     if description := tool.get("description"):
         block["description"] = description
-    if how.eager:
+    if strict:
+        block["strict"] = True
+    elif how.eager:
         block["eager_input_streaming"] = True
     return block
 

@@ -122,7 +122,9 @@ class EventReader:
         self._open: dict[int, _Thought | _Call] = {}
         self._blocks = 0
         self._calls = 0
+        self._said = False
         self._stop_reason = ""
+        self._category = ""
         self._usage: dict[str, Any] = {}
         self._usage_told = False
         self.failure: ModelError | None = None
@@ -166,6 +168,7 @@ class EventReader:
         kind = event.type
         if kind == "content_block_delta" and delta is not None:
             if plain and delta.text and "\0" not in delta.text:
+                self._said = True
                 out.append(TextDelta(delta.text))
             else:
                 self._fragment(event.index, delta, out)
@@ -246,9 +249,10 @@ class EventReader:
     def _stop(self, delta: _Delta, out: list[AnyDelta]) -> None:
         """Notes why the model stopped. Where it refuses, what the API says of that is its answer."""
         self._stop_reason = delta.stop_reason or self._stop_reason
-        explanation = (delta.stop_details or {}).get("explanation")
-        if delta.stop_reason == "refusal" and isinstance(explanation, str):
+        details = delta.stop_details or {}
+        if delta.stop_reason == "refusal" and isinstance(explanation := details.get("explanation"), str):
             self._add("text", explanation, out)
+        self._category = str(details.get("category") or "")
 
     def _finish(self, out: list[AnyDelta]) -> None:
         for index in tuple(self._open):
@@ -256,11 +260,14 @@ class EventReader:
         self._flush(out)
         self._usage_told = True
         out.append(UsageDelta(_usage(self._usage)))
+        if self._stop_reason == "refusal" and not (self._said or self._calls):
+            raise self._endpoint.failed(f"withheld its answer: refusal {self._category}".rstrip(), "llm_bad_request")
         out.append(Finished(_REASONS.get(self._stop_reason) or ("tool_calls" if self._calls else "stop")))
         self.done = True
 
     def _add(self, channel: _Channel, text: str | None, out: list[AnyDelta]) -> None:
         if text:
+            self._said = self._said or channel == "text"
             for on, whole in self._halves.add(channel, text):
                 _emit(on, whole, out)
             if isinstance(channel, _Thought) and not is_storable(text):

@@ -20,6 +20,7 @@ from perdure.domain.messages import (
     ToolCallPart,
     ToolReturnPart,
 )
+from perdure.providers.images import media_type
 from perdure.providers.openai_body import object_text, tool_name
 
 VENDOR: Final = "anthropic"
@@ -139,14 +140,15 @@ def _texts(text: str) -> list[Block]:
 
 
 def _image(part: ImagePart) -> list[Block]:
-    if part.media_type not in _IMAGES:
-        return _texts(f"[Here was an image of type {part.media_type}, which this model cannot see.]")
-    return [{"type": "image", "source": {"type": "base64", "media_type": part.media_type, "data": part.data}}]
+    kind = media_type(part)
+    if kind not in _IMAGES:
+        return _texts(f"[Here was an image of type {kind}, which this model cannot see.]")
+    return [{"type": "image", "source": {"type": "base64", "media_type": kind, "data": part.data}}]
 
 
 def _returned(part: ToolReturnPart) -> Block:
     block: Block = {"type": "tool_result", "tool_use_id": _call_id(part.call_id)}
-    if said := _texts(part.text):
+    if said := [*_texts(part.text), *(block for image in part.images for block in _image(image))]:
         block["content"] = said
     if part.status == "error":
         block["is_error"] = True

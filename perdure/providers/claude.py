@@ -66,6 +66,13 @@ def manner(name: str) -> Manner:
     return _of(before or after or "", (int(major), int(minor or 0)))
 
 
+def unsteered(how: Manner) -> Manner:
+    """The same for a model that turned out to take less than was known of it."""
+    return msgspec.structs.replace(
+        how, thinking="none", thoughtless="omit", bound=False, sampled=False, efforts=(), eager=False
+    )
+
+
 def _of(family: str, version: Version) -> Manner:
     if version < (3, 7):
         return Manner()

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 
 from perdure.domain.errors import Invalid
+from perdure.providers.aws_credentials import CHAIN, CHAIN_NAME
 from perdure.providers.bedrock import BEARER_NAME, KEY_NAMES, REGION_NAMES, bedrock_endpoint
 from perdure.providers.google_auth import KEY_FILE_NAME
 from perdure.providers.http import Endpoint, HttpClient, Limits
@@ -28,9 +29,9 @@ _CUSTOM_NAME: Final = re.compile(r"PERDURE_PROVIDER_([A-Z0-9_]+)_BASE_URL")
 _VERSION: Final = re.compile(r"/v\d[a-z0-9]*$")
 """How the address of a whole API ends."""
 _CLOUD_NAMES: Final[Mapping[DialectName, str]] = {
-    "gemini": f"{LOCATION_NAME}, {PROJECT_NAME} and {KEY_FILE_NAME}",
-    "anthropic_vertex": f"{CLAUDE_LOCATION_NAME}, {CLAUDE_PROJECT_NAME} and {KEY_FILE_NAME}",
-    "anthropic_bedrock": f"{REGION_NAMES[0]} and {' and '.join(KEY_NAMES)}, or {BEARER_NAME},",
+    "gemini": f"{LOCATION_NAME} and {PROJECT_NAME}, or {LOCATION_NAME} and {KEY_FILE_NAME},",
+    "anthropic_vertex": f"{CLAUDE_LOCATION_NAME} and {CLAUDE_PROJECT_NAME}",
+    "anthropic_bedrock": f"{REGION_NAMES[0]} and {' and '.join(KEY_NAMES)}, or {BEARER_NAME}, or {CHAIN_NAME}={CHAIN},",
 }
 """What an account with a cloud is named by, for the dialects that are spoken there."""
 _SECOND_LIMIT: Final = 86_400.0

@@ -1,10 +1,12 @@
 """How many tokens a prompt is, where a provider counts for those who ask: nothing is answered, and nothing costs."""
 
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 import msgspec
 
+from perdure.providers.anthropic import ON_VERTEX, bedrock_body, bedrock_url, with_betas
 from perdure.providers.anthropic_body import messages_body
 from perdure.providers.base import ModelRequest
 from perdure.providers.gemini import method
@@ -31,18 +33,24 @@ async def count(http: HttpClient, endpoint: Endpoint, kind: KnownProvider, reque
 
 async def _anthropic(http: HttpClient, endpoint: Endpoint, kind: KnownProvider, request: ModelRequest) -> Any:
     asked = messages_body(request)
-    headers = {**endpoint.headers, **({"anthropic-beta": ",".join(asked.betas)} if asked.betas else {})}
-    body = {name: asked.body[name] for name in _COUNTED if name in asked.body}
-    counted = msgspec.structs.replace(endpoint, headers=headers)
-    answer = await http.post_json(
-        counted, f"{endpoint.url}/messages/count_tokens", {"model": request.model.name, **body}
-    )
-    return _field(answer, "input_tokens")
+    body = {"model": request.model.name, **{name: asked.body[name] for name in _COUNTED if name in asked.body}}
+    url = f"{endpoint.url}/messages/count_tokens"
+    if kind.publisher:
+        url, body = f"{endpoint.url}/models/count-tokens:rawPredict", {"anthropic_version": ON_VERTEX, **body}
+    return _field(await http.post_json(with_betas(endpoint, asked.betas), url, body), "input_tokens")
+
+
+async def _bedrock(http: HttpClient, endpoint: Endpoint, kind: KnownProvider, request: ModelRequest) -> Any:
+    body = base64.b64encode(msgspec.json.encode(bedrock_body(messages_body(request)))).decode()
+    url = f"{bedrock_url(endpoint, request.model.name)}/count-tokens"
+    return _field(await http.post_json(endpoint, url, {"input": {"invokeModel": {"body": body}}}), "inputTokens")
 
 
 async def _gemini(http: HttpClient, endpoint: Endpoint, kind: KnownProvider, request: ModelRequest) -> Any:
     body: dict[str, Any] = msgspec.json.decode(gemini_body(request))
-    if not kind.publisher:
+    if kind.publisher:
+        body.pop("toolConfig", None)  # A field that Vertex does not know there.
+    else:
         body = {"generateContentRequest": {"model": f"models/{request.model.name}", **body}}
     return _field(
         await http.post_json(endpoint, method(endpoint, request.model.name, "countTokens"), body), "totalTokens"
@@ -67,6 +75,7 @@ def _field(answer: Any, name: str) -> Any:
 
 _WAYS: Final[Mapping[Counting, Callable[[HttpClient, Endpoint, KnownProvider, ModelRequest], Awaitable[Any]]]] = {
     "anthropic": _anthropic,
+    "bedrock": _bedrock,
     "gemini": _gemini,
     "llamacpp": _llamacpp,
     "vllm": _vllm,

@@ -17,6 +17,7 @@ from perdure.domain.messages import (
 from perdure.domain.models import Model
 from perdure.logs import Log
 from perdure.providers.base import ModelRequest
+from perdure.providers.images import has_images
 
 _log = Log(__name__)
 
@@ -57,7 +58,7 @@ class TokenEstimate:
 
     def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
         """Note what the prompt of `request` really was. One with images is passed over: it says little of text."""
-        if any(isinstance(part, ImagePart) for message in request.messages for part in message.parts):
+        if has_images(request.messages):
             return
         size = size_of(request.messages, request.tools)
         prompt_tokens = self._uncut(request.model, size, prompt_tokens)
@@ -110,6 +111,6 @@ _MEASURES: Final[dict[type[AnyPart], Callable[[Any], int]]] = {
     TextPart: lambda part: _bytes(part.text),
     ReasoningPart: lambda part: 0 if part.native else _bytes(part.text),
     ToolCallPart: lambda part: MESSAGE_BYTES + _bytes(part.name) + _bytes(part.arguments),
-    ToolReturnPart: lambda part: MESSAGE_BYTES + _bytes(part.text),
+    ToolReturnPart: lambda part: MESSAGE_BYTES + _bytes(part.text) + IMAGE_BYTES * len(part.images),
     ImagePart: lambda part: IMAGE_BYTES,
 }

@@ -1,5 +1,6 @@
 """The body of a Gemini request: history in Google's words, with the seals of its own earlier answers put back."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -17,6 +18,7 @@ from perdure.domain.messages import (
 from perdure.domain.models import ModelSettings
 from perdure.providers.base import ModelRequest
 from perdure.providers.gemini_schema import known_schema
+from perdure.providers.images import media_type
 
 UNSEALED: Final = "skip_thought_signature_validator"
 """The signature Google documents for calls that its models did not make: without one, the request is refused.
@@ -47,18 +49,23 @@ class _Kept(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
-def gemini_body(request: ModelRequest, *, sealed: bool = True, token: str | None = None) -> bytes:
+def gemini_body(request: ModelRequest, *, sealed: bool = True, steered: bool = True, token: str | None = None) -> bytes:
     """The request as JSON. Without `sealed`, Google's own signatures are left out as if another had made all calls.
 
-    `token` continues an answer that was longer than one request may be.
+    Without `steered` nothing is said of how to think. `token` continues an answer that was longer than one request may
+    be.
     """
     name, kind = request.model.name, request.model.provider_type
-    system, contents = _History(kind, sealed=sealed, strict=not sealed or generation(name) >= (3, 0)).of(request)
+    modern = generation(name) >= (3, 0)
+    system, contents = _History(kind, sealed=sealed, strict=modern or not sealed, seeing=modern).of(request)
     tools = _tools(request)
     body: _Fields = {"contents": contents, **tools}
     if system:
         body["systemInstruction"] = {"parts": [{"text": system}]}
-    if config := _generation_config(name, request.settings, with_tools=bool(tools)):
+    config = _generation_config(name, request.settings, with_tools=bool(tools))
+    if not steered:
+        config.pop("thinkingConfig", None)
+    if config:
         body["generationConfig"] = config
     if token:
         body["continuationToken"] = token
@@ -73,10 +80,14 @@ def generation(name: str) -> tuple[int, int]:
 
 
 class _History:
-    """Turns messages into contents. `strict` is a model that refuses calls without a signature."""
+    """Turns messages into contents. `strict` is a model that refuses calls without a signature.
 
-    def __init__(self, provider_type: str, *, sealed: bool, strict: bool) -> None:
+    One that is `seeing` takes images in what calls returned; others are shown them after it.
+    """
+
+    def __init__(self, provider_type: str, *, sealed: bool, strict: bool, seeing: bool) -> None:
         self._type = provider_type
+        self._seeing = seeing
         self._sealed = sealed
         self._strict = strict
         self._ids: dict[str, str] = {}
@@ -103,9 +114,9 @@ class _History:
             contents.insert(0, {"role": "user", "parts": [{"text": OPENING}]})
         if contents[-1]["role"] == "model":
             self._add("user", [{"text": GO_ON}])
-        for content in contents:
-            if content["role"] == "model":
-                self._seal(content["parts"])
+        for said, answered in itertools.pairwise(contents):
+            if said["role"] == "model":
+                self._seal(said["parts"], answered["parts"])
         return system, contents
 
     def _add(self, role: str, parts: list[_Fields]) -> None:
@@ -120,6 +131,8 @@ class _History:
         """Adds what answered the calls before, in the order of the calls: where they have no ids, it is the order."""
         returns.sort(key=lambda part: self._places.get(part.call_id, 0))
         self._add("user", [self._returned(part) for part in returns])
+        if not self._seeing:
+            self._add("user", [_image(image) for part in returns for image in part.images])
         returns.clear()
 
     def _said(self, parts: Sequence[AnyPart]) -> list[_Fields]:
@@ -149,6 +162,8 @@ class _History:
     def _returned(self, part: ToolReturnPart) -> _Fields:
         outcome = {"output" if part.status == "success" else "error": part.text}
         answer: _Fields = {"name": _tool_name(part.name), "response": outcome}
+        if part.images and self._seeing:
+            answer["parts"] = [_image(image) for image in part.images]
         if own := self._ids.get(part.call_id):
             answer["id"] = own
         return {"functionResponse": answer}
@@ -161,16 +176,21 @@ class _History:
             return _Kept()
         return kept if self._sealed else _Kept(id=kept.id)
 
-    def _seal(self, parts: list[_Fields]) -> None:
-        """Puts the signed one of parallel calls first, as it came: one that awaited approval was moved behind them."""
-        places = [at for at, part in enumerate(parts) if "functionCall" in part]
-        if not places or "thoughtSignature" in parts[places[0]]:
+    def _seal(self, parts: list[_Fields], answers: list[_Fields]) -> None:
+        """Puts the signed one of parallel calls first, as it came: one that awaited approval was moved behind them.
+
+        What answers it moves along: calls without ids are matched by nothing but their order.
+        """
+        calls = [at for at, part in enumerate(parts) if "functionCall" in part]
+        if not calls or "thoughtSignature" in parts[calls[0]]:
             return
-        signed = next((at for at in places if "thoughtSignature" in parts[at]), None)
+        signed = next((nth for nth, at in enumerate(calls) if "thoughtSignature" in parts[at]), None)
         if signed is not None:
-            parts.insert(places[0], parts.pop(signed))
+            returns = [at for at, part in enumerate(answers) if "functionResponse" in part]
+            parts.insert(calls[0], parts.pop(calls[signed]))
+            answers.insert(returns[0], answers.pop(returns[signed]))
         elif self._strict:
-            parts[places[0]]["thoughtSignature"] = UNSEALED
+            parts[calls[0]]["thoughtSignature"] = UNSEALED
 
 
 def _shown(parts: Sequence[AnyPart]) -> list[_Fields]:
@@ -180,8 +200,12 @@ def _shown(parts: Sequence[AnyPart]) -> list[_Fields]:
         if isinstance(part, TextPart) and part.text:
             shown.append({"text": part.text})
         elif isinstance(part, ImagePart):
-            shown.append({"inlineData": {"mimeType": part.media_type, "data": part.data}})
+            shown.append(_image(part))
     return shown
+
+
+def _image(part: ImagePart) -> _Fields:
+    return {"inlineData": {"mimeType": media_type(part), "data": part.data}}
 
 
 def _pieces(text: str, seals: Sequence[tuple[int, int, str]], mark: _Fields) -> list[_Fields]:

@@ -1,7 +1,8 @@
-"""Access tokens of Google Cloud, got with a key file and renewed before they run out.
+"""Access tokens of Google Cloud, got with a key file or from the machine, and renewed before they run out.
 
 A key file is what Google hands out as JSON: the key of a service account, or a person's own login as `gcloud auth
 application-default login` leaves it. See https://developers.google.com/identity/protocols/oauth2/service-account.
+Without one the metadata server is asked, which machines, containers and functions of Google's have beside them.
 """
 
 import asyncio
@@ -21,6 +22,11 @@ from perdure.providers.http import Endpoint, HttpClient
 
 KEY_FILE_NAME: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 """The environment variable that names the key file."""
+
+METADATA_NAME: Final = "GCE_METADATA_HOST"
+"""The environment variable that names the metadata server, where it is not Google's own."""
+METADATA_HOST: Final = "metadata.google.internal"
+METADATA_PATH: Final = "/computeMetadata/v1/instance/service-accounts/default/token"
 
 TOKEN_URL: Final = "https://oauth2.googleapis.com/token"
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
@@ -48,33 +54,55 @@ class GoogleKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_key(environment: Mapping[str, str]) -> GoogleKey | None:
-    """The key file the environment names; None where it names none. Raises Invalid for one of no use."""
-    path = environment.get(KEY_FILE_NAME, "").strip()
-    if not path:
+    """The key file the environment names, or else the login of `gcloud`; None where there is neither.
+
+    Raises Invalid for one of no use.
+    """
+    named = environment.get(KEY_FILE_NAME, "").strip()
+    path = Path(named) if named else _gcloud_login(environment)
+    if path is None:
         return None
     try:
-        key = msgspec.json.decode(Path(path).read_bytes(), type=GoogleKey)
+        key = msgspec.json.decode(path.read_bytes(), type=GoogleKey)
     except (OSError, ValueError) as error:
-        raise Invalid(f"{KEY_FILE_NAME} must name a readable key file of Google Cloud: {error}") from error
+        raise Invalid(f"{KEY_FILE_NAME} must name a readable key file of Google Cloud: {path}: {error}") from error
     whole = {
         "service_account": key.client_email and key.private_key,
         "authorized_user": key.client_id and key.client_secret and key.refresh_token,
     }
     if not whole.get(key.type):
         raise Invalid(
-            f"{KEY_FILE_NAME} names a file of type {key.type!r} that cannot be used: it must hold the key of a service "
-            "account, or a login made with 'gcloud auth application-default login'."
+            f"{path} is a key file of type {key.type!r}, which cannot be used: {KEY_FILE_NAME} must name one with "
+            "the key of a service account, or a login made with 'gcloud auth application-default login'."
         )
     return key
 
 
-class GoogleAuth:
-    """A `Signer` that sends the token of `key`. One token serves all requests until it is about to run out."""
+def _gcloud_login(environment: Mapping[str, str]) -> Path | None:
+    """Where `gcloud auth application-default login` leaves what it got, if it left anything."""
+    folder, home = environment.get("CLOUDSDK_CONFIG", "").strip(), environment.get("HOME", "").strip()
+    if not (folder or home):
+        return None
+    path = (Path(folder) if folder else Path(home, ".config", "gcloud")) / "application_default_credentials.json"
+    return path if path.is_file() else None
 
-    def __init__(self, http: HttpClient, key: GoogleKey) -> None:
+
+class GoogleAuth:
+    """A `Signer` that sends the token of `key`, or without one that of the machine's service account.
+
+    One token serves all requests until it is about to run out.
+    """
+
+    def __init__(self, http: HttpClient, key: GoogleKey | None, metadata_host: str = METADATA_HOST) -> None:
         self._http = http
         self._key = key
-        self._place = Endpoint(name="Google's login", url=key.token_uri, key=key.client_secret)
+        if key is not None:
+            self._place = Endpoint(name="Google's login", url=key.token_uri, key=key.client_secret)
+        else:
+            # That it asks for this is how a server is told from a stranger who was made to fetch an address.
+            headers = {"Metadata-Flavor": "Google"}
+            url = f"http://{metadata_host}{METADATA_PATH}"
+            self._place = Endpoint(name="Google's metadata server", url=url, headers=headers)
         self._turn = asyncio.Lock()
         self._headers: Mapping[str, str] = {}
         self._renew_at = -math.inf
@@ -89,22 +117,29 @@ class GoogleAuth:
     async def _renew(self) -> None:
         asked_at = time.monotonic()
         try:
-            answer = await self._http.post_form(self._place, self._key.token_uri, self._grant())
+            answer = await self._granted()
         except ModelError as error:
             kind = "llm_authentication" if error.error_type == "llm_bad_request" else error.error_type
             detail = f"Google gave no access token: {error.detail}"
+            if self._key is None:
+                detail += f" Elsewhere than on Google's machines, {KEY_FILE_NAME} must name a key file."
             raise ModelError(kind, detail, transient=error.transient) from error
         fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
         token, seconds = fields.get("access_token"), fields.get("expires_in")
         if not (isinstance(token, str) and isinstance(seconds, int | float)):
             raise ModelError("llm_authentication", "Google's answer to a request for an access token holds none.")
         self._headers = {"Authorization": f"Bearer {token}"}
-        if self._key.quota_project_id:
+        if self._key is not None and self._key.quota_project_id:
             self._headers["x-goog-user-project"] = self._key.quota_project_id
         self._renew_at = asked_at + seconds - MARGIN_SECONDS
 
-    def _grant(self) -> dict[str, str]:
-        key = self._key
+    async def _granted(self) -> Any:
+        if self._key is None:
+            return await self._http.get_json(self._place, self._place.url)
+        return await self._http.post_form(self._place, self._place.url, self._grant(self._key))
+
+    @staticmethod
+    def _grant(key: GoogleKey) -> dict[str, str]:
         if key.type == "authorized_user":
             return {
                 "grant_type": "refresh_token",

@@ -10,7 +10,7 @@ from perdure.providers.openai_body import Quirks, reasons_like_openai
 Listing = Literal["openai", "azure", "ollama", "lmstudio", "llamacpp", "anthropic", "bedrock", "gemini", "vertex"]
 DialectName = Literal["openai_chat", "openai_responses", "anthropic", "anthropic_bedrock", "anthropic_vertex", "gemini"]
 EmbeddingApi = Literal["openai", "ollama", "gemini", "vertex"]
-Counting = Literal["never", "anthropic", "gemini", "llamacpp", "vllm"]
+Counting = Literal["never", "anthropic", "bedrock", "gemini", "llamacpp", "vllm"]
 
 
 class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +116,7 @@ KNOWN_PROVIDERS: Final = (
         publisher="anthropic",
         dialect="anthropic_bedrock",
         listing="bedrock",
+        counting="bedrock",
     ),
     KnownProvider(
         name="google_ai",
@@ -147,6 +148,7 @@ KNOWN_PROVIDERS: Final = (
         publisher="anthropic",
         dialect="anthropic_vertex",
         listing="vertex",
+        counting="anthropic",
     ),
     KnownProvider(
         name="groq",

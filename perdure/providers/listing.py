@@ -148,7 +148,7 @@ async def list_anthropic(http: HttpClient, endpoint: Endpoint) -> Sequence[Liste
 
 async def list_bedrock(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
     """The models of Anthropic's that can be asked as they are, and the inference profiles through which others can."""
-    control = endpoint.url.replace("//bedrock-runtime.", "//bedrock.")
+    control = endpoint.url.replace("//bedrock-runtime", "//bedrock")
     models = await http.get_json(endpoint, f"{control}/foundation-models?byProvider=Anthropic")
     names = [
         entry.get("modelId")
@@ -245,7 +245,7 @@ def _listed(entry: Mapping[str, Any]) -> Listed | None:
     parameters = entry.get("supported_parameters")
     if isinstance(parameters, list) and "tools" not in parameters:
         refused = "has no tool support"
-    if entry.get("active") is False:
+    if entry.get("active") is False or entry.get("lifecycle") == "retired":
         refused = "is not active"
     windows = (_number(entry.get(field)) for field in _WINDOW_NAMES)
     meta = _fields(entry.get("meta"))

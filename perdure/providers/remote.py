@@ -1,11 +1,22 @@
 """Providers reached over the network: one class for all, told apart by a row of data and the dialect it names."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.domain.providers import ProviderCategory
-from perdure.providers import anthropic, counting, embeddings, gemini, listing, ollama, openai_chat, openai_responses
+from perdure.providers import (
+    anthropic,
+    counting,
+    embeddings,
+    gemini,
+    images,
+    listing,
+    ollama,
+    openai_chat,
+    openai_responses,
+)
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_models import context_window, dimensions, is_responses_only
@@ -118,8 +129,7 @@ class RemoteProvider:
         )
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
-        dialect = _DIALECTS[self.kind.dialect_of(request.model.name)]
-        answer = dialect(self._http, self.endpoint, self.kind, request)
+        answer = self._asked(request)
         return answer if self._turns is None else self._turns.taken(answer)
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
@@ -147,6 +157,15 @@ class RemoteProvider:
 
     async def close(self) -> None:
         """Nothing of its own to close: connections belong to the client it was given."""
+
+    def _asked(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
+        dialect = self.kind.dialect_of(request.model.name)
+        ask = partial(_DIALECTS[dialect], self._http, self.endpoint, self.kind)
+        if not images.has_images(request.messages):
+            return ask(request)
+        if dialect in ("openai_chat", "openai_responses"):
+            return images.shown(lambda shown: ask(images.beside_returns(shown)), request)
+        return images.shown(ask, request)
 
     def _why_not(self, name: str) -> str | None:
         if is_responses_only(name) and self.kind.dialect_of(name) != "openai_responses":

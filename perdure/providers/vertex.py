@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from perdure.domain.errors import Invalid
-from perdure.providers.google_auth import GoogleAuth, read_key
+from perdure.providers.google_auth import METADATA_HOST, METADATA_NAME, GoogleAuth, read_key
 from perdure.providers.http import Endpoint, HttpClient
 
 PROJECT_NAME: Final = "GOOGLE_CLOUD_PROJECT"
@@ -25,24 +25,23 @@ def vertex_endpoint(
 ) -> Endpoint | None:
     """The endpoint of a publisher's models, at `root` in place of Google's own host where that is not empty.
 
-    None unless the environment names a location and a key file; the project may be the one the key file is of. Raises
+    None unless the environment names a location and a project, which may be the one that a key file is of. Raises
     Invalid for values of no use.
     """
     location = environment.get(LOCATION_NAME, "").strip()
     key = read_key(environment) if location else None
-    if key is None:
-        return None
-    project = environment.get(PROJECT_NAME, "").strip() or key.project_id
-    if not project:
+    project = environment.get(PROJECT_NAME, "").strip() or (key.project_id if key is not None else "")
+    if not (location and project):
         return None
     if not _LOCATION.fullmatch(location):
         raise Invalid(f"{LOCATION_NAME} must be a location of Google Cloud, such as us-central1 or global")
     if not _PROJECT.fullmatch(project):
         raise Invalid(f"{PROJECT_NAME} must be the id of a project of Google Cloud, such as my-project-12345")
     path = f"{_VERSION}/projects/{project}/locations/{location}/publishers/{publisher}"
+    host = environment.get(METADATA_NAME, "").strip() or METADATA_HOST
     return Endpoint(
-        name=name, url=f"{root or _host(location)}/{path}", key=key.private_key or key.refresh_token,
-        sign=GoogleAuth(http, key),
+        name=name, url=f"{root or _host(location)}/{path}", sign=GoogleAuth(http, key, host),
+        key=key.private_key or key.refresh_token if key is not None else "",
     )  # fmt: skip
 
 

@@ -290,6 +290,7 @@ def part_of(tool: Tool, call: ToolCallPart, returned: Returned, *, whole: bool =
     part = _part(tool, call, returned.status, returned.text, whole=whole)
     return msgspec.structs.replace(
         part,
+        images=returned.images,
         stdout=tuple(storable(line) for line in returned.stdout) or None,
         stderr=tuple(storable(line) for line in returned.stderr) or None,
     )

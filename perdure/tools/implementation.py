@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from perdure.domain.agents import Agent
 from perdure.domain.errors import Invalid
-from perdure.domain.messages import ReturnStatus, ToolReturnPart
+from perdure.domain.messages import ImagePart, ReturnStatus, ToolReturnPart
 from perdure.domain.tools import Tool, ToolType
 from perdure.tools.schema import INJECTED, function_schema
 
@@ -63,7 +63,7 @@ class Reads(msgspec.Struct, frozen=True):
 
 
 class Returned(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tool that acts outside our database gives back. `stdout` and `stderr` are lines it wrote beside its text.
+    """What a tool that acts outside our database gives back. `stdout` and `stderr` are lines it wrote beside that.
 
     `keep` stores what else comes of the call and says whether it changed a block. It runs in the transaction that
     stores the return, perhaps more than once, and raises domain errors only: they become the return, and undo it.
@@ -72,6 +72,7 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     status: ReturnStatus = "success"
+    images: tuple[ImagePart, ...] = ()
     stdout: tuple[str, ...] = ()
     stderr: tuple[str, ...] = ()
     keep: Callable[[Connection], bool] | None = None

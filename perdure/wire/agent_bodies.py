@@ -13,8 +13,8 @@ from perdure.domain.ids import new_id
 from perdure.domain.messages import Message, TextPart
 from perdure.domain.runs import StopReason
 from perdure.wire.blocks import CreateBlockBody, Tags
+from perdure.wire.contents import TextContent
 from perdure.wire.model_settings import CompactionBody, ModelChoiceBody
-from perdure.wire.requests import TextContent
 from perdure.wire.text import Body, Text
 from perdure.wire.times import microseconds
 from perdure.wire.tool_rules import ToolRule

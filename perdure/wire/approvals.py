@@ -6,7 +6,8 @@ from pydantic import Discriminator, Field, Tag
 
 from perdure.domain.approvals import Decision, Waiting
 from perdure.domain.errors import Unprocessable
-from perdure.domain.messages import ToolReturnPart
+from perdure.domain.messages import ImagePart, TextPart, ToolReturnPart
+from perdure.wire.contents import Content, SentContent, part_of
 from perdure.wire.messages import tool_call
 from perdure.wire.text import Body, Text
 from perdure.wire.times import precise
@@ -21,17 +22,12 @@ class ApprovalReturn(Body):
     reason: Text | None = None
 
 
-class TextReturn(Body):
-    type: Literal["text"] = "text"
-    text: Text
-
-
 class ToolReturn(Body):
     """What a tool that the caller runs itself gave."""
 
     type: Literal["tool"] = "tool"
     tool_call_id: Text
-    tool_return: Text | list[TextReturn]
+    tool_return: Text | list[Content]
     status: Literal["success", "error"]
     stdout: list[Text] | None = None
     stderr: list[Text] | None = None
@@ -58,6 +54,11 @@ class ApprovalBody(Body):
     approval_request_id: Text | None = None
     reason: Text | None = None
     otid: Text | None = None
+
+    def contents(self) -> list[SentContent]:
+        """All that tools are said to have returned."""
+        answers = (*(self.approvals or ()), *(self.tool_returns or ()))
+        return [answer.tool_return for answer in answers if isinstance(answer, ToolReturn)]
 
 
 def is_approval(value: Any) -> bool:
@@ -103,12 +104,13 @@ def _decision(answer: ApprovalReturn | ToolReturn) -> Decision:
     if isinstance(answer, ApprovalReturn):
         return Decision(target=answer.tool_call_id, approve=answer.approve, reason=answer.reason)
     given = answer.tool_return
-    text = given if isinstance(given, str) else "".join(part.text for part in given)
+    parts = [TextPart(text=given)] if isinstance(given, str) else [part_of(part) for part in given]
     returned = ToolReturnPart(
         call_id=answer.tool_call_id,
         name="",
         status=answer.status,
-        text=text,
+        text="".join(part.text for part in parts if isinstance(part, TextPart)),
+        images=tuple(part for part in parts if isinstance(part, ImagePart)),
         stdout=None if answer.stdout is None else tuple(answer.stdout),
         stderr=None if answer.stderr is None else tuple(answer.stderr),
     )

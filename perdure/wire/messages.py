@@ -112,7 +112,7 @@ def _group(message: Message, part_otid: str, parts: Sequence[AnyPart], voice: Vo
             return _message(message, "tool_call_message", part_otid, tool_call=calls[0], tool_calls=calls)
         case ToolReturnPart():
             returns = [tool_return(part) for part in parts if isinstance(part, ToolReturnPart)]
-            top = {key: value for key, value in returns[0].items() if key != "type"}
+            top = {key: value for key, value in returns[0].items() if key != "type"} | {"tool_return": first.text}
             shown = _message(message, "tool_return_message", part_otid, **top, tool_returns=returns)
             return {**shown, "name": first.name}
         case ApprovalPart() | ImagePart() | SummaryPart():
@@ -171,7 +171,7 @@ def tool_return(part: ToolReturnPart) -> Public:
     """What answered one call."""
     return {
         "type": "tool",
-        "tool_return": part.text,
+        "tool_return": [{"type": "text", "text": part.text}, *map(_image, part.images)] if part.images else part.text,
         "status": part.status,
         "tool_call_id": part.call_id,
         "stdout": part.stdout,
@@ -198,9 +198,13 @@ def _content(message: Message) -> str | list[Public]:
         if isinstance(part, TextPart):
             content.append({"type": "text", "text": part.text})
         elif isinstance(part, ImagePart):
-            source = {"type": "base64", "media_type": part.media_type, "data": part.data, "detail": part.detail}
-            content.append({"type": "image", "source": source})
+            content.append(_image(part))
     return content
+
+
+def _image(part: ImagePart) -> Public:
+    source = {"type": "base64", "media_type": part.media_type, "data": part.data, "detail": part.detail}
+    return {"type": "image", "source": source}
 
 
 def _joined(parts: Sequence[AnyPart]) -> str:

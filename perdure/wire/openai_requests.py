@@ -13,7 +13,8 @@ from perdure.domain.approvals import Decision
 from perdure.domain.errors import Unprocessable
 from perdure.domain.messages import ToolReturnPart
 from perdure.domain.requests import TurnRequest
-from perdure.wire.requests import ClientTool, ImageContent, MessageBody, TextContent, UrlImage, read_message
+from perdure.wire.contents import ImageContent, TextContent, UrlImage
+from perdure.wire.requests import ClientTool, MessageBody, read_message
 from perdure.wire.text import Body, Text
 
 

@@ -1,8 +1,5 @@
 """Requests to an agent: how the body of a message POST is read, in the spellings of both SDK generations."""
 
-import base64
-import binascii
-import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -11,9 +8,10 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from perdure.domain.approvals import Decision
 from perdure.domain.errors import Unprocessable
 from perdure.domain.ids import new_id, new_uuid
-from perdure.domain.messages import AnyPart, ImagePart, Message, TextPart
+from perdure.domain.messages import Message, TextPart
 from perdure.domain.requests import DEFAULT_MAX_STEPS, TurnRequest
 from perdure.wire.approvals import ApprovalBody, decisions, is_approval
+from perdure.wire.contents import Content, SentContent, part_of
 from perdure.wire.generations import Generation
 from perdure.wire.model_settings import TopLogprobs
 from perdure.wire.text import Body, Text
@@ -26,46 +24,6 @@ MessageType = Literal[
 
 MAX_STEPS: Final = 1_000
 """Model calls that one request may ask for."""
-
-_DATA_URL: Final = re.compile(r"data:(?P<type>image/[\w.+-]+);base64,(?P<data>.*)", re.DOTALL)
-
-
-class TextContent(Body):
-    type: Literal["text"] = "text"
-    text: Text
-
-
-class Base64Image(Body):
-    type: Literal["base64"] = "base64"
-    media_type: str
-    data: str
-    detail: str | None = None
-
-
-class UrlImage(Body):
-    type: Literal["url"] = "url"
-    url: str
-    detail: str | None = None
-
-
-class ImageContent(Body):
-    type: Literal["image"] = "image"
-    source: Annotated[Base64Image | UrlImage, Field(discriminator="type")]
-
-
-def _content_kind(value: Any) -> str:
-    """A part without a type is text: the documented curl example leaves it out."""
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return kind or "text"
-
-
-Content = Annotated[
-    Annotated[TextContent, Tag("text")] | Annotated[ImageContent, Tag("image")], Discriminator(_content_kind)
-]
-
-
-SentContent = str | list[TextContent | ImageContent] | None
-"""What somebody sends to be said: text, or parts of it with images between them."""
 
 
 class MessageBody(Body):
@@ -126,8 +84,11 @@ class SendMessageBody(Body):
     system: Text | None = None
 
     def contents(self) -> list[SentContent]:
-        """All that is to be said."""
-        return [self.input, *(item.content for item in self.messages or () if isinstance(item, MessageBody))]
+        """All that is to be said, or was returned."""
+        said: list[SentContent] = [self.input]
+        for item in self.messages or ():
+            said += [item.content] if isinstance(item, MessageBody) else item.contents()
+        return said
 
     @model_validator(mode="after")
     def one_input(self) -> "SendMessageBody":
@@ -229,7 +190,7 @@ def _decisions(body: SendMessageBody) -> tuple[Decision, ...]:
 def read_message(body: MessageBody, agent_id: str) -> Message:
     """A message of a request. Raises NotBuilt or Unprocessable for an image that cannot be read."""
     content = body.content
-    parts = (TextPart(text=content),) if isinstance(content, str) else tuple(_part(part) for part in content)
+    parts = (TextPart(text=content),) if isinstance(content, str) else tuple(part_of(part) for part in content)
     return Message(
         id=new_id("message"),
         agent_id=agent_id,
@@ -242,23 +203,3 @@ def read_message(body: MessageBody, agent_id: str) -> Message:
         group_id=body.group_id,
         batch_item_id=body.batch_item_id,
     )
-
-
-def _part(content: TextContent | ImageContent) -> AnyPart:
-    if isinstance(content, TextContent):
-        return TextPart(text=content.text)
-    source = content.source
-    if isinstance(source, Base64Image):
-        return _image(source.media_type, source.data, source.detail)
-    data = _DATA_URL.fullmatch(source.url)
-    if data is None:
-        raise Unprocessable("A data: URL of an image looks like data:image/png;base64,…", ("body", "messages"))
-    return _image(data["type"], data["data"], source.detail)
-
-
-def _image(media_type: str, data: str, detail: str | None) -> ImagePart:
-    try:
-        base64.b64decode(data, validate=True)
-    except binascii.Error as error:
-        raise Unprocessable(f"The image is not valid base64: {error}.", ("body", "messages")) from error
-    return ImagePart(media_type=media_type, data=data, detail=detail)

@@ -116,7 +116,7 @@ class Frames:
 
     def _returns(self, seq: int, event: events.Piece, returns: tuple[ToolReturnPart, ...]) -> str:
         every = [tool_return(part) for part in returns]
-        first = {key: value for key, value in every[0].items() if key != "type"}
+        first = {key: value for key, value in every[0].items() if key != "type"} | {"tool_return": returns[0].text}
         rest = f'{_json(first)[1:-1]},"tool_returns":{_json(every)}'
         return f"{self._piece(event, 'tool_return_message', seq, returns[0].name)}{rest}}}\n\n"
 

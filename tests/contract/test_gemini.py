@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.contract.told import ADA, user
 from tests.providers.gemini import chunk, function_call, text, thought
 from tests.providers.scripted import Answer, Asked, events, lists, serving, streams
@@ -49,6 +51,7 @@ def scripted(*turns: bytes | list[Any]) -> Answer:
     return answer
 
 
+@pytest.mark.stores("postgresql")
 def test_signatures_come_back_unchanged_on_their_pieces_after_a_restart_too(new_server: Callable[..., Server]) -> None:
     call = function_call("memory_insert", "sig-call==", MEMORY, id="fc-1")
     turns = (

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from perdure.providers.images import UNSEEN
 from tests.contract.told import fresh_agent, said, user
-from tests.contract.turns import agent_of
+from tests.contract.turns import agent_of, frames, said_in
+from tests.rig.answers import call
 from tests.rig.model import ModelServer, Script
 from tests.rig.sdks import PY0, PY1, Client, SdkError
 from tests.rig.server import Server
@@ -191,3 +193,41 @@ def test_images_sent_as_they_are(server: Server, script: Script) -> None:
     assert server.post(f"/v1/agents/{agent}/messages", {"input": content}).status == 200
     assert seen(script) == [inline("/a.png"), inline("/a.gif")]
     assert server.get(f"/v1/agents/{agent}/messages").json[1]["content"][0]["source"] == source
+
+
+def test_images_that_the_callers_own_tools_return(py1: Client, server: Server, script: Script) -> None:
+    script.answer(call("shoot", {}, id="c1")).say("I see it.")
+    agent = agent_of(server, script)
+    tools = [{"name": "shoot", "description": "Takes a picture.", "parameters": {"type": "object", "properties": {}}}]
+    py1.all("stream", agent_id=agent, messages=user("Take one."), client_tools=tools)
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PNG).decode(), "detail": None}
+    content = [{"type": "text", "text": "Taken."}, {"type": "image", "source": source}]
+    returned = {"type": "tool", "tool_call_id": "c1", "status": "success", "tool_return": content}
+    answer = [{"type": "approval", "approvals": [returned]}]
+    items = py1.all("stream", agent_id=agent, messages=answer, client_tools=tools)
+    assert said(items) == "I see it."
+    *_, result, shown = script.asked[1].messages
+    assert (result["role"], result["content"], shown["role"]) == ("tool", "Taken.", "user")
+    assert seen(script, 1) == [inline("/a.png")]
+    [told] = [item for item in py1.all("list_messages", agent_id=agent) if item.type == "tool_return_message"]
+    assert told["tool_return"] == "Taken."
+    text, image = told["tool_returns"][0]["tool_return"]
+    assert (text["text"], image["source"]["data"]) == ("Taken.", source["data"])
+
+
+def test_an_image_that_a_model_will_not_have_does_not_cost_the_conversation(server: Server, script: Script) -> None:
+    """Whoever sent it is told; from then on it stays out where it is refused, and comes back where it is not."""
+    agent = agent_of(server, script)
+    script.refuse(400, "messages.1: image exceeds 5 MB maximum")
+    [refused] = [
+        frame.json
+        for frame in frames(server, agent, messages=showing(inline("/a.png")))
+        if frame.kind == "error_message"
+    ]
+    assert "image exceeds 5 MB" in refused["detail"]
+    script.refuse(500, "image input is not supported by this model").say("No picture.").say("A picture.")
+    assert said_in(frames(server, agent, messages=user("And now?"))) == "No picture."
+    assert said_in(frames(server, agent, messages=user("Look again."))) == "A picture."
+    shown = ["data:image" in str(asked.messages) for asked in script.asked]
+    assert shown == [True, True, False, True]
+    assert UNSEEN in str(script.asked[2].messages)

@@ -83,6 +83,7 @@ def test_redacted_reasoning_is_shown_to_the_model_again(claude_client: Client, c
     assert (thought["thinking"], used["name"]) == ("Tea.", "memory_insert")
 
 
+@pytest.mark.stores("postgresql")
 def test_redacted_reasoning_is_told_and_survives_a_restart(
     models: ModelServer, new_server: Callable[..., Server]
 ) -> None:

@@ -10,7 +10,7 @@ from perdure.providers.base import TextDelta
 from perdure.providers.http import Endpoint, HttpClient, Limits
 from perdure.providers.remote import RemoteProvider
 from tests.providers.cataloguing import listed, report_of, windows
-from tests.providers.chat import HELLO, KINDS, message
+from tests.providers.chat import ADD, HELLO, KINDS, message
 from tests.providers.claude import asked, broken, request, shape, sse, start, text, thought, whole
 from tests.providers.scripted import END, SSE, Asked, chunked, plain, run, says, serving, streams
 
@@ -90,6 +90,23 @@ def test_thoughts_that_are_refused_are_left_out_the_second_time(words: str) -> N
     assert [[b["type"] for b in body["messages"][1]["content"]] for body in bodies] == [["thinking", "text"], ["text"]]
 
 
+def test_a_model_that_takes_less_than_is_known_of_it_is_asked_for_less() -> None:
+    words = "adaptive thinking is not supported on this model"
+    bodies: list[dict[str, Any]] = []
+
+    async def picky(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        bodies.append(asked.json)
+        refused = says(plain(400, refusal("invalid_request_error", words)))
+        await (refused if len(bodies) == 1 else streams(*sse(*whole(text(0, "x")))))(asked, writer)
+
+    history = (HELLO, message("assistant", thought("hm"), "Yes."), HELLO)
+    settings = {"reasoning_effort": "high", "temperature": 0.5}
+    assert shape(asked(picky, *history, tools=(ADD,), settings=settings)[0]) == [TextDelta("x")]
+    assert bodies[0]["output_config"] == {"effort": "high"}
+    assert bodies[1].keys() == {"model", "stream", "max_tokens", "messages", "tools", "tool_choice"}
+    assert [block["type"] for block in bodies[1]["messages"][1]["content"]] == ["text"]
+
+
 def test_what_is_refused_twice_is_refused() -> None:
     refused = refusal("invalid_request_error", "Invalid `signature` in `thinking` block.")
     assert broken(says(plain(400, refused)))[1].error_type == "llm_bad_request"
@@ -132,7 +149,8 @@ MODELS = {
     "/v1/models?limit=1000": {
         "data": [
             {"type": "model", "id": "claude-opus-5-5", "max_input_tokens": 900_000, "max_tokens": 128_000},
-            {"type": "model", "id": "claude-haiku-4-5-20251001"},
+            {"type": "model", "id": "claude-haiku-4-5-20251001", "lifecycle": "deprecated"},
+            {"type": "model", "id": "claude-3-opus-20240229", "lifecycle": "retired"},
         ],
         "has_more": True,
         "first_id": "claude-opus-5-5",

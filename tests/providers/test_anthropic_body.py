@@ -1,5 +1,6 @@
 """What Anthropic is asked: history by turns, tools, marks for its cache, and forms of answers."""
 
+import base64
 import json
 from typing import Any
 
@@ -16,6 +17,8 @@ from perdure.domain.messages import (
 )
 from perdure.providers.anthropic_body import messages_body
 from perdure.providers.anthropic_history import GO_ON
+from perdure.providers.anthropic_schema import held_schema
+from perdure.providers.images import media_type
 from tests.providers.chat import ADD, HELLO, SAY, SYSTEM, call, message, returned
 from tests.providers.claude import MODEL, SEAL, asked, blacked_out, ours, request, sse, thought, whole
 from tests.providers.scripted import streams
@@ -173,6 +176,19 @@ def test_images_are_inlined_and_strange_ones_named() -> None:
     assert blocks[2] == "See?"
 
 
+@pytest.mark.parametrize(
+    ("beginning", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff\xe0", "image/jpeg"), (b"GIF89a", "image/gif"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "image/webp"), (b"RIFF\x10\0\0\0WAVEfmt ", "image/heic"),
+    ],
+)  # fmt: skip
+def test_an_image_is_what_its_bytes_say(beginning: bytes, kind: str) -> None:
+    """Anthropic refuses one that is called something else."""
+    data = base64.b64encode(beginning + bytes(20)).decode()
+    assert media_type(ImagePart(media_type="image/heic", data=data)) == kind
+
+
 @pytest.mark.parametrize("arguments", ["", "{", "[1]", "null", '{"a": NaN}', '{"a": "\\ud83d"}'])
 def test_arguments_that_are_no_object_do_not_make_history_unusable(arguments: str) -> None:
     [_, (_, [block]), _] = spoken(HELLO, message("assistant", call("c1", arguments)), returned("c1"))
@@ -193,6 +209,14 @@ def test_names_and_ids_of_other_vendors_are_made_to_fit() -> None:
     assert use["id"].startswith("toolu_")
 
 
+def test_images_that_a_call_returned_are_part_of_the_return() -> None:
+    png = ImagePart(media_type="image/png", data="iVBORw0KGgo=")
+    seen = message("tool", ToolReturnPart(call_id="c1", name="add", status="success", text="Seen.", images=(png,)))
+    [_, _, (_, [result])] = spoken(HELLO, message("assistant", call("c1")), seen)
+    assert [block["type"] for block in result["content"]] == ["text", "image"]
+    assert result["content"][1]["source"]["data"] == png.data
+
+
 def test_a_return_without_text_has_no_content() -> None:
     [_, _, (_, [result])] = spoken(HELLO, message("assistant", call("c1")), returned("c1", " "))
     assert result == {"type": "tool_result", "tool_use_id": "c1"}
@@ -205,6 +229,30 @@ def test_tools_stream_their_arguments_and_end_in_a_mark() -> None:
         {"name": "add", "description": "Adds.", "input_schema": ADD["parameters"], "eager_input_streaming": True},
         {"name": "bare", "input_schema": {"type": "object"}, "eager_input_streaming": True, "cache_control": CACHED},
     ]
+
+
+def test_calls_are_held_to_schemas_that_allow_it() -> None:
+    def tool(name: str, **field: Any) -> dict[str, Any]:
+        return {"name": name, "parameters": {"type": "object", "properties": {"x": field}}}
+
+    closed = tool("closed", type="string", minLength=1)
+    open_ones = [
+        tool("free", type="object"), tool("named", type="object", additionalProperties={"type": "string"}),
+        tool("several", type=["string", "null"]), tool("either", anyOf=[{"type": "string"}]), tool("any"),
+    ]  # fmt: skip
+    settings = {"strict": True}
+    first, *others = body(tools=(closed, *open_ones), settings=settings)["tools"]
+    x = {"type": "string", "description": "minLength: 1"}
+    assert first == {
+        "name": "closed", "strict": True,
+        "input_schema": {"type": "object", "properties": {"x": x}, "additionalProperties": False},
+    }  # fmt: skip
+    assert ["strict" in each for each in others] == [False] * len(open_ones)
+    many = body(tools=[{"name": f"t{n}"} for n in range(30)], settings=settings)["tools"]
+    assert [each.get("strict", False) for each in many] == [True] * 20 + [False] * 10
+    assert not any(
+        "strict" in each for each in body(tools=(closed,), model="claude-sonnet-4-0", settings=settings)["tools"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -247,6 +295,41 @@ def test_an_answer_can_be_held_to_a_schema() -> None:
     assert sent["type"] == "json_schema"
     assert sent["schema"]["additionalProperties"] is False
     assert sent["schema"]["properties"]["all"]["items"] == {**inner, "additionalProperties": False}
+
+
+def test_what_an_answer_cannot_be_held_to_is_told() -> None:
+    field = {"type": "string", "format": "color", "minLength": 2, "description": "A name."}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "additionalProperties": True,
+        "properties": {
+            "name": field, "when": {"type": "string", "format": "date"}, "r": {"$ref": "#/$defs/R", "title": "It"},
+            "n": {"oneOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]},
+        },
+        "$defs": {"R": {"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": 9}},
+        "required": ["name"],
+    }  # fmt: skip
+    assert held_schema(schema) == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": 'A name.\n\nformat: "color"; minLength: 2'},
+            "when": {"type": "string", "format": "date"},
+            "r": {"$ref": "#/$defs/R"},
+            "n": {"anyOf": [{"type": "integer", "description": "minimum: 1"}, {"type": "null"}]},
+        },
+        "$defs": {
+            "R": {
+                "type": "array", "items": {"type": "object", "additionalProperties": False}, "minItems": 1,
+                "description": "maxItems: 9",
+            }
+        },
+        "required": ["name"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    deep: dict[str, Any] = {}
+    for _ in range(2000):
+        deep = {"type": "array", "items": deep}
+    assert held_schema(deep)["type"] == "array"
+    assert held_schema(["no schema"]) == {}
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,17 @@ def test_a_refusal_says_why() -> None:
     assert (shape(got), got[-1]) == ([TextDelta("Not that.")], Finished("content_filter"))
 
 
+@pytest.mark.parametrize("thought", [[], thinking(0, "I must not say.")])
+def test_a_refusal_without_a_word_is_an_error_that_says_so(thought: list[dict[str, Any]]) -> None:
+    stop = {"stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "cyber", "explanation": None}}
+    got, error = broken(
+        streams(*sse(start(), *thought, {"type": "message_delta", "delta": stop}, {"type": "message_stop"}))
+    )
+    assert error.error_type == "llm_bad_request"
+    assert error.detail.endswith("withheld its answer: refusal cyber")
+    assert [delta.usage.prompt_tokens for delta in got if isinstance(delta, UsageDelta)][-1] == 34
+
+
 @pytest.mark.parametrize(
     "strange",
     [
@@ -248,7 +259,8 @@ def test_an_error_as_the_first_event() -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["<html>", '{"type": "message_start"', "[" * 100_000, "[]", "null",
-                                      '{"type": "content_block_delta", "delta": 7}'])  # fmt: skip
+                                      '{"type": "content_block_delta", "delta": 7}',
+                                      '{"type": "content_block_stop", "index": "\\ud83d"}'])  # fmt: skip
 def test_nonsense_is_named(nonsense: str) -> None:
     assert "sent an event" in failure(start(), nonsense).detail
 

@@ -3,19 +3,30 @@
 import base64
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote, urlencode
 from zlib import crc32
 
+import msgspec
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.eventstream import EventStreamBuffer, ParserError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perdure.domain.errors import Invalid, ModelError
 from perdure.domain.ids import DEFAULT_TENANT as TENANT
+from perdure.providers.anthropic import bedrock_url
 from perdure.providers.aws_event_stream import AwsEventParser
 from perdure.providers.aws_signing import AwsSigner
 from perdure.providers.base import Finished, ModelRequest, TextDelta
+from perdure.providers.bedrock import bedrock_endpoint
 from perdure.providers.catalog import Catalog
 from perdure.providers.event_stream import MAX_EVENT_BYTES
+from perdure.providers.http import Endpoint
 from tests.providers.cataloguing import cataloguing, refused, windows
 from tests.providers.chat import HELLO, SYSTEM
 from tests.providers.claude import Event, error, shape, start, text, whole
@@ -60,6 +71,52 @@ def test_signatures_are_those_that_aws_publishes(
     assert made["Authorization"] == (
         f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders={names}, Signature={signature}"
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(st.characters(codec="ascii", exclude_characters=";"), min_size=1, max_size=30)
+    | st.just("arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/ab c~d%2F"),
+    st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
+    st.binary(max_size=9),
+)
+def test_botocore_signs_the_same(model: str, query: dict[str, str], body: bytes) -> None:
+    place = bedrock_url(Endpoint(name="bedrock", url="https://bedrock-runtime.eu-west-1.amazonaws.com"), model)
+    url = f"{place}/invoke?{urlencode(query, quote_via=quote, errors='replace')}"
+    theirs = AWSRequest(method="POST", url=url, data=body)
+    SigV4Auth(Credentials(SIGNER.key_id, SIGNER.secret, TOKEN), "service", "us-east-1").add_auth(theirs)
+    signer = msgspec.structs.replace(SIGNER, token=TOKEN)
+    ours = signer.headers("POST", url, body, theirs.headers["X-Amz-Date"])
+    assert ours["Authorization"] == theirs.headers["Authorization"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=99), max_size=5), st.integers(1, 60), st.none() | st.integers(0))
+def test_botocore_reads_the_same_stream(chunks: list[bytes], size: int, damage: int | None) -> None:
+    """However it is cut, and whichever bit of it is wrong."""
+    wrapped = [json.dumps({"bytes": base64.b64encode(each).decode()}).encode() for each in chunks]
+    raw = bytearray(b"".join(framed(each, message_type="event", event_type="chunk") for each in wrapped))
+    if raw and damage is not None:
+        raw[damage % len(raw)] ^= 1 << damage % 8
+    pieces = [bytes(raw[at : at + size]) for at in range(0, len(raw), size)]
+    parser, buffer = AwsEventParser(), EventStreamBuffer()
+    ours, damaged = until_damaged(parser.feed, pieces)
+    theirs, damaged_too = until_damaged(lambda piece: buffer.add_data(piece) or list(buffer), pieces)
+    assert damaged == damaged_too
+    if not damaged:
+        assert [message.payload for message in theirs] == wrapped[: len(ours)]
+        assert ours == chunks[: len(theirs)]
+
+
+def until_damaged(read: Callable[[bytes], list[Any]], pieces: list[bytes]) -> tuple[list[Any], bool]:
+    """What is read of the pieces, and whether it was found to be damaged."""
+    found: list[Any] = []
+    try:
+        for piece in pieces:
+            found += read(piece)
+    except (ModelError, ParserError):
+        return found, True
+    return found, False
 
 
 def test_a_session_token_is_sent_and_signed() -> None:
@@ -186,6 +243,7 @@ def test_a_key_of_bedrocks_own_needs_no_signature() -> None:
         (exception("throttlingException", "Slowly"), "llm_rate_limit", "Slowly"),
         (exception("validationException", "Too long"), "llm_bad_request", "Too long"),
         (exception("modelStreamErrorException", "Broke"), "llm_error", "Broke"),
+        (exception("serviceUnavailableException", "Later"), "llm_error", "Later"),
         (exception("modelTimeoutException", "Late"), "llm_timeout", "Late"),
         (framed(b"", message_type="error", error_code="Internal", error_message="Oops"), "llm_error", "Oops"),
         (chunk(error("overloaded_error", "Overloaded")), "llm_error", "Overloaded"),
@@ -195,6 +253,7 @@ def test_errors_inside_a_stream_of_bedrock(frame: bytes, error_type: str, detail
     with pytest.raises(ModelError) as raised:
         on_bedrock(aws(chunk(start()), frame))
     assert (raised.value.error_type, raised.value.detail) == (error_type, detail)
+    assert raised.value.transient is (detail != "Too long")
 
 
 def test_chunks_may_come_unwrapped() -> None:
@@ -264,7 +323,14 @@ def test_values_of_no_use_are_refused(bad: dict[str, str]) -> None:
         Catalog({**ACCOUNT, "AWS_REGION": "us-east-1", **bad})
 
 
-def test_an_account_has_its_regions_host() -> None:
-    catalog = Catalog({**ACCOUNT, "AWS_DEFAULT_REGION": "ap-south-1"})
-    [provider] = catalog.providers
-    assert provider.endpoint.url == "https://bedrock-runtime.ap-south-1.amazonaws.com"  # type: ignore[attr-defined]
+@pytest.mark.parametrize(
+    ("region", "domain"),
+    [
+        ("ap-south-1", "amazonaws.com"), ("us-gov-west-1", "amazonaws.com"), ("eusc-de-east-1", "amazonaws.eu"),
+        ("cn-north-1", "amazonaws.com.cn"),
+    ],
+)  # fmt: skip
+def test_an_account_has_its_regions_host(region: str, domain: str) -> None:
+    endpoint = bedrock_endpoint({**ACCOUNT, "AWS_DEFAULT_REGION": region}, "bedrock", "")
+    assert endpoint is not None
+    assert endpoint.url == f"https://bedrock-runtime.{region}.{domain}"

@@ -1,5 +1,7 @@
 """Prompts counted by whoever will read them, before they are sent for real."""
 
+import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.messages import Message
 from perdure.providers.base import ModelRequest, UsageDelta
 from perdure.providers.estimate import size_of
+from perdure.providers.google_auth import METADATA_NAME, METADATA_PATH
 from tests.providers.cataloguing import cataloguing
 from tests.providers.chat import ADD, HELLO, SYSTEM, call, message, returned
 from tests.providers.scripted import Asked, lists, run, serving
@@ -22,7 +25,10 @@ def counted(handle: str, replies: dict[str, Any], **environment: str) -> tuple[i
 
     async def go() -> tuple[int, Asked]:
         async with serving(lists(replies)) as server:
-            at = {name: value.replace("URL", server.url) for name, value in environment.items()}
+            at = {
+                name: value.replace("URL", server.url).replace("HOST", server.url.removeprefix("http://"))
+                for name, value in environment.items()
+            }
             async with cataloguing(at) as catalog:
                 model = await catalog.resolve(TENANT, handle)
                 request = ModelRequest(model=model, messages=TALK, tools=[ADD])
@@ -59,6 +65,34 @@ def test_vllm_counts_with_its_own_tokenizer() -> None:
     replies = {"/v1/models": {"data": [{"id": "m", "max_model_len": 4096}]}, "/tokenize": {"count": 17, "tokens": []}}
     tokens, asked = counted("vllm/m", replies, VLLM_API_BASE="URL")
     assert (tokens, asked.path, asked.json.keys()) == (17, "/tokenize", {"model", "messages", "tools"})
+
+
+def test_bedrock_counts_a_request_as_it_would_be_sent() -> None:
+    path = "/model/us.anthropic.claude-opus-5/count-tokens"
+    account = {"AWS_REGION": "us-east-1", "AWS_BEARER_TOKEN_BEDROCK": "k"}
+    tokens, asked = counted(
+        "bedrock/us.anthropic.claude-opus-5", {path: {"inputTokens": 17}}, ANTHROPIC_BEDROCK_BASE_URL="URL", **account
+    )
+    assert tokens == 17
+    body = json.loads(base64.b64decode(asked.json["input"]["invokeModel"]["body"]))
+    assert body["anthropic_version"] == "bedrock-2023-05-31"
+    assert {"messages", "system", "tools", "max_tokens"} <= body.keys()
+
+
+def test_vertex_counts_for_claude_and_for_gemini() -> None:
+    place = {"GOOGLE_CLOUD_LOCATION": "global", "GOOGLE_CLOUD_PROJECT": "p", "ANTHROPIC_VERTEX_PROJECT_ID": "p"}
+    place |= {METADATA_NAME: "HOST"}
+    at = "/v1beta1/projects/p/locations/global/publishers"
+    paths = {
+        f"{at}/anthropic/models/count-tokens:rawPredict": {"input_tokens": 3},
+        f"{at}/google/models/gemini-3-flash:countTokens": {"totalTokens": 4},
+        METADATA_PATH: {"access_token": "t", "expires_in": 3599},
+    }
+    tokens, asked = counted("anthropic_vertex/claude-opus-5", paths, ANTHROPIC_VERTEX_BASE_URL="URL", **place)
+    assert (tokens, asked.json["model"], asked.json["anthropic_version"]) == (3, "claude-opus-5", "vertex-2023-10-16")
+    tokens, asked = counted("google_vertex/gemini-3-flash", paths, GOOGLE_VERTEX_BASE_URL="URL", **place)
+    assert tokens == 4
+    assert asked.json.keys() == {"contents", "systemInstruction", "tools", "generationConfig"}
 
 
 def test_who_does_not_count_is_estimated() -> None:

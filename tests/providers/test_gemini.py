@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from perdure.domain.errors import ModelError
+from perdure.domain.models import ModelSettings
 from perdure.providers.base import AnyDelta, Finished, ModelRequest, TextDelta, UsageDelta
 from perdure.providers.gemini_body import UNSEALED
 from perdure.providers.http import Endpoint, HttpClient
@@ -171,6 +172,16 @@ def test_signatures_are_left_out_only_once() -> None:
     assert (got, len(asked)) == ([], 2)
     assert error is not None
     assert error.error_type == "llm_bad_request"
+
+
+def test_a_model_that_cannot_be_told_how_to_think_is_told_nothing() -> None:
+    refusal = b'{"error": {"code": 400, "message": "Thinking level MEDIUM is not supported for this model."}}'
+    settings = ModelSettings(reasoning_effort="medium", temperature=0.5)
+    got, asked, error = exchange(in_turn(says(plain(400, refusal)), streams(*events(DONE))), settings=settings)
+    assert (got[0], error) == (TextDelta("done"), None)
+    assert ["thinkingConfig" in each.json["generationConfig"] for each in asked] == [True, False]
+    assert asked[1].json["generationConfig"] == {"temperature": 0.5}
+    assert len(exchange(says(plain(400, refusal)))[1]) == 2
 
 
 def test_a_model_that_wrote_an_unreadable_call_is_asked_again() -> None:

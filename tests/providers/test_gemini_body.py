@@ -149,11 +149,12 @@ def test_a_signed_call_that_awaited_approval_stands_first_again() -> None:
         message("assistant", "Both.", call("c2")),
         message("approval", signed(call("c1"), "s1")),
         message("approval", ApprovalPart(call_id="c1", approve=True)),
-        message("tool", *returned("c1").parts, *returned("c2").parts),
+        message("tool", *returned("c1", "one").parts, *returned("c2", "two").parts),
     )
-    said = parts_of(*history)
+    _, said, answered = [content["parts"] for content in contents(*history)]
     assert [part.get("thoughtSignature") for part in said] == [None, "s1", None]
     assert said[0] == {"text": "Both."}
+    assert [part["functionResponse"]["response"]["output"] for part in answered] == ["one", "two"]
 
 
 def test_returns_stand_in_the_order_of_their_calls() -> None:
@@ -162,6 +163,17 @@ def test_returns_stand_in_the_order_of_their_calls() -> None:
     history = (SYSTEM, HELLO, said, returned("c2", "two"), returned("c1", "one"))
     answers = contents(*history, model="gemini-2.5-flash")[-1]["parts"]
     assert [each["functionResponse"]["response"]["output"] for each in answers] == ["one", "two"]
+
+
+@pytest.mark.parametrize("model", ["gemini-3.8-flash", "gemini-2.5-pro"])
+def test_images_that_a_call_returned_are_shown_where_they_are_taken(model: str) -> None:
+    png = ImagePart(media_type="image/png", data="iVBORw0KGgo=")
+    seen = message("tool", ToolReturnPart(call_id="c1", name="add", status="success", text="Seen.", images=(png,)))
+    parts = contents(SYSTEM, HELLO, message("assistant", call("c1")), seen, model=model)[-1]["parts"]
+    image = {"inlineData": {"mimeType": "image/png", "data": png.data}}
+    answer = {"name": "add", "response": {"output": "Seen."}}
+    within = [{"functionResponse": {**answer, "parts": [image]}}]
+    assert parts == (within if "3.8" in model else [{"functionResponse": answer}, image])
 
 
 @pytest.mark.parametrize("arguments", ["", "null", "[1]", '{"a":', '{"a":"\\ud83d"}', "[" * 5000])

@@ -186,7 +186,12 @@ def test_errors_inside_a_stream(sent: Any, error_type: str, detail: str) -> None
     assert (error.error_type, error.detail) == (error_type, detail)
 
 
-@pytest.mark.parametrize("nonsense", ["<html>", '{"candidates": [', "[" * 100_000, "[]", "null", '{"candidates": 7}'])
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "<html>", '{"candidates": [', "[" * 100_000, "[]", "null", '{"candidates": 7}', '{"candidates": "\\ud83d"}',
+    ],
+)  # fmt: skip
 def test_nonsense_is_named(nonsense: str) -> None:
     error = raised(chunk(text("x")), nonsense)
     assert error.error_type == "llm_error"
@@ -223,6 +228,13 @@ def test_arguments_and_names_that_cannot_be_stored_are_replaced() -> None:
     )
     [made] = [d for d in got if isinstance(d, ToolCallDelta)]
     assert (made.name, made.arguments) == ("a\ufffd", '{"x": "\ufffd"}')
+
+
+def test_a_seal_that_cannot_be_stored_is_none() -> None:
+    [part] = kept(
+        chunk(text("a", "s\0")), '{"candidates":[{"content":{"parts":[{"thoughtSignature":"\\ud83d"}]}}]}', STOP
+    )
+    assert part == TextPart(text="a")
 
 
 def test_what_came_before_an_error_in_the_same_read_is_not_lost() -> None:

@@ -104,6 +104,21 @@ def test_key_files_are_read(tmp_path: Path) -> None:
     assert PEM not in repr(key)
 
 
+def test_the_login_of_gcloud_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / ".config" / "gcloud"
+    folder.mkdir(parents=True)
+    for settings in ({"HOME": str(tmp_path)}, {"CLOUDSDK_CONFIG": str(folder)}):
+        assert read_key(settings) is None
+    (folder / "application_default_credentials.json").write_text(json.dumps(PERSON))
+    for settings in ({"HOME": str(tmp_path)}, {"HOME": "/nowhere", "CLOUDSDK_CONFIG": str(folder)}):
+        key = read_key(settings)
+        assert key is not None
+        assert key.refresh_token == "r"
+    named = read_key({"HOME": str(tmp_path), **key_file(tmp_path, **ACCOUNT)})
+    assert named is not None
+    assert named.type == "service_account", "a file that is named comes first"
+
+
 @pytest.mark.parametrize(
     "fields", [{}, {"type": "service_account"}, {"type": "external_account"}, {**PERSON, "client_id": ""}]
 )

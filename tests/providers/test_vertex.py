@@ -8,6 +8,7 @@ from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.models import Model
 from perdure.providers.base import AnyDelta, Finished, ModelRequest, TextDelta
 from perdure.providers.catalog import Catalog, ProviderReport
+from perdure.providers.google_auth import METADATA_NAME, METADATA_PATH
 from perdure.providers.http import HttpClient
 from perdure.providers.vertex import vertex_endpoint
 from tests.providers.cataloguing import cataloguing
@@ -89,7 +90,29 @@ def test_each_location_has_its_host(location: str, host: str, tmp_path: Path) ->
     assert "PRIVATE" not in repr(endpoint)
 
 
-@pytest.mark.parametrize("missing", ["GOOGLE_CLOUD_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"])
+@pytest.mark.parametrize(("replies", "logins"), [({"access_token": "t1", "expires_in": 3599}, 1), (404, 2)])
+def test_a_machine_of_googles_has_a_service_account(replies: Any, logins: int) -> None:
+    """Without a key file the token is its own, from the server beside it, which wants to be asked in a certain way."""
+    metadata = {METADATA_PATH: replies, "/v1beta1/publishers/google/models?pageSize=1000": LIST}
+
+    async def go() -> tuple[ProviderReport, list[Asked]]:
+        async with serving(answering(metadata)) as server:
+            beside = {METADATA_NAME: server.url.removeprefix("http://"), "GOOGLE_VERTEX_BASE_URL": server.url}
+            async with cataloguing({**HERE, **beside}) as catalog:
+                return (await catalog.report(TENANT))[0], server.asked
+
+    report, asked = run(go())
+    login = [each for each in asked if each.path == METADATA_PATH]
+    assert {each.headers["metadata-flavor"] for each in login} == {"Google"}
+    assert len(login) == logins
+    if logins == 1:
+        assert "gemini-3.8-flash" in str(report.models)
+        assert asked[-1].headers["authorization"] == "Bearer t1"
+    else:
+        assert "GOOGLE_APPLICATION_CREDENTIALS must name a key file" in str(report.error)
+
+
+@pytest.mark.parametrize("missing", ["GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_PROJECT"])
 def test_without_all_it_needs_it_is_not_there_and_says_what_to_set(missing: str, tmp_path: Path) -> None:
     variables = {**HERE, **key_file(tmp_path, **ACCOUNT)}
     del variables[missing]
@@ -100,7 +123,7 @@ def test_without_all_it_needs_it_is_not_there_and_says_what_to_set(missing: str,
                 await catalog.resolve(TENANT, "google_vertex/gemini-3.8-flash")
             return raised.value.message
 
-    assert "set GOOGLE_CLOUD_LOCATION, GOOGLE_CLOUD_PROJECT and GOOGLE_APPLICATION_CREDENTIALS" in run(go())
+    assert "set GOOGLE_CLOUD_LOCATION and GOOGLE_CLOUD_PROJECT" in run(go())
 
 
 @pytest.mark.parametrize(

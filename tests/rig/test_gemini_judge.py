@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.rig.gemini import faults_of, seal
+from tests.rig.gemini import UNSEALED, faults_of, seal
 
 Content = dict[str, Any]
 CALL = {"functionCall": {"name": "f", "args": {}, "id": "a"}, "thoughtSignature": seal("f")}
@@ -21,6 +21,8 @@ def model(*parts: Content) -> Content:
 
 def test_what_is_right_has_no_faults() -> None:
     assert faults_of({"contents": [user(), model({"text": "Hm."}, CALL), user(RETURN)]}) == []
+    strangers = {**CALL, "thoughtSignature": UNSEALED}
+    assert faults_of({"contents": [user(), model(strangers), user(RETURN)]}) == []
 
 
 @pytest.mark.parametrize(

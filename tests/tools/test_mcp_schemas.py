@@ -1,5 +1,6 @@
 """What MCP servers say is looked at before anybody relies on it: schemas, names, templates, results."""
 
+import base64
 import contextlib
 import json
 from typing import Any
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.domain.errors import Invalid
+from perdure.domain.messages import ImagePart
 from perdure.tools import arguments
-from perdure.tools.mcp.results import NOTHING, result_text
+from perdure.tools.mcp.results import MOST_IMAGES, NOTHING, result_images, result_text
 from perdure.tools.mcp.schemas import MAX_DESCRIPTION, MOST_TOOLS, vet
 from perdure.tools.mcp.templates import fill, is_template
 
@@ -88,6 +90,14 @@ def test_what_is_no_text_is_named() -> None:
         "a\n[audio, of unknown type, 3 bytes, which cannot be shown as text]\n"
         "[resource f:/x, of unknown type, 3 bytes, which cannot be shown as text]\n"
         "[a part of the kind 'new', which cannot be shown]"
+    )
+    png = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+    seen = {"type": "image", "data": png, "mimeType": "image/png"}
+    others = [{**seen, "mimeType": "image/jpeg"}, {**seen, "data": "iVBORw0KGgo?"}, {**seen, "data": png * 10**6}]
+    assert result_images([*others, seen, {"type": "image"}]) == (ImagePart(media_type="image/png", data=png),)
+    assert len(result_images([dict(seen) for _ in range(20)])) == MOST_IMAGES
+    assert result_text([seen, others[0]]) == (
+        "[image, image/png]\n[image, image/jpeg, 9 bytes, which cannot be shown as text]"
     )
     assert result_text([], {"a": [1]}) == '{"a":[1]}'
     assert result_text([]) == NOTHING

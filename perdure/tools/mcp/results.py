@@ -1,20 +1,52 @@
-"""What a call of an MCP tool gives back, as text. What is no text is named, not pretended."""
+"""What a call of an MCP tool gives back: text, and images that models can see. All else is named, not pretended."""
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from perdure.domain.messages import ImagePart
+from perdure.providers.images import media_type
 from perdure.providers.text import storable
 from perdure.tools.returns import as_text
 
 NOTHING: Final = "The tool gave nothing back."
+MOST_IMAGES: Final = 8
+"""Images of one result that the model is shown."""
+IMAGE_CHARS: Final = 7_000_000
+"""Characters of base64 that an image may have: five megabytes, which is what vendors take."""
+
+_SEEN: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 
 def result_text(content: Sequence[Mapping[str, Any]], structured: Any = None) -> str:
     """The text of a result's parts, or of its structured part where it has no others."""
-    texts = [_part(part) for part in content]
+    seen = [id(part) for part in _visible(content)]
+    texts = [_part(part) if id(part) not in seen else f"[image, {part['mimeType']}]" for part in content]
     if not texts and structured is not None:
         return storable(as_text(structured))
     return storable("\n".join(texts)) or NOTHING
+
+
+def result_images(content: Sequence[Mapping[str, Any]]) -> tuple[ImagePart, ...]:
+    """The images among a result's parts that a model can be shown."""
+    return tuple([ImagePart(media_type=str(part["mimeType"]), data=part["data"]) for part in _visible(content)])
+
+
+def _visible(content: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [part for part in content if part.get("type") == "image" and _can_be_seen(part)][:MOST_IMAGES]
+
+
+def _can_be_seen(part: Mapping[str, Any]) -> bool:
+    """Whether it is what it says, told by its bytes: a server may say anything, and history keeps it for ever."""
+    kind, data = part.get("mimeType"), part.get("data")
+    if kind not in _SEEN or not isinstance(data, str) or len(data) > IMAGE_CHARS:
+        return False
+    try:
+        base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return media_type(ImagePart(media_type="", data=data)) == kind
 
 
 def _part(part: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from perdure.tools.implementation import Acts, Arguments, Returned, ToolContext
 from perdure.tools.mcp.commands import Command
 from perdure.tools.mcp.links import Called, Limits, Links
 from perdure.tools.mcp.reach import Reach
-from perdure.tools.mcp.results import result_text
+from perdure.tools.mcp.results import result_images, result_text
 from perdure.tools.mcp.schemas import digest, vet
 from perdure.tools.mcp.templates import fill, is_template
 from perdure.tools.secrets import Secrets
@@ -137,17 +137,19 @@ class McpServers:
         server = await self._db.read(lambda conn: server_store.server_of(conn, tenant, tool.id))
         reach = await self._reach(server, agent_id)
         called = await self.links.call(reach, server_store.name_there(tool), arguments)
-        text = result_text(called.content, called.structured)
+        text, images = result_text(called.content, called.structured), result_images(called.content)
         changed = _changed(tool, called)
         if not changed:
-            return Returned(text=text, status="error" if called.is_error else "success")
+            return Returned(text=text, images=images, status="error" if called.is_error else "success")
 
         def keep(conn: Connection) -> bool:
             server_store.note_change(conn, tenant, tool.id, changed)
             return False
 
         told = f"{changed} What was taken over is kept until the server is refreshed."
-        return Returned(text=text, status="error" if called.is_error else "success", stderr=(told,), keep=keep)
+        return Returned(
+            text=text, images=images, status="error" if called.is_error else "success", stderr=(told,), keep=keep
+        )
 
     async def _listed(
         self, server: McpServer, agent_id: str | None, secrets: Mapping[str, str] | None = None
