@@ -19,10 +19,9 @@ from perdure.domain.ids import DEFAULT_TENANT
 from perdure.domain.tools import CUSTOM, EXTERNAL_MCP
 from perdure.loop.turn import Rooms
 from perdure.memory.embedding import ARCHIVES, FOLDERS
-from perdure.providers.base import Provider
 from perdure.providers.catalog import Catalog
 from perdure.providers.configured import limits
-from perdure.providers.local import open_local
+from perdure.providers.local import LocalFiles, LocalModels, open_local
 from perdure.providers.offline import OfflineProvider
 from perdure.runs.callback import Callbacks
 from perdure.runs.courier import Courier
@@ -161,9 +160,11 @@ def _jobs(db: Database, catalog: Catalog, sandbox: Sandbox, runner: Runner) -> J
 
 async def _catalog(settings: Settings, db: Database, vault: Vault) -> Catalog:
     """The providers of the settings, and those that tenants add."""
+    local = await _local(settings)
     return Catalog(
         settings.environment,
-        await _built_in(settings),
+        [local, OfflineProvider()] if local else [OfflineProvider()],
+        default_embedding=local.embedding if local else None,
         stored=lambda tenant: db.read(lambda conn: provider_store.all_of(conn, tenant)),
         unseal=vault.open,
         allow_private=settings.private_providers,
@@ -171,11 +172,15 @@ async def _catalog(settings: Settings, db: Database, vault: Vault) -> Catalog:
     )
 
 
-async def _built_in(settings: Settings) -> list[Provider]:
-    """The providers inside this process. A model of the operator's own comes before the stand-in."""
-    if settings.gguf is None:
-        return [OfflineProvider()]
-    return [await open_local(settings.gguf, settings.gguf_context, limits(settings.environment)), OfflineProvider()]
+async def _local(settings: Settings) -> LocalModels | None:
+    """The models of files of the operator's own, which come before the stand-in."""
+    files = LocalFiles(
+        talking=settings.gguf, embedding=settings.gguf_embedding,
+        context=settings.gguf_context, parallel=settings.gguf_parallel,
+    )  # fmt: skip
+    if files.talking is None and files.embedding is None:
+        return None
+    return await open_local(files, limits(settings.environment))
 
 
 def _mcp_limits(settings: Settings) -> Limits:

@@ -66,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fallback_models: tuple[str, ...]
     gguf: Path | None
     gguf_context: int
+    gguf_parallel: int
+    gguf_embedding: Path | None
     encryption_key: str | None
     database_url: str | None
     database_listen_url: str | None
@@ -120,7 +122,7 @@ def read_settings(environment: Mapping[str, str], **flags: Any) -> Settings:
             f"{settings.workers} workers need a database they can share: set PERDURE_DATABASE_URL to a PostgreSQL one. "
             "A data file is for one process."
         )
-    if settings.workers > 1 and settings.gguf is not None:
+    if settings.workers > 1 and (settings.gguf or settings.gguf_embedding):
         raise Invalid(
             "Each worker would load the GGUF file for itself. Serve it with one worker, or by a llama.cpp server "
             "of its own, named by LLAMACPP_BASE_URL."
@@ -351,6 +353,16 @@ SETTINGS: Final = (
         read=reading.whole(0, 2**31 - 1, "a number of tokens"),
         meaning="Tokens that model can hold, at most those it was trained with; `0` for all of these. More needs more "
         "memory.",
+    ),
+    Setting(
+        name="gguf_parallel", variables=("PERDURE_GGUF_PARALLEL",), default="1",
+        read=reading.whole(1, 64, "a number of conversations"),
+        meaning="Conversations that model answers at the same time, each with memory for so many tokens; others wait.",
+    ),
+    Setting(
+        name="gguf_embedding", variables=("PERDURE_GGUF_EMBEDDING",), default="", read=reading.file,
+        meaning="A GGUF file of an embedding model, run in the same way; agents and folders created without one get "
+        "it.",
     ),
     Setting(
         name="encryption_key", variables=("PERDURE_ENCRYPTION_KEY", "LETTA_ENCRYPTION_KEY"), default="",

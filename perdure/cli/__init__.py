@@ -119,9 +119,10 @@ def doctor(
     data: Data = None,
     database_url: DatabaseUrl = None,
     gguf: Gguf = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     flags = {"host": host, "port": port, "data": data, "database_url": database_url, "gguf": gguf}
-    raise typer.Exit(doctor_command.run(os.environ, **flags))
+    raise typer.Exit(doctor_command.run(os.environ, as_json=as_json, **flags))
 
 
 @application.command(help="Copy the data. A server may be using it.")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import typer
 
 from perdure import __version__
@@ -33,10 +34,15 @@ else:
 OLDEST_PYTHON: Final = (3, 11)
 
 
-def run(environment: Mapping[str, str], **flags: Any) -> int:
+def run(environment: Mapping[str, str], *, as_json: bool, **flags: Any) -> int:
     """Print what is found. Returns the exit code: 1 where something keeps `perdure serve` from starting."""
     # What providers fail at is said below, in its place.
     set_up_logs("text", "critical")
+    if as_json:
+        findings = list(_findings(environment, flags))
+        can_start = all(finding.mark != "problem" for finding in findings)
+        typer.echo(msgspec.json.encode({"can_start": can_start, "findings": findings}))
+        return int(not can_start)
     has_problem = False
     for finding in _findings(environment, flags):
         has_problem |= finding.mark == "problem"

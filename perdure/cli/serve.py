@@ -44,8 +44,9 @@ def run(settings: Settings, ready_file: Path | None, handed: str | None) -> None
 
 
 def _serve_here(settings: Settings, ready_file: Path | None) -> None:
-    if settings.gguf is not None:
-        typer.echo(f"Loading {settings.gguf} …")
+    for file in (settings.gguf, settings.gguf_embedding):
+        if file is not None:
+            typer.echo(f"Loading {file} …")
     announced: list[asyncio.Task[None]] = []
 
     def ready(info: ServerInfo) -> None:

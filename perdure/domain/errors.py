@@ -13,7 +13,8 @@
     ├── NotBuilt         501  an operation of the contract that this version lacks
     ├── Unavailable      503  something this server needs is out of reach
     └── ModelError       a model call failed; `error_type` is the contract's word for why
-        └── ContextOverflow   it held more than the model takes; with less of it, it may work
+        ├── ContextOverflow   it held more than the model takes; with less of it, it may work
+        └── TogetherTooLong   it did so together with others
 
 The message says what to do. Nothing here knows HTTP: `wire/errors.py` gives the statuses and bodies.
 """
@@ -102,7 +103,19 @@ class ModelError(PerdureError):
         self.transient = transient
 
 
-class ContextOverflow(ModelError): ...
+class ContextOverflow(ModelError):
+    """`limit` is how many tokens the model holds, where whoever refused said so."""
+
+    def __init__(self, error_type: str, detail: str, limit: int | None = None) -> None:
+        super().__init__(error_type, detail)
+        self.limit = limit
+
+
+class TogetherTooLong(ModelError):
+    """Calls that were worked on at the same time held more than the server does; alone, each may work."""
+
+    def __init__(self, error_type: str, detail: str) -> None:
+        super().__init__(error_type, detail, transient=True)
 
 
 def not_found(noun: str, identifier: str) -> NotFound:

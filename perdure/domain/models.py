@@ -46,7 +46,10 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A language model somebody serves. `context_window` is in tokens."""
+    """A language model somebody serves. `context_window` is in tokens.
+
+    One without `supports_tools` can be talked to, but is not told of its agent's tools.
+    """
 
     handle: str
     name: str

@@ -204,13 +204,13 @@ async def _asked(turn: Turn, rooms: Rooms, rules: ToolRules, so_far: _SoFar) -> 
         so_far.step = step = Step(turn, sent, choice, rules)
         async for events in step.ask(rooms.models):
             yield events
-        if not step.too_long:
+        if step.too_long is None:
             return
         if refused == REFUSALS:
             if so_far.room.tokens(sent[:1]) > so_far.room.window / 2:
                 step.broken, step.error = OVERFULL, _overfull(step.error)
             return
-        so_far.room = so_far.room.shrunk(so_far.room.tokens(sent))
+        so_far.room = so_far.room.shrunk(so_far.room.tokens(sent), step.too_long.limit)
         reason = Reason(trigger=_EXCEEDED, urgent=True, utmost=refused > 0)
         async for item in _compacted(turn, rooms, so_far, reason):
             yield item

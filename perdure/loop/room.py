@@ -70,8 +70,13 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
         """
         return usage.total_tokens - (usage.reasoning_tokens or 0) > self.limit
 
-    def shrunk(self, refused: int) -> "Room":
-        """The room that is left to believe in, after a prompt of about so many tokens was refused as too long."""
+    def shrunk(self, refused: int, limit: int | None = None) -> "Room":
+        """The room that is left to believe in, after a prompt of about so many tokens was refused as too long.
+
+        `limit` is how many the model was said to hold then. It is of no use where the prompt was taken to be shorter.
+        """
+        if limit is not None and limit < min(self.holds, refused):
+            return msgspec.structs.replace(self, holds=limit)
         return msgspec.structs.replace(self, holds=int(min(self.holds, refused) * 0.75))
 
     def is_overfull(self, system: Sequence[Message]) -> bool:

@@ -40,7 +40,7 @@ NOT_RUN_AFTER_ERROR = "This call was not run: the model's answer broke off."
 class Step:
     """One model call of a turn, and what it may answer with.
 
-    `broken` says why the answer is not whole, or is None; `too_long` that the model would not read what it was sent.
+    `broken` says why the answer is not whole, or is None; `too_long` is its refusal to read what it was sent.
     """
 
     def __init__(self, turn: Turn, messages: Sequence[Message], choice: Choice, rules: ToolRules) -> None:
@@ -53,7 +53,7 @@ class Step:
         self.turn = turn
         self.choice = choice
         self.broken: StopReason | None = None
-        self.too_long = False
+        self.too_long: ContextOverflow | None = None
         self.error: RunError | None = None
         self.answer = Answer(
             agent_id=turn.agent.id,
@@ -107,7 +107,7 @@ class Step:
         except ModelError as error:
             self.broken = "invalid_llm_response" if error.error_type == "llm_empty_response" else "llm_api_error"
             self.error = RunError(error_type=error.error_type, message=error.message, detail=error.detail)
-            self.too_long = isinstance(error, ContextOverflow) and self.answer.is_empty
+            self.too_long = error if isinstance(error, ContextOverflow) and self.answer.is_empty else None
         except asyncio.CancelledError:
             self.broken = interruption(self.turn)
             self.error = None if self.broken == "cancelled" else INTERRUPTED

@@ -39,7 +39,7 @@ _Sources = Mapping[str, Source]
 class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `perdure doctor` shows of one provider. `refused` maps models that cannot serve an agent to the reason.
 
-    `windows` holds the context windows of `models`, in tokens.
+    `windows` holds the context windows of `models`, in tokens; `without_tools` those that cannot be told of tools.
     """
 
     name: str
@@ -48,9 +48,10 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     category: ProviderCategory = "base"
     models: tuple[str, ...] = ()
     windows: Mapping[str, int] = {}
+    without_tools: frozenset[str] = frozenset()
     embedding_models: tuple[str, ...] = ()
     refused: Mapping[str, str] = {}
-    error: str | None = None
+    error: ModelError | None = None
 
 
 async def _none_stored(tenant: str) -> Sequence[StoredProvider]:
@@ -66,7 +67,8 @@ class Catalog:
 
     A tenant's own come before the server's of the same name, and nobody else sees them: `stored` reads a tenant's, and
     `unseal` opens their keys. Their addresses must be of the open internet unless `allow_private`. `fall_backs` are the
-    handles of models asked in the place of one that fails. Owns the HTTP clients they share. Raises Invalid for an
+    handles of models asked in the place of one that fails; `default_embedding` is that of an embedding model for those
+    who name none, unless the environment has another. Owns the HTTP clients they share. Raises Invalid for an
     environment that makes no sense.
     """
 
@@ -79,6 +81,7 @@ class Catalog:
         unseal: Callable[[bytes], str] = _sealed,
         allow_private: bool = False,
         fall_backs: Sequence[str] = (),
+        default_embedding: str | None = None,
     ) -> None:
         self.http = HttpClient(limits(environment))
         self._public_http = HttpClient(limits(environment), PublicResolver(SETTING))
@@ -86,6 +89,7 @@ class Catalog:
         every = [*configured(environment, self.http), *providers]
         self._patience = patience(environment)
         self._fall_backs = fall_backs
+        self._default_embedding = default_embedding
         self._own = {provider.name: Source(provider, self._patience) for provider in every}
         self._vendors = Vendors(self.http, self._public_http, allow_private=allow_private)
         self._stored = StoredProviders(stored, unseal, self._vendors, self._patience)
@@ -155,7 +159,7 @@ class Catalog:
     def default_embedding(self) -> str | None:
         """The embedding handle for an agent created without one. None is fine: search works without embeddings."""
         named = (self._environment.get(variable, "").strip() for variable in _DEFAULT_EMBEDDING_NAMES)
-        return next((handle for handle in named if handle), None)
+        return next((handle for handle in named if handle), self._default_embedding)
 
     async def stream(self, tenant: str, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
         """Asks the provider of `request.model`; see `Provider.stream`.
@@ -183,6 +187,10 @@ class Catalog:
         source = _source_of(sources, request.model.provider_name)
         is_own = source is self._own.get(source.provider.name)
         handles = [handle for handle in self._fall_backs if is_own and handle != request.model.handle]
+        if source.remote:
+            size = size_of(request.messages, request.tools)
+            window = await source.remote.check_room(request.model, self.estimate(request.model, size))
+            self._estimate.note_window(request.model, window)
         yield Route(source, request, is_last=not handles)
         for left, handle in enumerate(handles, 1 - len(handles)):
             model = await self._stand_in(tenant, handle, request)
@@ -316,7 +324,8 @@ async def _report(source: Source, *, is_own: bool) -> ProviderReport:
         category="base" if is_own else "byok",
         models=tuple(model.name for model in models.items),
         windows={model.name: model.context_window for model in models.items},
+        without_tools=frozenset(model.name for model in models.items if not model.supports_tools),
         embedding_models=tuple(model.name for model in embeddings.items),
         refused=remote.refused if remote else {},
-        error=models.failed.detail if models.failed else None,
+        error=models.failed,
     )

@@ -76,14 +76,29 @@ def configured(environment: Mapping[str, str], http: HttpClient) -> Iterator[Rem
 
 
 def how_to_configure(provider_name: str) -> str:
-    """What to set so that a provider of this name exists."""
+    """What to do so that a provider of this name exists."""
+    if provider_name == "letta":
+        return "its models were those of a hosted service: choose another"
     for kind in KNOWN_PROVIDERS:
         if kind.name == provider_name and kind.publisher:
             return f"set {_CLOUD_NAMES[kind.dialect]} to use it"
         if kind.name == provider_name:
             names = kind.key_names if kind.url else kind.url_names
             return f"set {names[0]} to use it"
-    return f"set PERDURE_PROVIDER_{_variable(provider_name)}_BASE_URL if it is an OpenAI-compatible server"
+    return (
+        f"set PERDURE_PROVIDER_{_variable(provider_name)}_BASE_URL, or add it by POST /v1/providers/, "
+        "if it is an OpenAI-compatible server"
+    )
+
+
+def variables_of(provider_name: str) -> tuple[str, str | None]:
+    """The variables that hold the address of a provider of this name, and its key."""
+    own = f"PERDURE_PROVIDER_{_variable(provider_name)}"
+    for kind in KNOWN_PROVIDERS:
+        if kind.name == provider_name:
+            names, keys = kind.url_names, kind.key_names
+            return names[0] if names else f"{own}_BASE_URL", keys[0] if keys else None
+    return f"{own}_BASE_URL", f"{own}_API_KEY"
 
 
 def endpoint_of(

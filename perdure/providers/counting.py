@@ -13,6 +13,7 @@ from perdure.providers.gemini import method
 from perdure.providers.gemini_body import gemini_body
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_providers import Counting, KnownProvider
+from perdure.providers.listing import root
 from perdure.providers.openai_body import chat_body
 
 _COUNTED: Final = ("messages", "system", "tools", "tool_choice", "thinking")
@@ -61,6 +62,13 @@ async def _llamacpp(http: HttpClient, endpoint: Endpoint, kind: KnownProvider, r
     return _field(await http.post_json(endpoint, f"{endpoint.url}/chat/completions/input_tokens", body), "input_tokens")
 
 
+async def _vllm(http: HttpClient, endpoint: Endpoint, kind: KnownProvider, request: ModelRequest) -> Any:
+    """vLLM refuses fields that have nothing to do with tokens."""
+    body: dict[str, Any] = msgspec.json.decode(chat_body(request, kind.quirks))
+    asked = {name: body[name] for name in ("model", "messages", "tools") if name in body}
+    return _field(await http.post_json(endpoint, f"{root(endpoint)}/tokenize", asked), "count")
+
+
 def _field(answer: Any, name: str) -> Any:
     return cast("dict[str, Any]", answer).get(name) if isinstance(answer, dict) else None
 
@@ -70,4 +78,5 @@ _WAYS: Final[Mapping[Counting, Callable[[HttpClient, Endpoint, KnownProvider, Mo
     "bedrock": _bedrock,
     "gemini": _gemini,
     "llamacpp": _llamacpp,
+    "vllm": _vllm,
 }

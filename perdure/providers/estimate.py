@@ -15,8 +15,11 @@ from perdure.domain.messages import (
     ToolReturnPart,
 )
 from perdure.domain.models import Model
+from perdure.logs import Log
 from perdure.providers.base import ModelRequest
 from perdure.providers.images import has_images
+
+_log = Log(__name__)
 
 BYTES_PER_TOKEN: Final = 3.0
 """What is assumed of a model nobody has asked yet. English prose has more, so that the first guess is too high."""
@@ -41,24 +44,42 @@ class TokenEstimate:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str | None, str], tuple[float, float]] = {}
+        self._windows: dict[tuple[str | None, str], int] = {}
 
     def tokens(self, model: Model, size: int) -> int:
         """About how many tokens `size` bytes (of `size_of`) are to `model`; rounded up."""
         seen, tokens = self._seen.get(_key(model), _PRIOR)
         return -int(-size * tokens // seen)
 
+    def note_window(self, model: Model, window: int | None) -> None:
+        """Note how many tokens a model holds whose server cuts what does not fit; None where it does not do that."""
+        if window is not None:
+            self._windows[_key(model)] = window
+
     def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
         """Note what the prompt of `request` really was. One with images is passed over: it says little of text."""
         if has_images(request.messages):
             return
         size = size_of(request.messages, request.tools)
+        prompt_tokens = self._uncut(request.model, size, prompt_tokens)
         least, most = BELIEVED
         if not least * prompt_tokens <= size <= most * prompt_tokens:
             return
         seen, tokens = self._seen.get(_key(request.model), _PRIOR)
         self._seen[_key(request.model)] = (seen * KEPT + size, tokens * KEPT + prompt_tokens)
 
+    def _uncut(self, model: Model, size: int, reported: int) -> int:
+        """The tokens of a prompt: a window at least, where the report is that of what was left of one that was cut."""
+        window = self._windows.get(_key(model))
+        # Of what does not fit, half a window is kept.
+        if window is None or abs(reported - window // 2) > _ABOUT or self.tokens(model, size) <= reported * 1.2:
+            return reported
+        _log.warning("prompt_was_cut", model=model.handle, window=window, kept=reported)
+        return window
 
+
+_ABOUT: Final = 4
+"""Tokens by which half a window is missed."""
 _PRIOR: Final = (BYTES_PER_TOKEN * PRIOR_TOKENS, PRIOR_TOKENS)
 
 

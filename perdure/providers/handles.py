@@ -1,6 +1,7 @@
 """What a handle names among the lists of models; and where it names nothing, what it could have been."""
 
 import asyncio
+import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn, TypeVar
@@ -36,10 +37,12 @@ async def find(lists: Mapping[str, ModelList[_T]], provider_name: str, name: str
     models = lists.get(provider_name)
     if models is None:
         return None
-    handle = f"{provider_name}/{name}"
+    # Where Ollama's names have tags, one without a tag means the latest.
+    handles = (f"{provider_name}/{name}", f"{provider_name}/{name}:latest")
     for age in (LIST_SECONDS, MISS_SECONDS) if patient else (math.inf,):
         await models.read(age)
-        if found := next((item for item in models.items if item.handle == handle), None):
+        named = {item.handle: item for item in models.items}
+        if found := next((named[handle] for handle in handles if handle in named), None):
             return found
     return None
 
@@ -58,8 +61,19 @@ async def refuse(
     else:
         why = f"{provider_name} does not list it"
     items = await every(lists.values())
-    items.sort(key=lambda item: not item.handle.startswith(f"{provider_name}/"))
+    items.sort(key=lambda item: _distance(item.handle, handle))
     raise NotFound(f"{noun.capitalize()} {handle!r} not found: {why}. Available: {named(items)}.")
+
+
+def _distance(there: str, asked: str) -> tuple[bool, float]:
+    """How far a handle is from the one asked for: a model of the same name at another provider is near, too."""
+    (provider, _, name), (asked_provider, _, asked_name) = there.partition("/"), asked.partition("/")
+    alike = difflib.SequenceMatcher(None, name.lower(), asked_name.lower()).ratio()
+    return provider != asked_provider and alike < _ALIKE, -alike
+
+
+_ALIKE: Final = 0.8
+"""From here on two names are taken to mean the same model."""
 
 
 async def every(lists: Iterable[ModelList[_T]]) -> list[_T]:

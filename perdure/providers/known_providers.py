@@ -10,7 +10,7 @@ from perdure.providers.openai_body import Quirks, reasons_like_openai
 Listing = Literal["openai", "azure", "ollama", "lmstudio", "llamacpp", "anthropic", "bedrock", "gemini", "vertex"]
 DialectName = Literal["openai_chat", "openai_responses", "anthropic", "anthropic_bedrock", "anthropic_vertex", "gemini"]
 EmbeddingApi = Literal["openai", "ollama", "gemini", "vertex"]
-Counting = Literal["never", "anthropic", "bedrock", "gemini", "llamacpp"]
+Counting = Literal["never", "anthropic", "bedrock", "gemini", "llamacpp", "vllm"]
 
 
 class KnownProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ _OPENAI_QUIRKS: Final = Quirks(
     parallel_tool_calls=True, openai_models=True, effort="reasoning_models", call_id_chars=40, think_tags=False
 )
 
-CUSTOM: Final = KnownProvider(name="", types=_OPENAI_TYPES, quirks=Quirks(openai_models=True))
+CUSTOM: Final = KnownProvider(name="", types=_OPENAI_TYPES, quirks=Quirks(openai_models=True, alternate=True))
 """Any other server of the kind, by its base URL alone."""
 
 KNOWN_PROVIDERS: Final = (
@@ -94,7 +94,7 @@ KNOWN_PROVIDERS: Final = (
         key_names=("OLLAMA_API_KEY",),
         listing="ollama",
         embeddings="ollama",
-        quirks=Quirks(tool_choice="auto", effort="never"),
+        quirks=Quirks(tool_choice="auto", effort="never", alternate=True),
     ),
     KnownProvider(
         name="anthropic",
@@ -172,7 +172,8 @@ KNOWN_PROVIDERS: Final = (
         under="/v1",
         key_names=("VLLM_API_KEY",),
         handle_base_name="VLLM_HANDLE_BASE",
-        quirks=Quirks(parallel_tool_calls=True),
+        counting="vllm",
+        quirks=Quirks(parallel_tool_calls=True, alternate=True),
     ),
     KnownProvider(
         name="sglang",
@@ -180,7 +181,7 @@ KNOWN_PROVIDERS: Final = (
         url_names=("SGLANG_API_BASE",),
         under="/v1",
         key_names=("SGLANG_API_KEY",),
-        quirks=Quirks(),
+        quirks=Quirks(alternate=True),
     ),
     KnownProvider(
         name="deepseek",
@@ -210,7 +211,7 @@ KNOWN_PROVIDERS: Final = (
         under="/v1",
         key_names=("LMSTUDIO_API_KEY",),
         listing="lmstudio",
-        quirks=Quirks(tool_choice="required", effort="never"),
+        quirks=Quirks(tool_choice="required", effort="never", alternate=True),
     ),
     KnownProvider(
         name="llamacpp",
@@ -220,7 +221,7 @@ KNOWN_PROVIDERS: Final = (
         key_names=("LLAMACPP_API_KEY",),
         listing="llamacpp",
         counting="llamacpp",
-        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, logprobs="without_tools"),
+        quirks=Quirks(tool_choice="required", parallel_tool_calls=True, logprobs="without_tools", alternate=True),
     ),
     KnownProvider(
         name="zai",

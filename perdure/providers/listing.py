@@ -1,6 +1,7 @@
 """Asking servers which models they have, each in the way that tells most about them."""
 
 import asyncio
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, cast
@@ -38,12 +39,16 @@ _NUM_CTX: Final = re.compile(r"^\s*num_ctx\s+(\d+)", re.MULTILINE)
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as its server describes it. `refused` says why it cannot serve an agent."""
+    """A model as its server describes it. `refused` says why it cannot serve an agent.
+
+    `tools` says whether it can be told of tools, where it can also be talked to without.
+    """
 
     name: str
     kind: Literal["chat", "embedding"] = "chat"
     window: int | None = None
     dimensions: int | None = None
+    tools: bool = True
     refused: str | None = None
 
 
@@ -54,14 +59,32 @@ async def list_openai(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
 
 
 async def list_llamacpp(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
-    """Like OpenAI's, but the window is the one the server was started with, not the one the model was trained with."""
-    models = await list_openai(http, endpoint)
-    try:
-        properties = await http.get_json(endpoint, f"{root(endpoint)}/props")
-    except ModelError:
-        return models
-    window = _number(_fields(_fields(properties).get("default_generation_settings")).get("n_ctx"))
-    return [msgspec.structs.replace(model, window=window or model.window) for model in models]
+    """Like OpenAI's, but a model's window is the one it runs with, not the one it was trained with.
+
+    A router of several models is asked for the properties of those it has loaded: of others it would load them.
+    """
+    entries = _entries(await http.get_json(endpoint, f"{endpoint.url}/models"), "data")
+
+    async def described(entry: Mapping[str, Any]) -> Listed | None:
+        listed, status = _listed(entry), _fields(entry.get("status"))
+        if listed is None or listed.kind == "embedding":
+            return listed
+        if not status:
+            return _with_properties(listed, await _fields_if_any(http, endpoint, f"{root(endpoint)}/props"))
+        if status.get("failed"):
+            return msgspec.structs.replace(listed, refused=f"did not load (exit code {status.get('exit_code')})")
+        if status.get("value") != "loaded":
+            return msgspec.structs.replace(listed, window=listed.window or _window_of_arguments(status.get("args")))
+        url = f"{root(endpoint)}/props?model={quote(listed.name, safe='')}&autoload=false"
+        return _with_properties(listed, await _fields_if_any(http, endpoint, url))
+
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(entry: Mapping[str, Any]) -> Listed | None:
+        async with turns:
+            return await described(entry)
+
+    return [listed for listed in await asyncio.gather(*(ask(entry) for entry in entries)) if listed is not None]
 
 
 async def list_lmstudio(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
@@ -78,10 +101,14 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
 
     A model that is loaded has the window it was given then (`OLLAMA_CONTEXT_LENGTH`), which may be far below its own.
     """
-    entries = _entries(await http.get_json(endpoint, f"{root(endpoint)}/api/tags"), "models")
+    entries = await _entries_if_any(http, endpoint, f"{root(endpoint)}/api/tags", "models")
+    if not entries:
+        return await list_openai(http, endpoint)
     names = [name for entry in entries if isinstance(name := entry.get("name"), str)]
-    running = await _entries_if_any(http, endpoint, f"{root(endpoint)}/api/ps", "models")
-    given = {entry.get("name"): window for entry in running if (window := _number(entry.get("context_length")))}
+    try:
+        given = await given_windows(http, endpoint)
+    except ModelError:
+        given = {}
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(name: str) -> Listed:
@@ -89,11 +116,20 @@ async def list_ollama(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
             try:
                 shown = await http.post_json(endpoint, f"{root(endpoint)}/api/show", {"model": name})
             except ModelError as error:
+                if error.error_type == "llm_bad_request":
+                    # It speaks some of Ollama's API, and not this.
+                    return Listed(name=name, kind="embedding" if is_embedding(name) else "chat")
                 return Listed(name=name, refused=f"could not be asked what it can do: {error.detail}")
         listed = _shown(name, _fields(shown))
-        return msgspec.structs.replace(listed, window=given.get(name, listed.window))
+        return msgspec.structs.replace(listed, window=given.get(name) or listed.window)
 
     return await asyncio.gather(*(ask(name) for name in names))
+
+
+async def given_windows(http: HttpClient, endpoint: Endpoint) -> Mapping[str, int | None]:
+    """The windows of the models that Ollama runs now; None where it does not say. Raises ModelError."""
+    running = _entries(await http.get_json(endpoint, f"{root(endpoint)}/api/ps"), "models")
+    return {str(entry.get("name")): _number(entry.get("context_length")) for entry in running}
 
 
 async def list_anthropic(http: HttpClient, endpoint: Endpoint) -> Sequence[Listed]:
@@ -204,7 +240,7 @@ def _listed(entry: Mapping[str, Any]) -> Listed | None:
     given = entry.get("type")
     kind = _KINDS.get(str(given)) or ("embedding" if is_embedding(name) else "chat")
     if kind == "embedding":
-        return Listed(name=name, kind="embedding")
+        return Listed(name=name, kind="embedding", dimensions=_number(_fields(entry.get("meta")).get("n_embd")))
     refused = f"is of type {given}" if given in _OTHER_KINDS else why_not_chat(name)
     parameters = entry.get("supported_parameters")
     if isinstance(parameters, list) and "tools" not in parameters:
@@ -212,8 +248,27 @@ def _listed(entry: Mapping[str, Any]) -> Listed | None:
     if entry.get("active") is False or entry.get("lifecycle") == "retired":
         refused = "is not active"
     windows = (_number(entry.get(field)) for field in _WINDOW_NAMES)
-    trained = _number(_fields(entry.get("meta")).get("n_ctx_train"))
-    return Listed(name=name, window=next((window for window in windows if window), trained), refused=refused)
+    meta = _fields(entry.get("meta"))
+    known = [*windows, _number(meta.get("n_ctx")), _number(meta.get("n_ctx_train"))]
+    return Listed(name=name, window=next((window for window in known if window), None), refused=refused)
+
+
+def _with_properties(listed: Listed, properties: Mapping[str, Any]) -> Listed:
+    """What llama.cpp says of a model that it runs, laid over what it lists."""
+    window = _number(_fields(properties.get("default_generation_settings")).get("n_ctx"))
+    able = _fields(properties.get("chat_template_caps"))
+    # Some templates write calls out without listing tools by that name.
+    tools = not able or able.get("supports_tools") is True or able.get("supports_tool_calls") is True
+    return msgspec.structs.replace(listed, window=window or listed.window, tools=tools)
+
+
+def _window_of_arguments(arguments: Any) -> int | None:
+    """The window that llama.cpp's router will give a model, by the arguments it will run it with."""
+    words = [str(word) for word in cast("list[Any]", arguments)] if isinstance(arguments, list) else []
+    for name, value in itertools.pairwise(words):
+        if name in ("-c", "-ctx", "--ctx-size") and value.isascii() and value.isdecimal():
+            return _number(int(value))
+    return None
 
 
 def _deployed(name: str, model: str) -> Listed:
@@ -256,6 +311,14 @@ async def _entries_if_any(http: HttpClient, endpoint: Endpoint, url: str, name: 
         return _entries(await http.get_json(endpoint, url), name)
     except ModelError:
         return []
+
+
+async def _fields_if_any(http: HttpClient, endpoint: Endpoint, url: str) -> Mapping[str, Any]:
+    """The object at an address that a server need not have."""
+    try:
+        return _fields(await http.get_json(endpoint, url))
+    except ModelError:
+        return {}
 
 
 def _entries(answer: Any, name: str) -> list[Mapping[str, Any]]:

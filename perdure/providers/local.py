@@ -3,17 +3,21 @@
 import asyncio
 import importlib
 import importlib.util
+import os
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from perdure.domain.errors import Invalid, ModelError, Unavailable
 from perdure.domain.models import EmbeddingModel, Model
+from perdure.logs import Log
 from perdure.providers.base import AnyDelta, ModelRequest
+from perdure.providers.gguf import Gguf, GgufError, read_gguf
 from perdure.providers.http import Endpoint, HttpClient, Limits
 from perdure.providers.known_providers import KnownProvider
-from perdure.providers.listing import list_llamacpp
 from perdure.providers.openai_body import Quirks
 from perdure.providers.remote import RemoteProvider
 
@@ -22,98 +26,201 @@ ENGINE: Final = "xllamacpp"
 """The module that brings llama.cpp; the extra `perdure[local]` installs it."""
 PROMPT_CACHE_MIB: Final = 2048
 """Memory for prompts of conversations that are not being worked, so that each goes on from where it was."""
+EMBEDDING_TOKENS: Final = 2048
+"""The longest text that is made a vector of, which is read in one piece."""
 
-_MAGIC: Final = b"GGUF"
 _KIND: Final = KnownProvider(
     name=NAME,
     types=("openai", "llamacpp", "llamacpp"),
     listing="llamacpp",
     counting="llamacpp",
-    quirks=Quirks(tool_choice="required", parallel_tool_calls=True),
+    quirks=Quirks(tool_choice="required", parallel_tool_calls=True, alternate=True),
 )
 
+_log = Log(__name__)
 
-class LocalModel:
-    """A `Provider` of one model, `local/<name of the file>`. Make it with `open_local`.
 
-    The engine serves a loopback port, with a key that nobody else knows, and is spoken to like any other server.
+class LocalFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """The models to run: one that talks, one that makes vectors, or both.
+
+    The one that talks holds at most `context` tokens (0: all it was trained with) of each of `parallel` conversations.
     """
+
+    talking: Path | None
+    embedding: Path | None
+    context: int
+    parallel: int
+
+
+class LocalModels:
+    """A `Provider` of the models in files, `local/<name of the file>`. Make it with `open_local`."""
 
     name = NAME
 
-    def __init__(self, engine: Any, http: HttpClient, remote: RemoteProvider, model: Model) -> None:
-        self._engine = [engine]
-        self._http = http
-        self._remote = remote
-        self._model = model
+    def __init__(self) -> None:
+        self._talking: _Engine | None = None
+        self._embedding: _Engine | None = None
+        self._models: list[Model] = []
+        self._embedding_models: list[EmbeddingModel] = []
+
+    @property
+    def embedding(self) -> str | None:
+        """The handle of the one that makes vectors."""
+        return next((model.handle for model in self._embedding_models), None)
+
+    async def load(self, files: LocalFiles, limits: Limits) -> None:
+        """Start an engine for each file. Raises like `open_local`."""
+        if files.talking is not None:
+            self._talking = await _Engine.start(files.talking, "chat", files, limits)
+            self._models = list(await self._talking.remote.models())
+            if not self._models[0].supports_tools:
+                _log.warning(
+                    "model_without_tools",
+                    model=self._models[0].handle,
+                    reason="Its chat template has no place for tools: it can talk, but not use its memory.",
+                )
+        if files.embedding is not None:
+            self._embedding = await _Engine.start(files.embedding, "embedding", files, limits)
+            gguf = self._embedding.gguf
+            self._embedding_models = [self._embedding.remote.embedding_model(gguf.name, gguf.width)]
 
     async def models(self) -> Sequence[Model]:
-        return [self._model]
+        return self._models
 
     async def embedding_models(self) -> Sequence[EmbeddingModel]:
-        return []
+        return self._embedding_models
 
     async def count(self, request: ModelRequest) -> int | None:
-        return await self._remote.count(request)
+        return await _present(self._talking).remote.count(request)
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
-        return self._remote.stream(request)
+        return _present(self._talking).remote.stream(request)
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        raise ModelError("llm_bad_request", "The model in the box makes no vectors.")
+        return await _present(self._embedding).remote.embed(model, texts)
 
     async def close(self) -> None:
-        """Ends the engine, and with it whatever it is saying."""
-        await self._http.close()
-        # It waits for its threads when the last reference goes, which is this one.
-        await asyncio.to_thread(self._engine.clear)
+        """Ends the engines, and with them whatever they are saying."""
+        for engine in (self._talking, self._embedding):
+            if engine is not None:
+                await engine.close()
 
 
-def why_not(path: Path) -> str | None:
-    """Why the model in this file cannot be run here; None where it can be tried."""
-    if importlib.util.find_spec(ENGINE) is None:
-        return "llama.cpp is not installed: install perdure with its extra, as in pip install 'perdure[local]'"
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
-    return None if magic == _MAGIC else f"{path} is not a GGUF file"
+class _Engine:
+    """One model in one llama.cpp.
 
-
-async def open_local(path: Path, context: int, limits: Limits) -> LocalModel:
-    """Load the model in a GGUF file, with a window of at most `context` tokens (0: all it was trained with).
-
-    Raises Invalid for what is no such file and where llama.cpp is missing, Unavailable where the model does not load.
+    It serves a loopback port, with a key that nobody else knows, and is spoken to like any other server.
     """
-    if problem := why_not(path):
-        raise Invalid(f"{problem}.")
-    key, name = secrets.token_urlsafe(24), path.stem
-    engine = await asyncio.to_thread(_start, path, name, context, key)
-    endpoint = Endpoint(
-        name=NAME, url=f"{engine.listening_address}/v1", headers={"Authorization": f"Bearer {key}"}, key=key
+
+    def __init__(self, server: Any, gguf: Gguf, http: HttpClient, remote: RemoteProvider) -> None:
+        self._server = [server]
+        self.gguf = gguf
+        self.http = http
+        self.remote = remote
+
+    @classmethod
+    async def start(cls, path: Path, kind: str, files: LocalFiles, limits: Limits) -> "_Engine":
+        gguf = look_into(path, kind)
+        if problem := too_large(gguf, memory()):
+            _log.warning("model_too_large", model=f"{NAME}/{gguf.name}", reason=problem)
+        key = secrets.token_urlsafe(24)
+        server = await asyncio.to_thread(_served, path, gguf, files, key)
+        endpoint = Endpoint(
+            name=NAME, url=f"{server.listening_address}/v1", headers={"Authorization": f"Bearer {key}"}, key=key
+        )
+        # One that is silent here is not lost: it reads, or works for others first.
+        http = HttpClient(msgspec.structs.replace(limits, first_byte=limits.whole, gap=limits.whole))
+        return cls(server, gguf, http, RemoteProvider(http, endpoint, _KIND))
+
+    async def close(self) -> None:
+        await self.http.close()
+        # It waits for its threads when the last reference goes, which is this one.
+        await asyncio.to_thread(self._server.clear)
+
+
+def look_into(path: Path, kind: str) -> Gguf:
+    """The model in this file, which can be tried. Raises Invalid where it cannot be run here as one of this kind."""
+    if importlib.util.find_spec(ENGINE) is None:
+        raise Invalid("llama.cpp is not installed: install perdure with its extra, as in pip install 'perdure[local]'.")
+    try:
+        gguf = read_gguf(path)
+    except GgufError as error:
+        raise Invalid(f"{path} {error}.") from error
+    if gguf.kind != kind:
+        raise Invalid(f"{path} {_ELSEWHERE[gguf.kind]}.")
+    return gguf
+
+
+async def open_local(files: LocalFiles, limits: Limits) -> LocalModels:
+    """Load the models in GGUF files.
+
+    Raises Invalid for what is no such file and where llama.cpp is missing, Unavailable where a model does not load.
+    """
+    models = LocalModels()
+    try:
+        await models.load(files, limits)
+    except BaseException:
+        await models.close()
+        raise
+    return models
+
+
+def memory() -> int | None:
+    """Bytes of memory that this machine has; None where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def too_large(gguf: Gguf, available: int | None) -> str | None:
+    """Why a model is more than so many bytes of memory can hold; None where it may fit."""
+    if available is None or gguf.size <= available:
+        return None
+    needed, there = f"{gguf.size / 2**30:.1f} GiB", f"{available / 2**30:.1f} GiB"
+    return (
+        f"It takes {needed}, and this machine has {there} of memory: without a GPU that holds it, it is very slow, "
+        "or the system ends this server. Choose a smaller one."
     )
-    http = HttpClient(limits)
-    remote = RemoteProvider(http, endpoint, _KIND)
-    (listed,) = await list_llamacpp(http, endpoint)
-    return LocalModel(engine, http, remote, remote.model(name, listed.window))
 
 
-def _start(path: Path, name: str, context: int, key: str) -> Any:
+def window_of(gguf: Gguf, context: int) -> int:
+    """The tokens it is run with where `context` is asked for; 0 for all it was trained with."""
+    return min(context or gguf.trained, gguf.trained or context)
+
+
+_ELSEWHERE: Final = {
+    "chat": "is a model that talks: give it with --gguf or PERDURE_GGUF",
+    "embedding": "is an embedding model, which cannot talk: give it as PERDURE_GGUF_EMBEDDING",
+}
+
+
+def _served(path: Path, gguf: Gguf, files: LocalFiles, key: str) -> Any:
     engine = importlib.import_module(ENGINE)
     params = engine.CommonParams()
     params.model.path = str(path)
-    params.model_alias = {name}
-    params.n_ctx = context
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.model_alias = {gguf.name}
     params.api_keys = [key]
     params.ui = False
-    # Its log would drown ours.
-    params.verbosity = 0
+    # Its log would drown ours; what it says of errors is worth reading.
+    params.verbosity = 1
+    if gguf.kind == "embedding":
+        params.embedding = True
+        params.n_ctx = params.n_batch = params.n_ubatch = min(gguf.trained or EMBEDDING_TOKENS, EMBEDDING_TOKENS)
+    else:
+        params.n_parallel = files.parallel
+        params.n_ctx = window_of(gguf, files.context) * files.parallel
+        params.cache_ram_mib = PROMPT_CACHE_MIB
     try:
         return engine.Server(params)
     except RuntimeError as error:
         raise Unavailable(
-            f"llama.cpp cannot load {path}: the file may be damaged, of a kind it does not know, or too large for this "
-            f"machine's memory (a smaller PERDURE_GGUF_CONTEXT needs less). It says: {error}"
+            f"llama.cpp cannot load {path}. It says why above; most often it is too old for the file (pip install -U "
+            f"{ENGINE}), or the machine has too little memory (a smaller PERDURE_GGUF_CONTEXT needs less). {error}"
         ) from error
+
+
+def _present(engine: _Engine | None) -> _Engine:
+    if engine is None:
+        raise ModelError("llm_bad_request", f"No file of that kind was given to {NAME!r}.")
+    return engine

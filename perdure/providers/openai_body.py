@@ -53,6 +53,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     """Whether ids must have just as many characters, all of them letters and digits."""
     user_after_tool: bool = True
     """Whether a user may speak right after a tool's return."""
+    alternate: bool = False
+    """Whether it may run models whose chat templates refuse two messages of the user in a row, as many do."""
 
 
 def reasons_like_openai(model_name: str, quirks: Quirks) -> bool:
@@ -110,7 +112,27 @@ def chat_messages(
                 chat[-1] = _joined(before, said)
             elif said:
                 chat.append(said)
-    return chat
+    return _alternating(chat) if quirks.alternate else chat
+
+
+def _alternating(chat: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages, with what the user said in a row as one, such as a summary and what follows it."""
+    joined: list[dict[str, Any]] = []
+    for message in chat:
+        if message["role"] == "user" and joined and joined[-1]["role"] == "user":
+            first, second = joined[-1]["content"], message["content"]
+            if isinstance(first, str) and isinstance(second, str):
+                content: Any = f"{first}\n\n{second}"
+            else:
+                content = [*_content_parts(first), *_content_parts(second)]
+            joined[-1] = {**joined[-1], "content": content}
+        else:
+            joined.append(message)
+    return joined
+
+
+def _content_parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _user_content(message: Message) -> str | list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from perdure.domain.errors import ContextOverflow, ModelError
+from perdure.domain.errors import ContextOverflow, ModelError, TogetherTooLong
 from perdure.providers import retry_after
 from perdure.providers.text import storable
 
@@ -77,6 +77,16 @@ _TOO_LONG: Final = re.compile(
 """How vendors and local servers say that a request does not fit: each in words of its own, hardly any by a code."""
 
 
+_TOGETHER: Final = re.compile(r"Context size has been exceeded")
+"""What llama.cpp says when the prompts it works on together fill the window they share, though each would fit."""
+
+_LIMIT: Final = re.compile(
+    r"(?:context (?:length|size|window)|maximum prompt length|prompt limit)(?: is| of)?(?: only)? ?\(?(\d[\d,]{2,8})\b"
+    r"|> (\d{3,8}) maximum",
+    re.IGNORECASE,
+)
+"""The words that come before the number of tokens that a model holds, in the messages of most servers."""
+
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _SPENT: Final = ("insufficient_quota", "insufficient_credits", "credit balance is too low")
 """Words in which providers say that there is no money left, some under the status of a rate limit."""
@@ -120,11 +130,19 @@ def _failure(status: int, said: str, detail: str, delay: float | None = None) ->
     """The error for a status and all that was `said` with it; a ContextOverflow where that means a request too long."""
     if any(words in said for words in _SPENT):
         return ModelError("llm_insufficient_credits", detail)
+    if _TOGETHER.match(detail):
+        return TogetherTooLong(error_type(status), detail)
     if status not in _OTHER_REASONS and _TOO_LONG.search(detail):
-        return ContextOverflow(error_type(status), detail)
+        return ContextOverflow(error_type(status), detail, _limit_in(detail))
     if delay is None and status in _TRANSIENT:
         delay = retry_after.in_words(detail)
     return ModelError(error_type(status), detail, retry_after=delay, transient=status in _TRANSIENT)
+
+
+def _limit_in(detail: str) -> int | None:
+    """How many tokens a model holds, where a refusal says so and is sure to mean that."""
+    found = _LIMIT.search(detail)
+    return int((found[1] or found[2]).replace(",", "")) if found else None
 
 
 def decoded(body: bytes) -> Any:

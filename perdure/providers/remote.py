@@ -6,11 +6,22 @@ from typing import Final, Protocol
 
 from perdure.domain.models import EmbeddingModel, Model
 from perdure.domain.providers import ProviderCategory
-from perdure.providers import anthropic, counting, embeddings, gemini, images, listing, openai_chat, openai_responses
+from perdure.providers import (
+    anthropic,
+    counting,
+    embeddings,
+    gemini,
+    images,
+    listing,
+    ollama,
+    openai_chat,
+    openai_responses,
+)
 from perdure.providers.base import AnyDelta, ModelRequest
 from perdure.providers.http import Endpoint, HttpClient
 from perdure.providers.known_models import context_window, dimensions, is_responses_only
 from perdure.providers.known_providers import DialectName, KnownProvider, Listing
+from perdure.providers.turns import Turns
 
 
 class Dialect(Protocol):
@@ -67,6 +78,7 @@ class RemoteProvider:
         self.endpoint = endpoint
         self.refused: Mapping[str, str] = {}
         """Models of the last listing that cannot serve an agent, with the reason."""
+        self._turns = Turns(endpoint.name) if kind.listing == "llamacpp" else None
 
     @property
     def name(self) -> str:
@@ -76,15 +88,19 @@ class RemoteProvider:
         """What it serves now and an agent can use. Raises ModelError where it cannot be asked."""
         listed = [model for model in await self._listed() if model.kind == "chat"]
         self.refused = {model.name: why for model in listed if (why := model.refused or self._why_not(model.name))}
-        return [self.model(model.name, model.window) for model in listed if model.name not in self.refused]
+        return [
+            self.model(model.name, model.window, tools=model.tools)
+            for model in listed
+            if model.name not in self.refused
+        ]
 
     async def embedding_models(self) -> Sequence[EmbeddingModel]:
         """What it serves to turn text into vectors. Raises ModelError where it cannot be asked."""
         listed = [model for model in await self._listed() if model.kind == "embedding"]
         return [self.embedding_model(model.name, model.dimensions) for model in listed]
 
-    def model(self, name: str, window: int | None = None) -> Model:
-        """The model of that name, whether or not it exists. `window` (tokens) is what its server says of it."""
+    def model(self, name: str, window: int | None = None, *, tools: bool = True) -> Model:
+        """The model of that name, whether or not it exists. `window` (tokens) and `tools` are what its server says."""
         return Model(
             handle=f"{self.name}/{name}",
             name=name,
@@ -94,6 +110,7 @@ class RemoteProvider:
             context_window=self._window or window or context_window(name, self.kind.types[1]),
             endpoint=self.endpoint.url,
             display_name=name,
+            supports_tools=tools,
             provider_category=self._category,
         )
 
@@ -112,13 +129,8 @@ class RemoteProvider:
         )
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
-        dialect = self.kind.dialect_of(request.model.name)
-        ask = partial(_DIALECTS[dialect], self._http, self.endpoint, self.kind)
-        if not images.has_images(request.messages):
-            return ask(request)
-        if dialect in ("openai_chat", "openai_responses"):
-            return images.shown(lambda shown: ask(images.beside_returns(shown)), request)
-        return images.shown(ask, request)
+        answer = self._asked(request)
+        return answer if self._turns is None else self._turns.taken(answer)
 
     async def embed(self, model: EmbeddingModel, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await embeddings.embed(self._http, self.endpoint, self.kind.embeddings, model, texts)
@@ -126,6 +138,15 @@ class RemoteProvider:
     async def count(self, request: ModelRequest) -> int | None:
         """Tokens of the prompt as the provider counts them; None where it does not. Raises ModelError."""
         return await counting.count(self._http, self.endpoint, self.kind, request)
+
+    async def check_room(self, model: Model, tokens: int) -> int | None:
+        """The window of a model whose server would cut what does not fit, in tokens; None for all others.
+
+        Raises ContextOverflow where a prompt of about so many tokens would be cut.
+        """
+        if self.kind.listing != "ollama":
+            return None
+        return await ollama.check_room(self._http, self.endpoint, model, tokens)
 
     async def check(self) -> None:
         """Ask for something that needs its key. Raises ModelError where that is refused."""
@@ -137,10 +158,21 @@ class RemoteProvider:
     async def close(self) -> None:
         """Nothing of its own to close: connections belong to the client it was given."""
 
+    def _asked(self, request: ModelRequest) -> AsyncGenerator[Sequence[AnyDelta]]:
+        dialect = self.kind.dialect_of(request.model.name)
+        ask = partial(_DIALECTS[dialect], self._http, self.endpoint, self.kind)
+        if not images.has_images(request.messages):
+            return ask(request)
+        if dialect in ("openai_chat", "openai_responses"):
+            return images.shown(lambda shown: ask(images.beside_returns(shown)), request)
+        return images.shown(ask, request)
+
     def _why_not(self, name: str) -> str | None:
         if is_responses_only(name) and self.kind.dialect_of(name) != "openai_responses":
             return "served through OpenAI's Responses API only"
         return None
 
     async def _listed(self) -> Sequence[listing.Listed]:
-        return await _LISTINGS[self.kind.listing](self._http, self.endpoint)
+        """What its server lists, each name once, without names that could not be stored or shown."""
+        listed = await _LISTINGS[self.kind.listing](self._http, self.endpoint)
+        return list({each.name: each for each in listed if each.name.isprintable()}.values())

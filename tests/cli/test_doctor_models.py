@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.cli.commands import perdure
 from tests.contract.told import user
-from tests.providers.scripted import Asked, lists, run, serving
+from tests.providers.scripted import Asked, lists, plain, run, serving
 from tests.rig.model import ModelServer, Script
 from tests.rig.server import Server
 from tests.rig.stores import SQLITE
@@ -91,3 +92,35 @@ def test_a_gguf_file_is_looked_at(tmp_path: Path) -> None:
     done = perdure("doctor", "--data", str(tmp_path), "--port", "0", "--gguf", str(file))
     assert done.returncode == 1
     assert "pip install 'perdure[local]'" in done.stdout
+
+
+HTML = plain(200, b"<html><title>nginx</title></html>", "text/html")
+ODD: dict[str, tuple[bytes, str]] = {
+    "page": (HTML, "Something else answers there, such as a page of a proxy: correct PERDURE_PROVIDER_PAGE_BASE_URL."),
+    "door": (plain(401, b'{"error": "who are you?"}'), "who are you?. Set PERDURE_PROVIDER_DOOR_API_KEY."),
+    "bare": (plain(404, b'{"detail": "Not Found"}'), "mostly it ends in /v1."),
+    "void": (plain(200, b'{"data": []}'), "no models. Load one there, or see whether this is the right address."),
+}
+
+
+def test_a_server_that_is_not_what_was_meant_is_told_with_what_to_do(tmp_path: Path) -> None:
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(ODD[asked.path.split("/")[1]][0])
+
+    async def go() -> tuple[str, str]:
+        async with serving(answer) as server:
+            urls = {name: f"{server.url}/{name}/v1" for name in ODD}
+            urls["gone"] = "http://127.0.0.1:9/v1"
+            asked = {f"PERDURE_PROVIDER_{name.upper()}_BASE_URL": url for name, url in urls.items()}
+            done = await asyncio.to_thread(perdure, "doctor", "--json", "--data", str(tmp_path), "--port", "0", **asked)
+            assert done.returncode == 0, done
+            return done.stdout, server.url
+
+    told, url = run(go())
+    found = msgspec.json.decode(told)
+    assert found["can_start"] is True
+    texts = {each["text"].split()[0]: each["text"] for each in found["findings"] if each["subject"] == "models"}
+    for name, (_, remedy) in ODD.items():
+        assert f"{url}/{name}/v1, without a key" in texts[name]
+        assert texts[name].endswith(remedy)
+    assert "Start it, or correct PERDURE_PROVIDER_GONE_BASE_URL." in texts["gone"]

@@ -45,6 +45,8 @@ def test_the_limit_leaves_a_tenth_or_what_an_answer_may_take() -> None:
     assert room(answer=300).limit == 700
     assert room(answer=5_000).limit == 500
     assert room().shrunk(400).limit == 270
+    assert room().shrunk(900, limit=300).holds == 300
+    assert room().shrunk(400, limit=500).limit == 270, "whoever was said to hold more refused it all the same"
 
 
 def test_a_call_is_judged_by_what_will_come_back() -> None:

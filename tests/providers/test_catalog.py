@@ -39,6 +39,18 @@ def test_a_bare_name_is_told_whose_it_may_be() -> None:
     assert "did you mean 'openai/qwen'?" in run(go())
 
 
+def test_near_names_come_first_in_what_is_available_also_those_of_other_providers() -> None:
+    async def go() -> str:
+        names = [*(f"m-{number}" for number in range(30)), "llama3.1:8b-instruct", "llama3.1:8b"]
+        async with serving_lists({"/v1/models": {"data": [{"id": name} for name in names]}}) as (catalog, _):
+            assert (await catalog.resolve(TENANT, "openai/llama3.1:8b")).name == "llama3.1:8b"
+            with pytest.raises(NotFound) as raised:
+                await catalog.resolve(TENANT, "ollama/llama3.1:7b")
+            return raised.value.message
+
+    assert "Available: 'openai/llama3.1:8b', " in run(go())
+
+
 @pytest.mark.parametrize(
     ("handle", "words"),
     [
@@ -163,7 +175,8 @@ def test_a_slow_provider_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyP
             environment = {"VLLM_API_BASE": silent.url, "OPENAI_BASE_URL": quick.url}
             async with cataloguing(environment) as catalog:
                 handles = [model.handle for model in await catalog.models(TENANT)]
-                return handles, {row.name: row.error for row in await catalog.report(TENANT)}["vllm"]
+                reports = {row.name: row.error for row in await catalog.report(TENANT)}
+                return handles, reports["vllm"] and reports["vllm"].detail
 
     handles, error = run(go())
     assert handles == ["openai/gpt-4o", "openai/qwen", "local/tiny"]
@@ -187,7 +200,7 @@ def test_the_report_says_how_each_provider_is_and_never_a_key() -> None:
         ("gpt-4o", "qwen"),
         ("text-embedding-3-large",),
     )
-    assert (vllm.has_key, vllm.error, vllm.models) == (False, "who are you", ())
+    assert (vllm.has_key, vllm.error and vllm.error.detail, vllm.models) == (False, "who are you", ())
     assert (local.url, local.models) == (None, ("tiny",))
     assert "secret" not in repr([openai, vllm, local])
 

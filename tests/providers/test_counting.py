@@ -61,6 +61,12 @@ def test_gemini_counts_a_whole_request() -> None:
     assert {"contents", "tools", "systemInstruction"} <= sent.keys()
 
 
+def test_vllm_counts_with_its_own_tokenizer() -> None:
+    replies = {"/v1/models": {"data": [{"id": "m", "max_model_len": 4096}]}, "/tokenize": {"count": 17, "tokens": []}}
+    tokens, asked = counted("vllm/m", replies, VLLM_API_BASE="URL")
+    assert (tokens, asked.path, asked.json.keys()) == (17, "/tokenize", {"model", "messages", "tools"})
+
+
 def test_bedrock_counts_a_request_as_it_would_be_sent() -> None:
     path = "/model/us.anthropic.claude-opus-5/count-tokens"
     account = {"AWS_REGION": "us-east-1", "AWS_BEARER_TOKEN_BEDROCK": "k"}

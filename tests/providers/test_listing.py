@@ -5,8 +5,9 @@ import pytest
 from perdure.domain.errors import NotFound
 from perdure.domain.ids import DEFAULT_TENANT as TENANT
 from perdure.domain.models import EmbeddingModel
+from perdure.providers.catalog import ProviderReport
 from perdure.providers.listing import PAGES
-from tests.providers.cataloguing import OPENAI_LIST, listed, report_of, serving_lists, windows
+from tests.providers.cataloguing import OPENAI_LIST, listed, report_of, resolved, serving_lists, windows
 from tests.providers.scripted import Asked, run
 
 
@@ -115,6 +116,25 @@ def test_ollama_models_without_tools_are_refused_with_a_reason() -> None:
     assert "'ollama/llama3.1:8b'" in message
 
 
+def test_what_speaks_only_some_of_ollamas_api_is_believed_to_do_the_rest() -> None:
+    tags = {"models": [{"name": "m:latest"}, {"name": "nomic-embed-text:latest"}]}
+    report = report_of({"/api/tags": tags}, "OLLAMA_BASE_URL")
+    assert (report.models, report.embedding_models, report.refused) == (
+        ("m:latest",), ("nomic-embed-text:latest",), {},
+    )  # fmt: skip
+    assert report_of({"/v1/models": {"data": [{"id": "m"}]}}, "OLLAMA_BASE_URL").models == ("m",)
+
+
+def test_a_name_without_a_tag_means_the_latest() -> None:
+    assert resolved("ollama/small", OLLAMA, variable="OLLAMA_BASE_URL", suffix="").name == "small:latest"
+
+
+def test_names_that_come_twice_or_could_not_be_stored() -> None:
+    names = ["a", "a", "org/b:tag", "with space", "модель", "", None, "nul\0", "two\nlines"]
+    report = report_of({"/v1/models": {"data": [{"id": name} for name in names]}}, "VLLM_API_BASE")
+    assert report.models == ("a", "org/b:tag", "with space", "модель")
+
+
 def test_ollama_embedding_models_know_their_dimensions() -> None:
     async def go() -> list[EmbeddingModel]:
         tags = {"models": [{"name": "nomic-embed-text:latest"}, {"name": "llama3.1:8b"}]}
@@ -183,6 +203,41 @@ def test_llama_cpp_has_the_window_it_was_started_with() -> None:
     assert windows(listed(replies, "LLAMACPP_BASE_URL", "")[:1]) == {"llamacpp/m.gguf": 4096}
     del replies["/props"]
     assert windows(listed(replies, "LLAMACPP_BASE_URL", "")[:1]) == {"llamacpp/m.gguf": 131072}
+
+
+def test_llama_cpp_tells_whether_a_template_has_a_place_for_tools() -> None:
+    able: dict[str, Any] = {"supports_tools": False, "supports_tool_calls": False}
+    replies = {"/v1/models": {"data": [{"id": "m"}]}, "/props": {"chat_template_caps": able}}
+    assert report_of(replies, "LLAMACPP_BASE_URL").without_tools == {"m"}
+    able["supports_tool_calls"] = True
+    assert report_of(replies, "LLAMACPP_BASE_URL").without_tools == set()
+
+
+def test_a_router_of_llama_cpp_is_not_made_to_load_models() -> None:
+    def entry(name: str, value: str, **more: Any) -> dict[str, Any]:
+        return {"id": name, "status": {"value": value, "args": ["llama-server", "--ctx-size", "8192"], **more}}
+
+    entries = [
+        entry("org/up:Q4", "loaded"), entry("down", "unloaded"), entry("broken", "unloaded", failed=True, exit_code=1),
+        {**entry("bge-m3", "loaded"), "meta": {"n_embd": 1024, "n_ctx": 512}},
+    ]  # fmt: skip
+    own = "/props?model=org/up:Q4&autoload=false"
+    replies = {
+        "/v1/models": {"data": entries},
+        "/props": {"role": "router", "default_generation_settings": {"n_ctx": 7}},
+        own: {"default_generation_settings": {"n_ctx": 4096}},
+    }
+
+    async def go() -> tuple[ProviderReport, list[str], list[EmbeddingModel]]:
+        async with serving_lists(replies, "LLAMACPP_BASE_URL", "") as (catalog, server):
+            report = (await catalog.report(TENANT))[0]
+            return report, [asked.path for asked in server.asked], await catalog.embedding_models(TENANT)
+
+    report, asked, embedding_models = run(go())
+    assert report.windows == {"org/up:Q4": 4096, "down": 8192}
+    assert report.refused == {"broken": "did not load (exit code 1)"}
+    assert set(asked) == {"/v1/models", own}
+    assert [(model.name, model.dimensions) for model in embedding_models] == [("bge-m3", 1024)]
 
 
 def test_a_bare_list_with_types_and_models_without_tools() -> None:

@@ -11,7 +11,7 @@ from perdure.domain.messages import (
 )
 from perdure.domain.models import ModelSettings
 from perdure.providers.base import ToolCallDelta
-from perdure.providers.openai_body import UNANSWERED
+from perdure.providers.openai_body import UNANSWERED, chat_messages
 from tests.providers.chat import (
     ADD,
     HELLO,
@@ -246,3 +246,19 @@ def test_pieces_of_reasoning_go_back_to_the_model_behind_openrouter_that_gave_th
     assert body(*history, **asking)["messages"][2]["reasoning_details"] == details
     for others in ({**asking, "model": "google/gemini-2"}, {"kind": KINDS["vllm"], "model": "google/gemini-3"}):
         assert "reasoning_details" not in json.dumps(body(*history, **others))
+
+
+def test_what_the_user_said_in_a_row_is_one_message_where_a_template_may_refuse_two() -> None:
+    image = ImagePart(media_type="image/png", data="aGk=")
+    history = [
+        SYSTEM,
+        message("summary", "They met."),
+        HELLO,
+        message("assistant", "Hi."),
+        HELLO,
+        message("user", image),
+    ]
+    [_, first, _, second] = chat_messages(history, KINDS["llamacpp"].quirks, "system")
+    assert first == {"role": "user", "content": "They met.\n\nHello"}
+    assert [part["type"] for part in second["content"]] == ["text", "image_url"]
+    assert len(chat_messages(history, KINDS["openai"].quirks, "system")) == len(history)

@@ -6,7 +6,7 @@ from email.utils import formatdate
 import pytest
 from multidict import CIMultiDict as CaseInsensitiveHeaders
 
-from perdure.domain.errors import ContextOverflow, ModelError
+from perdure.domain.errors import ContextOverflow, ModelError, TogetherTooLong
 from perdure.providers.http import Endpoint
 from perdure.providers.refusals import refusal, reported
 from tests.providers.client import KEY, asking, read, refused
@@ -69,6 +69,30 @@ def test_a_request_that_was_too_long_is_told_from_other_refusals(message: str) -
     body = json.dumps({"error": {"message": message}}).encode()
     assert isinstance(refused(says(plain(400, body))), ContextOverflow)
     assert not isinstance(refused(says(plain(429, body))), ContextOverflow)
+
+
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ("This model's maximum context length is 8192 tokens. However, your messages resulted in 8545 tokens.", 8192),
+        ("prompt is too long: 213462 tokens > 200000 maximum", 200_000),
+        ("request (9731 tokens) exceeds the available context size (4,096 tokens), try increasing it", 4096),
+        ("However, the model is loaded with context length of only 4096 tokens", 4096),
+        ("Your input exceeds the context window of this model.", None),
+        ("input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000", None),
+    ],
+)
+def test_how_much_a_model_holds_is_read_where_a_refusal_says_it(message: str, limit: int | None) -> None:
+    error = refused(says(plain(400, json.dumps({"error": {"message": message}}).encode())))
+    assert isinstance(error, ContextOverflow)
+    assert error.limit == limit
+
+
+def test_prompts_that_are_too_long_together_only_may_pass_later() -> None:
+    body = b'{"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}'
+    error = refused(says(plain(500, body)))
+    assert isinstance(error, TogetherTooLong)
+    assert error.transient
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ class Engine:
         recipe = hashlib.sha256(WORKER.read_bytes()).hexdigest()[:12]
         self.file = model = CACHE / "engine" / f"random-{recipe}.gguf"
         """The model, which stays when the engine has ended."""
+        self.vectors_file = model.with_stem(f"{model.stem}-vectors")
+        """One that makes vectors instead of talking."""
+        self.talker_file = model.with_stem(f"{model.stem}-talker")
+        """One that knows no tools."""
         model.parent.mkdir(parents=True, exist_ok=True)
         python = python_with("engine", *PACKAGES)
         with locked("engine-model"):

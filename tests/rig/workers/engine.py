@@ -2,9 +2,12 @@
 
     engine.py MODEL.gguf CONTEXT
 
-Makes the model unless it is there, serves it on a loopback port, prints `{"url"}` and ends when standard input closes.
-The model babbles a few words. Asked by a user who says "tool" it begins a tool call instead, which the engine's grammar
-then keeps to the offered tools and to valid arguments.
+Makes the model unless it is there, and beside it MODEL-vectors.gguf, which makes vectors, and MODEL-talker.gguf, whose
+template has no place for tools. Serves the first on a loopback port, prints `{"url"}` and ends when standard input
+closes.
+
+The model babbles a few words. Asked by a user who says "tool" it begins a tool call instead, which the engine's
+grammar then keeps to the offered tools and to valid arguments.
 """
 
 import json
@@ -41,6 +44,12 @@ You may call tools by <tool_call>{"name": ..., "arguments": ...}</tool_call>.
 {% endfor %}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {%- if tools and messages[-1].role == "user" and "tool" in messages[-1].content %}!{% endif %}{% endif %}"""
+TALKER_TEMPLATE = """\
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
 CALLS_AFTER = "!"
 """The token after which the model begins a tool call; it is not said otherwise."""
 
@@ -98,16 +107,21 @@ def weights(name: str, shape: tuple[int, ...]) -> numpy.ndarray:
     return numpy.random.default_rng([SEED, *name.encode()]).normal(0.0, 0.05, shape).astype(numpy.float32)
 
 
-def write_model(path: Path) -> None:
+def write_model(path: Path, template: str = TEMPLATE, pooling: gguf.PoolingType | None = None) -> None:
     tokens = vocabulary()
-    writer = gguf.GGUFWriter(str(path), "llama")
+    unfinished = path.with_suffix(".part")
+    writer = gguf.GGUFWriter(str(unfinished), "llama")
     describe(writer, tokens)
+    writer.add_chat_template(template)
+    if pooling is not None:
+        writer.add_pooling_type(pooling)
     for name, matrix in tensors(tokens).items():
         writer.add_tensor(name, matrix)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    unfinished.rename(path)
 
 
 def describe(writer: gguf.GGUFWriter, tokens: list[Token]) -> None:
@@ -133,7 +147,6 @@ def describe(writer: gguf.GGUFWriter, tokens: list[Token]) -> None:
     writer.add_add_bos_token(False)
     # With the usual space put before every text, the engine refuses its own tool grammars.
     writer.add_add_space_prefix(False)
-    writer.add_chat_template(TEMPLATE)
 
 
 def serve(path: Path, context: int) -> xllamacpp.Server:
@@ -158,9 +171,9 @@ def serve(path: Path, context: int) -> xllamacpp.Server:
 def main() -> None:
     path = Path(sys.argv[1])
     if not path.exists():
-        unfinished = path.with_suffix(".part")
-        write_model(unfinished)
-        unfinished.rename(path)
+        write_model(path.with_stem(f"{path.stem}-vectors"), pooling=gguf.PoolingType.MEAN)
+        write_model(path.with_stem(f"{path.stem}-talker"), template=TALKER_TEMPLATE)
+        write_model(path)
     server = serve(path, int(sys.argv[2]))
     print(json.dumps({"url": server.listening_address}), flush=True)
     sys.stdin.read()
