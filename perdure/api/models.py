@@ -7,7 +7,6 @@ from fastapi import Depends
 from starlette.responses import Response
 
 from perdure.api.auth import CallerDep
-from perdure.api.openai import list_agent_models
 from perdure.api.queries import ModelQuery
 from perdure.api.reply import reply
 from perdure.domain.models import EmbeddingModel, Model
@@ -17,12 +16,7 @@ AnyModel = TypeVar("AnyModel", Model, EmbeddingModel)
 
 
 async def list_models(caller: CallerDep, query: Annotated[ModelQuery, Depends()]) -> Response:
-    """The language models that can be used now.
-
-    Without the slash at the end of the path, as OpenAI's clients ask, the agents: the models they can talk to.
-    """
-    if caller.scope["path"].endswith("/models") and not caller.scope["query_string"]:
-        return await list_agent_models(caller)
+    """The language models that can be used now."""
     return reply([model(each) for each in _wanted(await caller.server.catalog.models(caller.tenant), query)])
 
 

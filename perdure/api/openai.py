@@ -49,7 +49,7 @@ async def create_chat_completion(caller: CallerDep, body: ChatBody) -> Response:
     return await whole(caller, follower, answer)
 
 
-async def list_agent_models(caller: Caller) -> Response:
+async def list_agent_models(caller: CallerDep) -> Response:
     """The agents, the newest first, as OpenAI's clients list models."""
     page = Page(limit=MAX_LIMIT)
     found = await caller.server.db.read(lambda conn: agent_store.list_page(conn, caller.tenant, AgentFilter(), page))

@@ -77,6 +77,7 @@ _SCHEMAS: Final[Mapping[str, str]] = {
         archived:boolean archived_at:date? last_message_at:date? hidden:boolean in_context_message_ids:[string]
         isolated_block_ids:[string] created_at:date updated_at:date created_by_id? last_updated_by_id?""",
     "AgentModel": "id object created:integer owned_by",
+    "AgentModels": "object data:[AgentModel]",
     "ChatCompletion": "id object created:integer model choices:[object] usage:object",
     "ModelResponse": """id object created_at:integer status background:boolean error:object? incomplete_details:object?
         instructions? max_output_tokens:integer? metadata:object model output:[object] parallel_tool_calls:boolean

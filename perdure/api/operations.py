@@ -2,7 +2,8 @@
 
 The framework's own routes are tried one after the other and are costly to make; here a path is found by its segments,
 literal ones first, and an operation is made ready when it is first asked for. `/latest/…` is `/v1/…`, a slash at the
-end changes nothing, and an encoded slash (`%2F`) belongs to the value it stands in.
+end changes nothing, and an encoded slash (`%2F`) belongs to the value it stands in. What is there for OpenAI's clients
+is under `/v1/openai/…` as well, a base URL of their own: `/v1/models` is a list of something else.
 """
 
 import json
@@ -28,6 +29,7 @@ from perdure.domain.errors import NotBuilt, Unprocessable
 
 ROOT: Final = "v1"
 ALIAS: Final = "latest"
+OPENAI: Final = "openai"
 _PREFIXES: Final = (f"/{ROOT}/", f"/{ALIAS}/")
 _DECODER: Final = msgspec.json.Decoder()
 
@@ -74,6 +76,9 @@ class Operations(BaseRoute):
         """
         segments = _segments(scope)
         operation, methods = self._find(segments, scope["method"])
+        if not methods and operation is None and segments[1:2] == [OPENAI]:
+            segments = [ROOT, *segments[2:]]
+            operation, methods = self._find(segments, scope["method"], like_openai=True)
         scope[SENDS_MESSAGES] = operation is not None and operation.sends_messages
         scope[LIKE_OPENAI] = operation is not None and operation.like_openai
         if operation is None or not operation.is_open:
@@ -113,14 +118,18 @@ class Operations(BaseRoute):
             _build_body(route)
         return route
 
-    def _find(self, segments: Sequence[str], method: str) -> tuple[Operation | None, set[str]]:
-        """The operation; or None, with the methods that the path does have."""
+    def _find(
+        self, segments: Sequence[str], method: str, *, like_openai: bool = False
+    ) -> tuple[Operation | None, set[str]]:
+        """The operation; or None, with the methods that the path does have. Only those `like_openai` where wanted."""
         methods: set[str] = set()
         for node in self._root.leaves(segments):
-            operation = node.operations.get(method)
-            if operation is not None:
+            found = node.operations
+            if like_openai:
+                found = {method: each for method, each in found.items() if each.like_openai}
+            if (operation := found.get(method)) is not None:
                 return operation, methods
-            methods.update(node.operations)
+            methods.update(found)
         return None, methods
 
 

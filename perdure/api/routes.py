@@ -327,6 +327,8 @@ ROUTES: Final = (
     # agents as models of OpenAI's clients
     Operation("POST", "/v1/chat/completions", openai.create_chat_completion, "Chat with an agent like OpenAI's clients",
               "ChatCompletion|stream", sends_messages=True, like_openai=True),
+    Operation("GET", "/v1/openai/models", openai.list_agent_models, "List agents as models of OpenAI's clients",
+              "AgentModels", like_openai=True),
     Operation("GET", "/v1/models/{model_id}", openai.retrieve_agent_model,
               "Get an agent as a model of OpenAI's clients", "AgentModel", like_openai=True),
     Operation("POST", "/v1/responses", openai_responses.create_response,

@@ -120,7 +120,21 @@ def test_agents_are_listed_as_models(openai: Client, server: Server, script: Scr
         with pytest.raises(SdkError) as raised:
             openai.one("model", model=unknown)
         assert (raised.value.cls, raised.value.body["code"]) == ("NotFoundError", "model_not_found")
-    assert isinstance(server.get("/v1/models/").json, list), "letta-client asks with the slash"
+    for spelling in ("/v1/models", "/v1/models/"):
+        assert script.handle in {each["handle"] for each in server.get(spelling).json}
+
+
+def test_all_that_is_there_for_openais_clients_is_under_their_own_base_too(
+    server: Server, script: Script, agent: str
+) -> None:
+    script.say("Hi.")
+    reply = server.post("/v1/openai/chat/completions", {"model": agent, "messages": user("hi")})
+    assert reply.json["choices"][0]["message"]["content"] == "Hi."
+    assert server.get(f"/v1/openai/models/{agent}").json["id"] == agent
+    assert server.get("/v1/openai/responses/resp_0").json["error"]["code"] == "model_not_found"
+    assert server.get("/v1/openai/chat/completions").status == 405
+    for elsewhere in ("/v1/openai/agents/", "/v1/openai/models/embedding", "/v1/openai"):
+        assert server.get(elsewhere).status == 404, elsewhere
 
 
 def test_log_probabilities_come_with_the_end(openai: Client, script: Script, agent: str) -> None:

@@ -26,7 +26,7 @@ OPERATIONS: dict[str, Operation] = {
     "chat": lambda client, **fields: [client.chat.completions.create(**fields)],
     "chat_chunks": lambda client, **fields: client.chat.completions.create(stream=True, **fields),
     "chat_whole": chat_events,
-    "models": lambda client: client.models.list(),
+    "models": lambda client: client.with_options(base_url=f"{client.base_url}openai").models.list(),
     "model": lambda client, **fields: [client.models.retrieve(**fields)],
     "response": lambda client, **fields: [client.responses.retrieve(**fields)],
     "response_events": lambda client, **fields: client.responses.retrieve(stream=True, **fields),
