@@ -24,7 +24,7 @@ COUNT = 2
 @pytest.fixture
 def server(models: ModelServer, tmp_path: Path) -> Iterator[Server]:
     with postgres.database() as url:
-        environment = {**models.environment, "PERDURE_DATABASE_URL": url, "PERDURE_LEASE_SECONDS": "1"}
+        environment = {**models.environment, "PERDURE_DATABASE_URL": url}
         with Server(tmp_path / "data", environment, ["--workers", str(COUNT)]) as running:
             yield running
 

@@ -8,7 +8,7 @@ from tests.kill.random_kills import kills
 from tests.kill.workload import STORES
 from tests.rig.model import ModelServer
 
-COUNT = 20
+COUNT = 12
 
 
 @pytest.mark.timeout(300)

@@ -174,8 +174,11 @@ def test_models_are_listed_page_by_page_with_their_windows() -> None:
 
 
 def test_a_list_without_end_is_left() -> None:
-    page = {"data": [{"id": "claude-opus-5"}], "has_more": True, "last_id": "x"}
-    replies = {"/v1/models?limit=1000": page, "/v1/models?limit=1000&after_id=x": page}
+    after = ["", *(f"&after_id={number}" for number in range(30))]
+    replies = {
+        f"/v1/models?limit=1000{begin}": {"data": [{"id": f"claude-{at}"}], "has_more": True, "last_id": str(at)}
+        for at, begin in enumerate(after)
+    }
     assert len(report_of(replies, "ANTHROPIC_BASE_URL").models) == 20
 
 

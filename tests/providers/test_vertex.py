@@ -109,7 +109,8 @@ def test_a_machine_of_googles_has_a_service_account(replies: Any, logins: int) -
         assert "gemini-3.8-flash" in str(report.models)
         assert asked[-1].headers["authorization"] == "Bearer t1"
     else:
-        assert "GOOGLE_APPLICATION_CREDENTIALS must name a key file" in str(report.error)
+        assert report.error is not None
+        assert "GOOGLE_APPLICATION_CREDENTIALS must name a key file" in report.error.detail
 
 
 @pytest.mark.parametrize("missing", ["GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_PROJECT"])
