@@ -343,7 +343,7 @@ def test_nobody_gets_in_without_the_key(guarded: Server, method: str, path: str,
     target, headers = WRONG[how](path.replace("{agent_id}", example_id("agent")))
     reply = guarded.request(method, target, headers={**JSON, **headers}, body=b"{broken")
     assert reply.status == 401
-    if path in ("/v1/chat/completions", "/v1/responses"):
+    if path in {operation.path for operation in ROUTES if operation.like_openai}:
         assert reply.json["error"]["code"] == "invalid_api_key"
     else:
         assert reply.json == {"detail": "Unauthorized"}

@@ -7,6 +7,7 @@ it.
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -105,6 +106,8 @@ def _become(wanted: dict[str, Any], outputs: list[int]) -> None:
 if __name__ == "__main__":
     for name in LOADED:
         importlib.import_module(name)
+    # The collector would walk what is loaded at the start and end of each child, and so copy all of it.
+    gc.freeze()
     assert threading.active_count() == 1, "a process with threads cannot be forked safely"
     serve(socket.socket(fileno=int(sys.argv[1])))
     faulthandler.enable()
