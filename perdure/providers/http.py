@@ -6,6 +6,7 @@ It knows requests, JSON and streams, and nothing of any dialect.
 import asyncio
 import contextlib
 import math
+import os
 import re
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -208,7 +209,7 @@ class HttpClient:
             said = " ".join(error.message.split())
             raise endpoint.failed(f"answered with something other than HTTP: {said}", transient=True) from error
         except (aiohttp.ClientError, OSError, UnicodeError) as error:  # The last for a host that is no name.
-            raise endpoint.failed(f"cannot be reached: {error}", transient=_passes(error)) from error
+            raise endpoint.failed(f"cannot be reached: {_why(error)}", transient=_passes(error)) from error
         if 200 <= response.status < 300:
             return response
         try:
@@ -332,6 +333,14 @@ class _Attempt:
 
 async def _note_reuse(session: object, context: Any, params: "TraceConnectionReuseconnParams") -> None:
     context.trace_request_ctx.reused = True
+
+
+def _why(error: Exception) -> str:
+    """What kept a connection from coming about, without the address, which is said already."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name leads to no address"
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return os.strerror(cause.errno) if isinstance(cause, ConnectionError) and cause.errno else str(cause)
 
 
 def _passes(error: Exception) -> bool:

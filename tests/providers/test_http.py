@@ -178,7 +178,7 @@ def test_nobody_listening_is_said_with_the_address() -> None:
 
     error = run(go())
     assert error.error_type == "llm_error"
-    assert error.detail.startswith("box at http://127.0.0.1:1 cannot be reached")
+    assert error.detail == "box at http://127.0.0.1:1 cannot be reached: Connection refused"
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream"])
