@@ -337,10 +337,10 @@ async def _note_reuse(session: object, context: Any, params: "TraceConnectionReu
 
 def _why(error: Exception) -> str:
     """What kept a connection from coming about, without the address, which is said already."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name leads to no address"
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return os.strerror(cause.errno) if isinstance(cause, ConnectionError) and cause.errno else str(cause)
+    if isinstance(cause, ConnectionError) and cause.errno:
+        return os.strerror(cause.errno)
+    return cause.strerror if isinstance(cause, socket.gaierror) and cause.strerror else str(cause)
 
 
 def _passes(error: Exception) -> bool:
