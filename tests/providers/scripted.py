@@ -30,6 +30,7 @@ class Asked:
 
 
 Answer = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -47,37 +48,53 @@ class Scripted:
 async def serving(answer: Answer) -> AsyncIterator[Scripted]:
     """Runs a server that plays `answer` for each request; a connection is kept until `answer` closes its writer."""
     scripted = Scripted()
-    tasks: set[asyncio.Future[Any]] = set()
-    writers: list[asyncio.StreamWriter] = []
+    played: set[asyncio.Future[Any]] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
         scripted.connections += 1
         connection = scripted.connections
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 asked = await _request(reader, connection)
                 scripted.asked.append(asked)
-                tasks.add(asyncio.ensure_future(_played(answer, asked, writer)))
+                played.add(asyncio.ensure_future(_played(answer, asked, writer)))
         scripted.hung_up.set()
         writer.close()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.ensure_future(talk(reader, writer)))
+    async with listening(talk) as port:
+        scripted.url = f"http://127.0.0.1:{port}"
+        try:
+            yield scripted
+        finally:
+            await _cancelled(played)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    scripted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+@contextlib.asynccontextmanager
+async def listening(talk: Talk, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Runs a server that does `talk` with each connection, HTTP or not; gives its port."""
+    talks: set[asyncio.Future[Any]] = set()
+    writers: list[asyncio.StreamWriter] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        talks.add(asyncio.ensure_future(talk(reader, writer)))
+
+    server = await asyncio.start_server(accept, host, 0)
     try:
-        yield scripted
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(talks)
         for writer in writers:
             writer.transport.abort()
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+
+async def _cancelled(tasks: set[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _played(answer: Answer, asked: Asked, writer: asyncio.StreamWriter) -> None:

@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,24 @@ from perdure.domain.errors import Invalid, ModelError
 from perdure.providers.http import Endpoint, HttpClient, Limits
 from perdure.providers.outbound import read_target
 from tests.providers.client import asking, read
-from tests.providers.scripted import END, SSE, Answer, Asked, chunked, events, plain, run, says, serving, streams
+from tests.providers.scripted import (
+    END,
+    SSE,
+    Answer,
+    Asked,
+    Talk,
+    chunked,
+    events,
+    listening,
+    plain,
+    run,
+    says,
+    serving,
+    streams,
+)  # fmt: skip
 
 QUICK = Limits(connect=0.3, first_byte=0.5, gap=0.8, whole=1.0)
 ONE = streams(*events("one", "[DONE]"))
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def failure(url: str) -> ModelError:
@@ -35,28 +47,6 @@ async def failure(url: str) -> ModelError:
         return raised.value
     finally:
         await client.close()
-
-
-@contextlib.asynccontextmanager
-async def listening(talk: Talk, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """A server that says something other than HTTP; gives its port."""
-    tasks: set[asyncio.Future[None]] = set()
-    writers: list[asyncio.StreamWriter] = []
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        tasks.add(asyncio.ensure_future(talk(reader, writer)))
-
-    server = await asyncio.start_server(accept, host, 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for writer in writers:
-        writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
 
 async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
