@@ -187,7 +187,7 @@ class Catalog:
         source = _source_of(sources, request.model.provider_name)
         is_own = source is self._own.get(source.provider.name)
         handles = [handle for handle in self._fall_backs if is_own and handle != request.model.handle]
-        if source.remote:
+        if source.remote and source.remote.cuts_prompts:
             size = size_of(request.messages, request.tools)
             window = await source.remote.check_room(request.model, self.estimate(request.model, size))
             self._estimate.note_window(request.model, window)

@@ -139,13 +139,16 @@ class RemoteProvider:
         """Tokens of the prompt as the provider counts them; None where it does not. Raises ModelError."""
         return await counting.count(self._http, self.endpoint, self.kind, request)
 
+    @property
+    def cuts_prompts(self) -> bool:
+        """Whether its server cuts a prompt that is too long, instead of refusing it."""
+        return self.kind.listing == "ollama"
+
     async def check_room(self, model: Model, tokens: int) -> int | None:
-        """The window of a model whose server would cut what does not fit, in tokens; None for all others.
+        """The window of a model whose server cuts prompts, in tokens; None where it is not told.
 
         Raises ContextOverflow where a prompt of about so many tokens would be cut.
         """
-        if self.kind.listing != "ollama":
-            return None
         return await ollama.check_room(self._http, self.endpoint, model, tokens)
 
     async def check(self) -> None:
